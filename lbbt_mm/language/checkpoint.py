@@ -1,0 +1,315 @@
+"""Open a language model by one string: its configuration and its lazy tensors."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lbbt_mm.language.block import BlockWeights, block_shapes
+from lbbt_mm.language.config import LanguageConfig
+from lbbt_mm.language.errors import CheckpointError
+from lbbt_mm.language.families import FAMILIES, OURS, KeyTable
+from lbbt_mm.language.hf_config import config_from_gguf, config_from_hf
+from lbbt_mm.language.locate import locate
+from lbbt_mm.language.presets import preset_config
+from lbbt_mm.language.storage import (
+    GGUFStore,
+    SafetensorsStore,
+    TensorStore,
+    TorchStore,
+    load_pickle,
+)
+
+RECORD_KEY = "_extra_state"
+"""Last part of the state-dict key under which a stack of ours describes itself."""
+
+
+class Checkpoint:
+    """A language model on disk. Tensors are read when they are asked for.
+
+    Args:
+        source: The string that the user gave.
+        config: Its architecture.
+        table: Names of its tensors.
+        store: Reader of its files.
+        record: What a checkpoint of ours says about its origin.
+
+    Raises:
+        CheckpointError: A name outside the blocks is unknown, or there are no blocks.
+    """
+
+    def __init__(
+        self,
+        source: str,
+        config: LanguageConfig,
+        table: KeyTable,
+        store: TensorStore,
+        record: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.source = source
+        self.config = config
+        self.record = dict(record or {})
+        self._table = table
+        self._store = store
+        self._shapes = store.shapes()
+        self._prefix = self._find_prefix()
+        self._check_names()
+
+    def block(self, index: int) -> BlockWeights:
+        """Read one block; every key of it must be known and present.
+
+        Args:
+            index: Block number, from 0.
+
+        Raises:
+            CheckpointError: A key is missing, unknown or misshapen.
+        """
+        root = self._prefix + self._table.block.format(i=index)
+        stored = {name[len(root) :] for name in self._shapes if name.startswith(root)}
+        tensors: dict[str, Tensor] = {}
+        for part in block_shapes(self.config):
+            name, _, kind = part.rpartition(".")
+            keys = [f"{key}.{kind}" for key in self._table.parts.get(name, ())]
+            if keys and all(key in stored for key in keys):
+                rows = [self._stored_part(root, name, key) for key in keys]
+                tensors[part] = rows[0] if len(rows) == 1 else torch.cat(rows)
+            stored -= set(keys)
+        for key in sorted(stored - set(self._table.ignored_in_block)):
+            tensors[key] = self._store.read(root + key)
+        return BlockWeights(self.config, tensors, f"{self.source}, block {index}")
+
+    def positions(self) -> Tensor:
+        """Read the learned position table, ``(max_positions, width)``.
+
+        BERT adds the embedding of segment 0 to every token; it is folded in here.
+
+        Raises:
+            CheckpointError: This family has none, or the file lacks it.
+        """
+        if self._table.positions is None:
+            raise CheckpointError(f"{self.source} has no position table.")
+        config = self.config
+        table = self._global(self._table.positions, (config.max_positions, config.width))
+        if self._table.token_types:
+            table = table + self._read_global(self._table.token_types, 0, 1)
+        return table
+
+    def norm(self, which: str) -> dict[str, Tensor]:
+        """Read a norm outside the blocks: part (``weight``, ``bias``) -> ``(width,)``.
+
+        Args:
+            which: ``'embed_norm'`` or ``'final_norm'``.
+
+        Raises:
+            CheckpointError: The file lacks it.
+        """
+        name = getattr(self._table, which)
+        kinds = ("weight", "bias") if self.config.norm == "layernorm" else ("weight",)
+        return {
+            kind: self._global(f"{name}.{kind}", (self.config.width,)) for kind in kinds
+        }
+
+    def embedding_rows(self, start: int, stop: int) -> Tensor:
+        """Read some rows of the word embedding, ``(stop - start, width)``.
+
+        Raises:
+            CheckpointError: The file has no word embedding (a checkpoint of ours).
+        """
+        if not self._table.embeddings:
+            raise CheckpointError(f"{self.source} carries no word embedding.")
+        return self._read_global(self._table.embeddings, start, stop).float()
+
+    def _stored_part(self, root: str, part: str, key: str) -> Tensor:
+        """Read one stored tensor of a block in our orientation and row order."""
+        tensor = self._store.read(root + key)
+        if part in self._table.transposed and key.endswith(".weight"):
+            return tensor.t()
+        if key.rpartition(".")[0] in self._table.interleaved:
+            return _uninterleave(tensor, self.config.head_dim)
+        return tensor
+
+    def _global(self, name: str, shape: tuple[int, ...]) -> Tensor:
+        found = self._shapes.get(self._prefix + name)
+        if found != shape:
+            raise CheckpointError(
+                f"{self.source} should hold {self._prefix}{name} of shape "
+                f"{list(shape)}; found {list(found) if found else 'nothing'}."
+            )
+        return self._read_global(name)
+
+    def _read_global(
+        self, name: str, start: int = 0, stop: int | None = None
+    ) -> Tensor:
+        if self._prefix + name not in self._shapes:
+            raise CheckpointError(f"{self.source} lacks {self._prefix}{name}.")
+        return self._store.read(self._prefix + name, start, stop)
+
+    def _find_prefix(self) -> str:
+        for prefix in self._table.prefixes:
+            root = prefix + self._table.block.format(i=0)
+            if any(name.startswith(root) for name in self._shapes):
+                return prefix
+        first = ", ".join(sorted(self._shapes)[:4]) or "no tensors"
+        raise CheckpointError(
+            f"{self.source} says it is a {self.config.family} model, so names such as "
+            f"{self._table.block.format(i=0)}* were expected; found {first}."
+        )
+
+    def _check_names(self) -> None:
+        """Refuse names that no table explains, and count the blocks."""
+        table = self._table
+        pattern = re.compile(
+            re.escape(self._prefix + table.block).replace(r"\{i\}", r"(\d+)")
+        )
+        known = {table.embeddings, table.positions, table.token_types}
+        known |= {
+            f"{norm}.{kind}"
+            for norm in (table.embed_norm, table.final_norm)
+            for kind in ("weight", "bias")
+        }
+        blocks: set[int] = set()
+        unknown = []
+        for name in self._shapes:
+            match = pattern.match(name)
+            if match:
+                blocks.add(int(match.group(1)))
+                continue
+            local = name[len(self._prefix) :] if name.startswith(self._prefix) else name
+            if local in known or name.startswith(table.ignored):
+                continue
+            if not local.startswith(table.ignored):
+                unknown.append(name)
+        if unknown:
+            raise CheckpointError(
+                f"{self.source} holds tensors that a {self.config.family} model does "
+                f"not have: {', '.join(sorted(unknown)[:6])}. It may be another family, "
+                f"or carry an adapter that must be merged first."
+            )
+        if blocks != set(range(self.config.num_layers)):
+            raise CheckpointError(
+                f"{self.source} should hold blocks 0 to {self.config.num_layers - 1} "
+                f"by its configuration; found {len(blocks)} blocks, up to number "
+                f"{max(blocks)}."
+            )
+
+
+def open_checkpoint(language_model: str) -> Checkpoint:
+    """Open a language model.
+
+    Args:
+        language_model: A hub id (``'gpt2-medium'``), a folder, a ``.safetensors``,
+            ``.gguf``, ``.bin`` or ``.pth`` file, or ``'package:NAME/FILE'`` for a file
+            that an installed Python package carries.
+
+    Returns:
+        The opened checkpoint; no weight has been read yet.
+
+    Raises:
+        CheckpointError: It cannot be found or understood. The message says what was
+            tried and how to get the file.
+    """
+    files = locate(language_model)
+    first = files.weights[0]
+    if first.suffix == ".gguf":
+        store = GGUFStore(first)
+        config = config_from_gguf(store.metadata, store.vocab_size, language_model)
+        table = FAMILIES[config.family].gguf
+        assert table is not None, "every supported family has a gguf table"
+        return Checkpoint(language_model, config, table, store)
+    if first.suffix == ".safetensors":
+        config = _hf_config(language_model, files.config)
+        hf_store = SafetensorsStore(files.weights)
+        return Checkpoint(language_model, config, FAMILIES[config.family].hf, hf_store)
+    tensors: dict[str, Any] = {}
+    for path in files.weights:
+        content = load_pickle(path)
+        if not isinstance(content, dict):
+            raise CheckpointError(
+                f"{path} holds a {type(content).__name__}; expected a state dict."
+            )
+        tensors.update(content.get("state_dict", content))
+    record = _own_record(tensors)
+    if record is not None:
+        root, fields = record
+        own = {
+            name[len(root) :]: value
+            for name, value in tensors.items()
+            if name.startswith(root)
+        }
+        config = LanguageConfig.from_dict(fields["config"])
+        return Checkpoint(language_model, config, OURS, TorchStore(own), fields)
+    config = _hf_config(language_model, files.config)
+    return Checkpoint(
+        language_model, config, FAMILIES[config.family].hf, TorchStore(tensors)
+    )
+
+
+def language_config(language_model: str) -> LanguageConfig:
+    """Find an architecture: from the known models first, so that no file is needed.
+
+    Args:
+        language_model: As in :func:`open_checkpoint`.
+
+    Raises:
+        CheckpointError: It is not a known model and cannot be opened.
+    """
+    known = None if Path(language_model).exists() else preset_config(language_model)
+    return known or open_checkpoint(language_model).config
+
+
+def encode_record(fields: Mapping[str, Any]) -> Tensor:
+    """Write a record as a uint8 tensor, which every checkpoint format can carry."""
+    text = json.dumps({"lbbt_mm": 1, **fields}, sort_keys=True)
+    return torch.frombuffer(bytearray(text.encode()), dtype=torch.uint8).clone()
+
+
+def decode_record(tensor: Tensor) -> dict[str, Any] | None:
+    """Read what :func:`encode_record` wrote; ``None`` if it is something else."""
+    try:
+        fields = json.loads(bytes(tensor.cpu().to(torch.uint8).tolist()))
+    except (ValueError, RuntimeError, AttributeError):
+        return None
+    return fields if isinstance(fields, dict) and "lbbt_mm" in fields else None
+
+
+def _own_record(tensors: Mapping[str, Any]) -> tuple[str, dict[str, Any]] | None:
+    """Find the stack of ours inside a model: its prefix and its record."""
+    for name, value in tensors.items():
+        if name.rpartition(".")[2] == RECORD_KEY and torch.is_tensor(value):
+            fields = decode_record(value)
+            if fields is not None:
+                return name[: -len(RECORD_KEY)], fields
+    return None
+
+
+def _hf_config(language_model: str, path: Path | None) -> LanguageConfig:
+    if path is None:
+        known = preset_config(language_model)
+        if known is not None:
+            return known
+        raise CheckpointError(
+            f"{language_model} has no config.json beside its weights, so its heads "
+            f"and sizes are unknown; copy the model's config.json into that folder."
+        )
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(
+            f"{path} is not readable JSON ({error}); fetch it again."
+        ) from error
+    if not isinstance(content, dict):
+        raise CheckpointError(f"{path} holds no JSON object; fetch it again.")
+    return config_from_hf(content, language_model)
+
+
+def _uninterleave(tensor: Tensor, head_dim: int) -> Tensor:
+    """Undo llama.cpp's rotary layout: rows (pair, half) of a head -> (half, pair)."""
+    heads = tensor.shape[0] // head_dim
+    split = tensor.reshape(heads, head_dim // 2, 2, *tensor.shape[1:])
+    return split.transpose(1, 2).reshape(tensor.shape)

@@ -1,0 +1,173 @@
+"""What a language model's transformer is, in one vocabulary for all families."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+from lbbt_mm.language.errors import CheckpointError
+
+
+@dataclass(frozen=True)
+class LanguageConfig:
+    """Architecture of a stack of transformer blocks; sizes are in channels or tokens.
+
+    Attributes:
+        family: Key of :data:`lbbt_mm.language.families.FAMILIES`.
+        num_layers: Number of blocks.
+        width: Channels of the residual stream.
+        num_heads: Query heads.
+        num_kv_heads: Key and value heads; fewer than ``num_heads`` when grouped.
+        head_dim: Channels of one head.
+        ffn_width: Hidden channels of the feed-forward network.
+        vocab_size: Rows of the word embedding.
+        max_positions: Rows of the position table, or the trained context length.
+        norm: ``'layernorm'`` or ``'rmsnorm'``.
+        norm_eps: Epsilon of every norm.
+        pre_norm: Whether norms come before attention and FFN, or after the addition.
+        activation: ``'gelu'``, ``'gelu_tanh'``, ``'silu'`` or ``'relu'``.
+        gated: Whether the FFN multiplies ``up`` by the activated ``gate``.
+        attention: ``'causal'`` or ``'bidirectional'``, as the model was trained.
+        position: ``'table'`` (learned, added to the embeddings) or ``'rotary'``.
+        qkv_bias: Whether query, key and value projections have a bias.
+        out_bias: Whether the attention's output projection has a bias.
+        ffn_bias: Whether the FFN's projections have a bias.
+        qk_norm: Whether queries and keys are normalised per head.
+        embed_norm: Whether the embeddings are normalised before the first block.
+        final_norm: Whether a norm follows the last block.
+        rope_theta: Base of the rotary frequencies.
+        rope_scaling: Parameters of a context extension, or ``None``.
+        sliding_window: Tokens that a query sees, or ``None`` for all.
+        embed_drop: Dropout after the embeddings.
+        attn_drop: Dropout of the attention weights.
+        residual_drop: Dropout of what a block adds to the stream.
+        init_std: Standard deviation of the family's initialisation.
+        scaled_residual_init: Whether the projections that write into the stream start
+            smaller by ``sqrt(2 * num_layers)`` (GPT-2).
+    """
+
+    family: str
+    num_layers: int
+    width: int
+    num_heads: int
+    num_kv_heads: int
+    head_dim: int
+    ffn_width: int
+    vocab_size: int
+    max_positions: int
+    norm: str
+    norm_eps: float
+    pre_norm: bool
+    activation: str
+    gated: bool
+    attention: str
+    position: str
+    qkv_bias: bool
+    out_bias: bool
+    ffn_bias: bool
+    qk_norm: bool = False
+    embed_norm: bool = False
+    final_norm: bool = True
+    rope_theta: float = 10000.0
+    rope_scaling: dict[str, Any] | None = None
+    sliding_window: int | None = None
+    embed_drop: float = 0.0
+    attn_drop: float = 0.0
+    residual_drop: float = 0.0
+    init_std: float = 0.02
+    scaled_residual_init: bool = False
+
+    def __post_init__(self) -> None:
+        for name in _SIZES:
+            value = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+                raise CheckpointError(
+                    f"The configuration of this {self.family} model says "
+                    f"{name}={value!r}; expected a positive whole number."
+                )
+        if self.num_heads % self.num_kv_heads:
+            raise CheckpointError(
+                f"The configuration of this {self.family} model has {self.num_heads} "
+                f"query heads, which {self.num_kv_heads} key-value heads do not divide."
+            )
+
+    def with_layers(self, num_layers: int | None) -> LanguageConfig:
+        """Return the configuration of the first ``num_layers`` blocks.
+
+        Args:
+            num_layers: Blocks to keep, 1 to all; ``None`` keeps all.
+
+        Raises:
+            ValueError: There are not that many blocks.
+        """
+        if num_layers is None:
+            return self
+        if not isinstance(num_layers, int) or not 1 <= num_layers <= self.num_layers:
+            raise ValueError(
+                f"num_layers must be a whole number from 1 to {self.num_layers}, the "
+                f"depth of this {self.family} model; got {num_layers!r}."
+            )
+        return dataclasses.replace(self, num_layers=num_layers)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as plain types, for JSON."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, fields: dict[str, Any]) -> LanguageConfig:
+        """Rebuild a configuration that :meth:`to_dict` wrote.
+
+        Raises:
+            CheckpointError: A field is missing or unknown.
+        """
+        try:
+            return cls(**fields)
+        except TypeError as error:
+            raise CheckpointError(
+                f"This checkpoint's language configuration does not fit this version "
+                f"of lbbt_mm ({error}); use the version that wrote it."
+            ) from error
+
+    def differences(self, other: LanguageConfig) -> list[str]:
+        """List the fields that change a block's function or shape and differ.
+
+        Depth, vocabulary, context length, dropout and initialisation may differ.
+
+        Args:
+            other: The configuration to compare with.
+
+        Returns:
+            Strings such as ``'num_heads: 12 != 16'``; empty when blocks fit.
+        """
+        return [
+            f"{field.name}: {getattr(self, field.name)} != {getattr(other, field.name)}"
+            for field in dataclasses.fields(self)
+            if field.name not in _FREE
+            and getattr(self, field.name) != getattr(other, field.name)
+        ]
+
+
+_SIZES = (
+    "num_layers",
+    "width",
+    "num_heads",
+    "num_kv_heads",
+    "head_dim",
+    "ffn_width",
+    "vocab_size",
+    "max_positions",
+)
+_FREE = frozenset(
+    {
+        "num_layers",
+        "vocab_size",
+        "max_positions",
+        "attention",
+        "embed_drop",
+        "attn_drop",
+        "residual_drop",
+        "init_std",
+        "scaled_residual_init",
+    }
+)

@@ -1,0 +1,215 @@
+"""Explicit tables: how each family names and stores what a block is made of.
+
+A table names every key of a block. Linear weights that a format stores as
+``(in, out)`` are listed in ``transposed``; ``qkv`` may be one stored tensor or three.
+This is the only place that knows that GPT-2's Conv1D is transposed or that
+llama.cpp interleaves the rows of rotary heads.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+
+@dataclass(frozen=True)
+class KeyTable:
+    """Where one storage format keeps one family's tensors.
+
+    Attributes:
+        prefixes: What may stand before every name; the first that fits is used.
+        block: Prefix of block ``{i}``, ending in a dot.
+        parts: Part of :func:`lbbt_mm.language.block.block_shapes` without
+            ``.weight`` or ``.bias`` -> stored name(s), concatenated by rows.
+        embeddings: Word embedding, ``(vocabulary, width)``.
+        positions: Learned position table, or ``None``.
+        token_types: Segment embedding whose row 0 is added to every position (BERT).
+        embed_norm: Norm of the embeddings, or ``None``.
+        final_norm: Norm after the last block, or ``None``.
+        transposed: Parts whose weight is stored ``(in, out)``.
+        interleaved: Parts whose rotary rows are interleaved (llama.cpp).
+        ignored_in_block: Buffers inside a block that are not parameters.
+        ignored: Beginnings of names outside the blocks that a vision model has no use
+            for: heads and poolers.
+    """
+
+    prefixes: tuple[str, ...]
+    block: str
+    parts: dict[str, tuple[str, ...]]
+    embeddings: str
+    positions: str | None = None
+    token_types: str | None = None
+    embed_norm: str | None = None
+    final_norm: str | None = None
+    transposed: frozenset[str] = frozenset()
+    interleaved: frozenset[str] = frozenset()
+    ignored_in_block: tuple[str, ...] = ()
+    ignored: tuple[str, ...] = field(default=("lm_head.", "score."))
+
+
+_GPT2 = KeyTable(
+    prefixes=("", "transformer."),
+    block="h.{i}.",
+    parts={
+        "attn_norm": ("ln_1",),
+        "qkv": ("attn.c_attn",),
+        "out": ("attn.c_proj",),
+        "ffn_norm": ("ln_2",),
+        "up": ("mlp.c_fc",),
+        "down": ("mlp.c_proj",),
+    },
+    embeddings="wte.weight",
+    positions="wpe.weight",
+    final_norm="ln_f",
+    # transformers' Conv1D multiplies x @ W: its weight is (in, out).
+    transposed=frozenset({"qkv", "out", "up", "down"}),
+    ignored_in_block=("attn.bias", "attn.masked_bias"),
+)
+
+_BERT = KeyTable(
+    prefixes=("", "bert."),
+    block="encoder.layer.{i}.",
+    parts={
+        "attn_norm": ("attention.output.LayerNorm",),
+        "qkv": (
+            "attention.self.query",
+            "attention.self.key",
+            "attention.self.value",
+        ),
+        "out": ("attention.output.dense",),
+        "ffn_norm": ("output.LayerNorm",),
+        "up": ("intermediate.dense",),
+        "down": ("output.dense",),
+    },
+    embeddings="embeddings.word_embeddings.weight",
+    positions="embeddings.position_embeddings.weight",
+    token_types="embeddings.token_type_embeddings.weight",
+    embed_norm="embeddings.LayerNorm",
+    ignored=("embeddings.position_ids", "embeddings.token_type_ids", "pooler.", "cls."),
+)
+
+# LLaMA, Mistral, Qwen2 and Qwen3 share their names; Qwen3 adds the head norms.
+_LLAMA_PARTS = {
+    "attn_norm": ("input_layernorm",),
+    "qkv": ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"),
+    "q_norm": ("self_attn.q_norm",),
+    "k_norm": ("self_attn.k_norm",),
+    "out": ("self_attn.o_proj",),
+    "ffn_norm": ("post_attention_layernorm",),
+    "gate": ("mlp.gate_proj",),
+    "up": ("mlp.up_proj",),
+    "down": ("mlp.down_proj",),
+}
+_LLAMA = KeyTable(
+    prefixes=("model.", ""),
+    block="layers.{i}.",
+    parts=_LLAMA_PARTS,
+    embeddings="embed_tokens.weight",
+    final_norm="norm",
+    ignored_in_block=("self_attn.rotary_emb.inv_freq",),
+    ignored=("lm_head.", "score.", "rotary_emb."),
+)
+
+_GGUF_COMMON = dict(
+    prefixes=("",),
+    block="blk.{i}.",
+    embeddings="token_embd.weight",
+    ignored=("output.weight", "rope_freqs.weight"),
+)
+_GGUF_LLAMA_PARTS = {
+    "attn_norm": ("attn_norm",),
+    "qkv": ("attn_q", "attn_k", "attn_v"),
+    "q_norm": ("attn_q_norm",),
+    "k_norm": ("attn_k_norm",),
+    "out": ("attn_output",),
+    "ffn_norm": ("ffn_norm",),
+    "gate": ("ffn_gate",),
+    "up": ("ffn_up",),
+    "down": ("ffn_down",),
+}
+_GGUF_QWEN = KeyTable(
+    parts=_GGUF_LLAMA_PARTS, final_norm="output_norm", **_GGUF_COMMON
+)
+_GGUF_LLAMA = KeyTable(
+    parts=_GGUF_LLAMA_PARTS,
+    final_norm="output_norm",
+    # llama.cpp rotates neighbouring rows, transformers rotates halves of a head.
+    interleaved=frozenset({"attn_q", "attn_k"}),
+    **_GGUF_COMMON,
+)
+_GGUF_GPT2 = KeyTable(
+    parts={
+        "attn_norm": ("attn_norm",),
+        "qkv": ("attn_qkv",),
+        "out": ("attn_output",),
+        "ffn_norm": ("ffn_norm",),
+        "up": ("ffn_up",),
+        "down": ("ffn_down",),
+    },
+    positions="position_embd.weight",
+    final_norm="output_norm",
+    **_GGUF_COMMON,
+)
+_GGUF_BERT = KeyTable(
+    parts={
+        "attn_norm": ("attn_output_norm",),
+        "qkv": ("attn_q", "attn_k", "attn_v"),
+        "out": ("attn_output",),
+        "ffn_norm": ("layer_output_norm",),
+        "up": ("ffn_up",),
+        "down": ("ffn_down",),
+    },
+    positions="position_embd.weight",
+    token_types="token_types.weight",
+    embed_norm="token_embd_norm",
+    **_GGUF_COMMON,
+)
+
+# What lbbt_mm.language.model writes: part names as they are.
+OURS = KeyTable(
+    prefixes=("",),
+    block="blocks.{i}.",
+    parts={
+        name: (name,)
+        for name in (
+            "attn_norm",
+            "qkv",
+            "q_norm",
+            "k_norm",
+            "out",
+            "ffn_norm",
+            "gate",
+            "up",
+            "down",
+        )
+    },
+    embeddings="",
+    positions="positions",
+    embed_norm="embed_norm",
+    final_norm="final_norm",
+    ignored=("_extra_state",),
+)
+
+
+@dataclass(frozen=True)
+class Family:
+    """One family of language models.
+
+    Attributes:
+        hf: Names in transformers' checkpoints.
+        gguf: Names in llama.cpp's files, or ``None``.
+    """
+
+    hf: KeyTable
+    gguf: KeyTable | None = None
+
+
+FAMILIES: dict[str, Family] = {
+    "gpt2": Family(_GPT2, _GGUF_GPT2),
+    "bert": Family(_BERT, _GGUF_BERT),
+    "llama": Family(_LLAMA, _GGUF_LLAMA),
+    "mistral": Family(_LLAMA, _GGUF_LLAMA),
+    "qwen2": Family(_LLAMA, _GGUF_QWEN),
+    "qwen3": Family(_LLAMA, _GGUF_QWEN),
+}
+"""``model_type`` of a transformers config -> its tables."""

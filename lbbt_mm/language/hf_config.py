@@ -1,0 +1,252 @@
+"""Read :class:`LanguageConfig` from transformers' ``config.json`` and gguf metadata."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from lbbt_mm.language.config import LanguageConfig
+from lbbt_mm.language.errors import CheckpointError
+from lbbt_mm.language.families import FAMILIES
+
+# Every activation that the supported families use, by transformers' name.
+_ACTIVATIONS = {
+    "gelu": "gelu",
+    "gelu_new": "gelu_tanh",
+    "gelu_fast": "gelu_tanh",
+    "gelu_pytorch_tanh": "gelu_tanh",
+    "silu": "silu",
+    "swish": "silu",
+    "relu": "relu",
+}
+_ROPE_TYPES = ("default", "linear", "llama3")
+
+
+def config_from_hf(hf: Mapping[str, Any], origin: str) -> LanguageConfig:
+    """Translate a transformers configuration.
+
+    Args:
+        hf: Content of a ``config.json``.
+        origin: Where it comes from, for messages.
+
+    Returns:
+        The same architecture in our vocabulary.
+
+    Raises:
+        CheckpointError: The family is unknown, a key is missing, or the model uses a
+            variant that the stack does not compute.
+    """
+    family = hf.get("model_type")
+    if family not in FAMILIES:
+        raise CheckpointError(
+            f"{origin} is of model_type {family!r}; supported families: "
+            f"{', '.join(FAMILIES)}. A new one is a table in "
+            f"lbbt_mm/language/families.py."
+        )
+    read = {"gpt2": _gpt2, "bert": _bert}.get(family, _llama_like)
+    try:
+        return read(family, hf, origin)
+    except KeyError as error:
+        raise CheckpointError(
+            f"The configuration of {origin} lacks {error}, which a {family} model "
+            f"needs; copy the model's own config.json beside its weights."
+        ) from error
+
+
+def config_from_gguf(
+    metadata: Mapping[str, Any], vocab_size: int | None, origin: str
+) -> LanguageConfig:
+    """Translate the metadata of a llama.cpp file.
+
+    Args:
+        metadata: Key -> value, as stored.
+        vocab_size: Number of tokens, if the file carries a vocabulary.
+        origin: Where it comes from, for messages.
+
+    Returns:
+        The same architecture in our vocabulary. Mistral files call themselves llama.
+
+    Raises:
+        CheckpointError: As :func:`config_from_hf`.
+    """
+    arch = metadata.get("general.architecture")
+
+    def get(key: str, default: Any = None) -> Any:
+        value = metadata.get(f"{arch}.{key}", default)
+        # Stored as float32: 1e-5 comes back as 9.999999747378752e-06.
+        return float(f"{value:.6g}") if isinstance(value, float) else value
+
+    hf: dict[str, Any] = {
+        "model_type": arch,
+        "num_hidden_layers": get("block_count"),
+        "hidden_size": get("embedding_length"),
+        "num_attention_heads": get("attention.head_count"),
+        "num_key_value_heads": get("attention.head_count_kv"),
+        "head_dim": get("attention.key_length") or get("rope.dimension_count"),
+        "intermediate_size": get("feed_forward_length"),
+        "max_position_embeddings": get("context_length"),
+        "vocab_size": get("vocab_size") or vocab_size,
+        "rms_norm_eps": get("attention.layer_norm_rms_epsilon"),
+        "layer_norm_eps": get("attention.layer_norm_epsilon"),
+        "rope_theta": get("rope.freq_base", 10000.0),
+        # The format does not store these two; they are what the families use.
+        "hidden_act": {"gpt2": "gelu_new", "bert": "gelu"}.get(str(arch), "silu"),
+    }
+    scaling = get("rope.scaling.type")
+    if scaling not in (None, "none"):
+        hf["rope_scaling"] = {
+            "rope_type": scaling,
+            "factor": get("rope.scaling.factor", 1.0),
+        }
+    for ours, theirs in (
+        ("n_layer", "num_hidden_layers"),
+        ("n_embd", "hidden_size"),
+        ("n_head", "num_attention_heads"),
+        ("n_inner", "intermediate_size"),
+        ("n_positions", "max_position_embeddings"),
+        ("layer_norm_epsilon", "layer_norm_eps"),
+        ("activation_function", "hidden_act"),
+    ):
+        hf[ours] = hf[theirs]
+    present = {key: value for key, value in hf.items() if value is not None}
+    return config_from_hf(present, origin)
+
+
+def _gpt2(family: str, hf: Mapping[str, Any], origin: str) -> LanguageConfig:
+    _refuse(hf, origin, "scale_attn_weights", True)
+    _refuse(hf, origin, "scale_attn_by_inverse_layer_idx", False)
+    _refuse(hf, origin, "add_cross_attention", False)
+    width, heads = hf["n_embd"], hf["n_head"]
+    return LanguageConfig(
+        family=family,
+        num_layers=hf["n_layer"],
+        width=width,
+        num_heads=heads,
+        num_kv_heads=heads,
+        head_dim=_head_dim(width, heads, origin),
+        ffn_width=hf.get("n_inner") or 4 * width,
+        vocab_size=hf["vocab_size"],
+        max_positions=hf["n_positions"],
+        norm="layernorm",
+        norm_eps=hf.get("layer_norm_epsilon", 1e-5),
+        pre_norm=True,
+        activation=_activation(hf.get("activation_function", "gelu_new"), origin),
+        gated=False,
+        attention="causal",
+        position="table",
+        qkv_bias=True,
+        out_bias=True,
+        ffn_bias=True,
+        embed_drop=hf.get("embd_pdrop", 0.1),
+        attn_drop=hf.get("attn_pdrop", 0.1),
+        residual_drop=hf.get("resid_pdrop", 0.1),
+        init_std=hf.get("initializer_range", 0.02),
+        scaled_residual_init=True,
+    )
+
+
+def _bert(family: str, hf: Mapping[str, Any], origin: str) -> LanguageConfig:
+    _refuse(hf, origin, "position_embedding_type", "absolute")
+    _refuse(hf, origin, "is_decoder", False)
+    width, heads = hf["hidden_size"], hf["num_attention_heads"]
+    dropout = hf.get("hidden_dropout_prob", 0.1)
+    return LanguageConfig(
+        family=family,
+        num_layers=hf["num_hidden_layers"],
+        width=width,
+        num_heads=heads,
+        num_kv_heads=heads,
+        head_dim=_head_dim(width, heads, origin),
+        ffn_width=hf["intermediate_size"],
+        vocab_size=hf["vocab_size"],
+        max_positions=hf["max_position_embeddings"],
+        norm="layernorm",
+        norm_eps=hf.get("layer_norm_eps", 1e-12),
+        pre_norm=False,
+        activation=_activation(hf.get("hidden_act", "gelu"), origin),
+        gated=False,
+        attention="bidirectional",
+        position="table",
+        qkv_bias=True,
+        out_bias=True,
+        ffn_bias=True,
+        embed_norm=True,
+        final_norm=False,
+        embed_drop=dropout,
+        attn_drop=hf.get("attention_probs_dropout_prob", 0.1),
+        residual_drop=dropout,
+        init_std=hf.get("initializer_range", 0.02),
+    )
+
+
+def _llama_like(family: str, hf: Mapping[str, Any], origin: str) -> LanguageConfig:
+    width, heads = hf["hidden_size"], hf["num_attention_heads"]
+    head_dim = hf.get("head_dim") or _head_dim(width, heads, origin)
+    # transformers 5 gathers the rotary settings in one dictionary.
+    rope = hf.get("rope_parameters") or hf.get("rope_scaling") or {}
+    rope_type = rope.get("rope_type", rope.get("type", "default"))
+    if rope_type not in _ROPE_TYPES:
+        raise CheckpointError(
+            f"{origin} extends its context by rope_type {rope_type!r}; the stack "
+            f"computes {', '.join(_ROPE_TYPES)}. Use the model's short-context config."
+        )
+    windowed = family == "mistral" or hf.get("use_sliding_window", False)
+    if windowed and family != "mistral" and hf.get("sliding_window"):
+        raise CheckpointError(
+            f"{origin} uses sliding windows in some layers only, which the stack does "
+            f"not compute; set use_sliding_window to false in its config.json."
+        )
+    return LanguageConfig(
+        family=family,
+        num_layers=hf["num_hidden_layers"],
+        width=width,
+        num_heads=heads,
+        num_kv_heads=hf.get("num_key_value_heads") or heads,
+        head_dim=head_dim,
+        ffn_width=hf["intermediate_size"],
+        vocab_size=hf["vocab_size"],
+        max_positions=hf["max_position_embeddings"],
+        norm="rmsnorm",
+        norm_eps=hf.get("rms_norm_eps", 1e-6),
+        pre_norm=True,
+        activation=_activation(hf.get("hidden_act", "silu"), origin),
+        gated=True,
+        attention="causal",
+        position="rotary",
+        # Qwen2's attention has biases without saying so; the others say it.
+        qkv_bias=family == "qwen2" or hf.get("attention_bias", False),
+        out_bias=family != "qwen2" and hf.get("attention_bias", False),
+        ffn_bias=hf.get("mlp_bias", False),
+        qk_norm=family == "qwen3",
+        rope_theta=float(rope.get("rope_theta", hf.get("rope_theta", 10000.0))),
+        rope_scaling=None if rope_type == "default" else dict(rope),
+        sliding_window=hf.get("sliding_window") if windowed else None,
+        attn_drop=hf.get("attention_dropout", 0.0),
+        init_std=hf.get("initializer_range", 0.02),
+    )
+
+
+def _activation(name: str, origin: str) -> str:
+    if name not in _ACTIVATIONS:
+        raise CheckpointError(
+            f"{origin} uses the activation {name!r}; the stack computes "
+            f"{', '.join(_ACTIVATIONS)}."
+        )
+    return _ACTIVATIONS[name]
+
+
+def _head_dim(width: int, heads: int, origin: str) -> int:
+    if width % heads:
+        raise CheckpointError(
+            f"The configuration of {origin} has width {width}, which its {heads} heads "
+            f"do not divide."
+        )
+    return width // heads
+
+
+def _refuse(hf: Mapping[str, Any], origin: str, key: str, needed: Any) -> None:
+    """Refuse a variant that would silently compute something else."""
+    if hf.get(key, needed) != needed:
+        raise CheckpointError(
+            f"{origin} sets {key}={hf[key]!r}; the stack computes {needed!r} only."
+        )

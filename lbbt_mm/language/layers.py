@@ -1,0 +1,229 @@
+"""One transformer block that computes what any of the families' blocks computes.
+
+Shape letters: B images, T tokens, H query heads, K key-value heads, D channels of a
+head, C channels of the stream.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lbbt_mm.language.config import LanguageConfig
+
+_ACTIVATIONS = {
+    "gelu": nn.GELU,
+    # One kernel; transformers' gelu_new is four element-wise passes of the same.
+    "gelu_tanh": lambda: nn.GELU(approximate="tanh"),
+    "silu": nn.SiLU,
+    "relu": nn.ReLU,
+}
+
+
+class RMSNorm(nn.Module):
+    """Division by the root-mean-square over channels (arXiv 1910.07467).
+
+    ``torch.nn.RMSNorm`` needs torch 2.4.
+
+    Args:
+        channels: Size of the last dimension.
+        eps: Added to the mean square.
+    """
+
+    def __init__(self, channels: int, eps: float) -> None:
+        super().__init__()
+        self.eps = eps
+        self.weight = nn.Parameter(torch.ones(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise the last dimension, in float32 whatever the input."""
+        wide = x.float()
+        scale = torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + self.eps)
+        return (self.weight * (wide * scale)).to(x.dtype)
+
+
+def build_norm(config: LanguageConfig, channels: int | None = None) -> nn.Module:
+    """Build a norm of the family's kind.
+
+    Args:
+        config: The architecture.
+        channels: Size of the last dimension; the stream's width by default.
+    """
+    kind = RMSNorm if config.norm == "rmsnorm" else nn.LayerNorm
+    return kind(channels or config.width, eps=config.norm_eps)
+
+
+class RotaryPositions(nn.Module):
+    """Rotary position angles (arXiv 2104.09864), for any number of tokens.
+
+    Args:
+        config: Gives the head size, the base and the context extension.
+    """
+
+    frequencies: Tensor
+
+    def __init__(self, config: LanguageConfig) -> None:
+        super().__init__()
+        self.head_dim = config.head_dim
+        self.theta = config.rope_theta
+        self.scaling = config.rope_scaling or {}
+
+    def forward(self, tokens: int, device: torch.device) -> tuple[Tensor, Tensor]:
+        """Return cosines and sines, each ``(tokens, head_dim)`` in float32."""
+        exponents = torch.arange(0, self.head_dim, 2, device=device).float()
+        frequencies = self._rescale(self.theta ** (-exponents / self.head_dim))
+        places = torch.arange(tokens, device=device).float()
+        angles = torch.outer(places, frequencies).repeat(1, 2)
+        return angles.cos(), angles.sin()
+
+    def _rescale(self, frequencies: Tensor) -> Tensor:
+        kind = self.scaling.get("rope_type", self.scaling.get("type", "default"))
+        if kind == "default":
+            return frequencies
+        slow = frequencies / self.scaling["factor"]
+        if kind == "linear":
+            return slow
+        # LLaMA 3: slow waves are stretched, fast ones kept, those between blended.
+        low, high = self.scaling["low_freq_factor"], self.scaling["high_freq_factor"]
+        turns = self.scaling["original_max_position_embeddings"] * frequencies
+        turns = turns / (2 * math.pi)
+        keep = ((turns - low) / (high - low)).clamp(0, 1)
+        return keep * frequencies + (1 - keep) * slow
+
+
+def rotate(x: Tensor, cosines: Tensor, sines: Tensor) -> Tensor:
+    """Turn queries or keys ``(B, heads, T, D)`` by their positions' angles."""
+    first, second = x.chunk(2, dim=-1)
+    turned = torch.cat((-second, first), dim=-1)
+    return x * cosines.to(x.dtype) + turned * sines.to(x.dtype)
+
+
+class TransformerBlock(nn.Module):
+    """Attention and FFN of one block; parameters are named as in ``BlockWeights``.
+
+    Args:
+        config: The architecture.
+    """
+
+    def __init__(self, config: LanguageConfig) -> None:
+        super().__init__()
+        width, ffn_width = config.width, config.ffn_width
+        self.config = config
+        self.q_rows = config.num_heads * config.head_dim
+        kv_rows = config.num_kv_heads * config.head_dim
+        self.attn_norm = build_norm(config)
+        self.qkv = nn.Linear(width, self.q_rows + 2 * kv_rows, bias=config.qkv_bias)
+        if config.qk_norm:
+            self.q_norm = build_norm(config, config.head_dim)
+            self.k_norm = build_norm(config, config.head_dim)
+        self.out = nn.Linear(self.q_rows, width, bias=config.out_bias)
+        self.ffn_norm = build_norm(config)
+        if config.gated:
+            self.gate = nn.Linear(width, ffn_width, bias=config.ffn_bias)
+        self.up = nn.Linear(width, ffn_width, bias=config.ffn_bias)
+        self.activation = _ACTIVATIONS[config.activation]()
+        self.down = nn.Linear(ffn_width, width, bias=config.ffn_bias)
+        self.drop = nn.Dropout(config.residual_drop)
+
+    def forward(
+        self,
+        x: Tensor,
+        causal: bool,
+        rotary: tuple[Tensor, Tensor] | None = None,
+        last_only: bool = False,
+    ) -> Tensor:
+        """Compute the block.
+
+        Args:
+            x: Residual stream, ``(B, T, C)``.
+            causal: Whether a token sees only itself and what precedes it.
+            rotary: Cosines and sines ``(T, D)``, or ``None`` without rotary positions.
+            last_only: Compute the last token's output only; keys and values still
+                come from all tokens.
+
+        Returns:
+            ``(B, T, C)``, or ``(B, 1, C)`` with ``last_only``.
+        """
+        stream = x[:, -1:] if last_only else x
+        if self.config.pre_norm:
+            attended = self.attention(self.attn_norm(x), causal, rotary, last_only)
+            stream = stream + self.drop(attended)
+            return stream + self.drop(self.ffn(self.ffn_norm(stream)))
+        attended = self.attention(x, causal, rotary, last_only)
+        stream = self.attn_norm(stream + self.drop(attended))
+        return self.ffn_norm(stream + self.drop(self.ffn(stream)))
+
+    def attention(
+        self,
+        x: Tensor,
+        causal: bool,
+        rotary: tuple[Tensor, Tensor] | None,
+        last_only: bool,
+    ) -> Tensor:
+        """Self-attention by torch's fused kernels; no mask is materialised.
+
+        The one exception is a sliding window shorter than the sequence.
+
+        Args:
+            x: Normalised stream, ``(B, T, C)``.
+            causal: See :meth:`forward`.
+            rotary: See :meth:`forward`.
+            last_only: See :meth:`forward`.
+
+        Returns:
+            ``(B, T, C)``, or ``(B, 1, C)`` with ``last_only``.
+        """
+        config = self.config
+        if last_only:
+            weight, bias = self.qkv.weight, self.qkv.bias
+            split = self.q_rows
+            q = F.linear(x[:, -1:], weight[:split], bias if bias is None else bias[:split])
+            kv = F.linear(x, weight[split:], bias if bias is None else bias[split:])
+        else:
+            q, kv = self.qkv(x).split((self.q_rows, self.qkv.out_features - self.q_rows), -1)
+        k, v = kv.chunk(2, dim=-1)
+        q_BHTD = q.unflatten(-1, (-1, config.head_dim)).transpose(1, 2)
+        k_BKTD = k.unflatten(-1, (-1, config.head_dim)).transpose(1, 2)
+        v_BKTD = v.unflatten(-1, (-1, config.head_dim)).transpose(1, 2)
+        if config.qk_norm:
+            q_BHTD, k_BKTD = self.q_norm(q_BHTD), self.k_norm(k_BKTD)
+        if rotary is not None:
+            cosines, sines = rotary
+            queries = slice(-1, None) if last_only else slice(None)
+            q_BHTD = rotate(q_BHTD, cosines[queries], sines[queries])
+            k_BKTD = rotate(k_BKTD, cosines, sines)
+        groups = config.num_heads // config.num_kv_heads
+        if groups > 1:
+            k_BKTD = k_BKTD.repeat_interleave(groups, dim=1)
+            v_BKTD = v_BKTD.repeat_interleave(groups, dim=1)
+        mask = self._window_mask(x, causal, last_only)
+        mixed_BHTD = F.scaled_dot_product_attention(
+            q_BHTD,
+            k_BKTD,
+            v_BKTD,
+            attn_mask=mask,
+            dropout_p=config.attn_drop if self.training else 0.0,
+            is_causal=causal and not last_only and mask is None,
+        )
+        return self.out(mixed_BHTD.transpose(1, 2).flatten(2))
+
+    def ffn(self, x: Tensor) -> Tensor:
+        """Feed-forward network on ``(B, T, C)``, gated or plain."""
+        if self.config.gated:
+            return self.down(self.activation(self.gate(x)) * self.up(x))
+        return self.down(self.activation(self.up(x)))
+
+    def _window_mask(self, x: Tensor, causal: bool, last_only: bool) -> Tensor | None:
+        """Mask of a sliding window; ``None`` when the window covers every token."""
+        window, tokens = self.config.sliding_window, x.shape[1]
+        if window is None or tokens <= window:
+            return None
+        places = torch.arange(tokens, device=x.device)
+        distance = places[:, None] - places[None, :]
+        visible = distance < window if causal else distance.abs() < window
+        if causal:
+            visible &= distance >= 0
+        return visible[-1:] if last_only else visible

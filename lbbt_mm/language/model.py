@@ -1,0 +1,231 @@
+"""The runnable stack of a language model's first N blocks."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import math
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lbbt_mm.language.block import BlockWeights, block_shapes
+from lbbt_mm.language.checkpoint import (
+    Checkpoint,
+    decode_record,
+    encode_record,
+)
+from lbbt_mm.language.config import LanguageConfig
+from lbbt_mm.language.errors import CheckpointError
+from lbbt_mm.language.layers import RotaryPositions, TransformerBlock, build_norm
+
+
+class LanguageModel(nn.Module):
+    """Positions, blocks and final norm of a language model; no word embedding, no head.
+
+    Its state dict carries a record of the architecture and of where the weights came
+    from, so a checkpoint of any model that contains it can be opened by
+    :func:`lbbt_mm.language.checkpoint.open_checkpoint` without another file.
+
+    Args:
+        config: The architecture, already cut to the blocks wanted.
+        attention: ``'causal'`` or ``'bidirectional'``; the family's own by default.
+        use_positions: Whether the language model's own positions (table or rotary)
+            take part.
+        drop_rate: Replaces the family's dropout rates everywhere; ``None`` keeps them.
+        initialise: Draw the family's own initialisation. Without it the memory is
+            left as it is, for weights that are loaded next.
+    """
+
+    def __init__(
+        self,
+        config: LanguageConfig,
+        attention: str | None = None,
+        use_positions: bool = True,
+        drop_rate: float | None = None,
+        initialise: bool = True,
+    ) -> None:
+        super().__init__()
+        if drop_rate is not None:
+            config = dataclasses.replace(
+                config,
+                embed_drop=drop_rate,
+                attn_drop=drop_rate,
+                residual_drop=drop_rate,
+            )
+        self.config = config
+        self.causal = (attention or config.attention) == "causal"
+        self.origin: dict[str, Any] = {"source": None}
+        # nn.Linear's own initialisation would cost seconds and be overwritten.
+        device = torch.empty(0).device
+        with torch.device("meta"):
+            self.positions: nn.Parameter | None = None
+            if use_positions and config.position == "table":
+                table = torch.empty(config.max_positions, config.width)
+                self.positions = nn.Parameter(table)
+            self.embed_norm = build_norm(config) if config.embed_norm else nn.Identity()
+            self.blocks = nn.ModuleList(
+                TransformerBlock(config) for _ in range(config.num_layers)
+            )
+            self.final_norm = build_norm(config) if config.final_norm else nn.Identity()
+        self.to_empty(device=device)
+        self.drop = nn.Dropout(config.embed_drop)
+        rotary = use_positions and config.position == "rotary"
+        self.rotary = RotaryPositions(config) if rotary else None
+        if initialise:
+            self.reset_parameters()
+
+    @torch.no_grad()
+    def reset_parameters(self) -> None:
+        """Draw the family's own initialisation: the scratch arm.
+
+        Linear weights and the position table are normal with ``init_std``, biases
+        zero, norms one. GPT-2 divides the two projections into the stream by
+        ``sqrt(2 * num_layers)``, counting the blocks that are there.
+        """
+        config = self.config
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.normal_(module.weight, std=config.init_std)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+            elif hasattr(module, "weight"):
+                nn.init.ones_(module.weight)
+                if getattr(module, "bias", None) is not None:
+                    nn.init.zeros_(module.bias)
+        if config.scaled_residual_init:
+            std = config.init_std / math.sqrt(2 * config.num_layers)
+            for block in self.blocks:
+                nn.init.normal_(block.out.weight, std=std)
+                nn.init.normal_(block.down.weight, std=std)
+        if self.positions is not None:
+            nn.init.normal_(self.positions, std=config.init_std)
+        self.origin = {"source": None}
+
+    @torch.no_grad()
+    def load(self, checkpoint: Checkpoint) -> None:
+        """Copy the first blocks, positions and norms of a language model, in place.
+
+        Only the tensors that are needed are read.
+
+        Args:
+            checkpoint: An opened language model.
+
+        Raises:
+            CheckpointError: Its architecture differs, or it has too few blocks.
+        """
+        differences = self.config.differences(checkpoint.config)
+        if checkpoint.config.num_layers < self.config.num_layers:
+            differences.append(
+                f"num_layers: {self.config.num_layers} > {checkpoint.config.num_layers}"
+            )
+        if differences:
+            raise CheckpointError(
+                f"{checkpoint.source} does not fit the model that was built "
+                f"(built != stored): {'; '.join(differences)}."
+            )
+        digest = hashlib.sha256()
+
+        def copy(target: Tensor, source: Tensor) -> None:
+            target.copy_(source)
+            digest.update(target.detach().cpu().contiguous().numpy())
+
+        for index in range(self.config.num_layers):
+            weights = checkpoint.block(index)
+            parameters = dict(self.blocks[index].named_parameters())
+            BlockWeights(self.config, parameters, "the block to be filled")
+            for name, tensor in weights.items():
+                copy(parameters[name], tensor)
+        if self.positions is not None:
+            copy(self.positions, self._fitted_positions(checkpoint))
+        for name in ("embed_norm", "final_norm"):
+            for kind, parameter in getattr(self, name).named_parameters():
+                copy(parameter, checkpoint.norm(name)[kind])
+        self.origin = {
+            "source": checkpoint.source,
+            "sha256": digest.hexdigest(),
+            "blocks": self.config.num_layers,
+        }
+        if checkpoint.record:
+            self.origin["parent"] = checkpoint.record.get("origin")
+
+    def embed(self, tokens: Tensor) -> Tensor:
+        """Add positions to tokens ``(B, T, C)``, then norm and dropout as the family."""
+        if self.positions is not None:
+            tokens = tokens + self.position_rows(tokens.shape[1])
+        return self.drop(self.embed_norm(tokens))
+
+    def position_rows(self, tokens: int) -> Tensor:
+        """Return ``(tokens, C)`` of the table; interpolated when it is too short."""
+        assert self.positions is not None, "the family has no position table"
+        if tokens <= len(self.positions):
+            return self.positions[:tokens]
+        stretched = F.interpolate(
+            self.positions.t()[None], size=tokens, mode="linear", align_corners=True
+        )
+        return stretched[0].t()
+
+    def rotary_angles(self, tokens: Tensor) -> tuple[Tensor, Tensor] | None:
+        """Return cosines and sines for tokens ``(B, T, C)``, or ``None``."""
+        if self.rotary is None:
+            return None
+        return self.rotary(tokens.shape[1], tokens.device)
+
+    def forward(self, inputs_embeds: Tensor) -> Tensor:
+        """Run the whole stack.
+
+        Args:
+            inputs_embeds: ``(B, T, C)``, in the place of word embeddings.
+
+        Returns:
+            Last hidden states ``(B, T, C)``, final norm included: transformers'
+            ``last_hidden_state``.
+        """
+        x = self.embed(inputs_embeds)
+        rotary = self.rotary_angles(x)
+        for block in self.blocks:
+            x = block(x, self.causal, rotary)
+        return self.final_norm(x)
+
+    def get_extra_state(self) -> Tensor:
+        """Return the record that makes a checkpoint enough by itself."""
+        return encode_record({"config": self.config.to_dict(), "origin": self.origin})
+
+    def set_extra_state(self, state: Tensor) -> None:
+        """Take over the origin of weights that are being loaded.
+
+        Args:
+            state: What :meth:`get_extra_state` returned.
+
+        Raises:
+            CheckpointError: The weights belong to another architecture of the same
+                shapes, for example with another number of heads.
+        """
+        record = decode_record(state)
+        if record is None:
+            return
+        stored = LanguageConfig.from_dict(record["config"])
+        differences = self.config.differences(stored)
+        if differences:
+            raise CheckpointError(
+                f"The checkpoint holds another language model than the config builds "
+                f"(built != stored): {'; '.join(differences)}."
+            )
+        self.origin = dict(record["origin"])
+
+    def block_weights(self, index: int) -> BlockWeights:
+        """Return one block's parameters as :class:`BlockWeights`."""
+        parameters = dict(self.blocks[index].named_parameters())
+        ordered = {name: parameters[name] for name in block_shapes(self.config)}
+        return BlockWeights(self.config, ordered, f"block {index} of this model")
+
+    def _fitted_positions(self, checkpoint: Checkpoint) -> Tensor:
+        table = checkpoint.positions()
+        if table.shape != self.positions.shape:
+            raise CheckpointError(
+                f"{checkpoint.source} has a position table of {list(table.shape)}; "
+                f"the model that was built has {list(self.positions.shape)}."
+            )
+        return table

@@ -1,0 +1,69 @@
+"""How large a language model's residual stream typically is."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from lbbt_mm.language.checkpoint import Checkpoint
+from lbbt_mm.language.config import LanguageConfig
+from lbbt_mm.language.model import LanguageModel
+
+_SEQUENCES, _TOKENS, _CHUNKS = 16, 64, 32
+
+
+def typical_word_embeddings(checkpoint: Checkpoint) -> Tensor:
+    """Read word embeddings evenly spread over the vocabulary, ``(words, width)``.
+
+    Args:
+        checkpoint: A language model with its word embedding.
+    """
+    vocab_size = checkpoint.config.vocab_size
+    rows = max(1, min(16, vocab_size // _CHUNKS))
+    starts = range(0, vocab_size - rows + 1, max(1, vocab_size // _CHUNKS))
+    return torch.cat([checkpoint.embedding_rows(s, s + rows) for s in starts])
+
+
+def scratch_word_embeddings(config: LanguageConfig, seed: int = 0) -> Tensor:
+    """Draw word embeddings as the family initialises them, ``(words, width)``.
+
+    Args:
+        config: The architecture.
+        seed: Seed of a private generator.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(512, config.width, generator=generator) * config.init_std
+
+
+@torch.no_grad()
+def residual_rms(model: LanguageModel, words: Tensor, seed: int = 0) -> float:
+    """Measure the typical root-mean-square of the stream after each block.
+
+    Random sequences of words run through the blocks. A few channels of a language
+    model are a thousand times larger than the others, and its first token gathers
+    them, so a mean of squares would measure those alone. Here a token's size is
+    1.4826 times the median of its channels' magnitudes (the root-mean-square, if they
+    were normal); the result is the median over all tokens but the first of each
+    sequence and over the outputs of all blocks.
+
+    Args:
+        model: The stack, with its weights.
+        words: Word embeddings to draw from, ``(words, width)``.
+        seed: Seed of a private generator.
+
+    Returns:
+        The typical root-mean-square of one channel.
+    """
+    was_training = model.training
+    model.eval()
+    generator = torch.Generator().manual_seed(seed)
+    ids = torch.randint(0, len(words), (_SEQUENCES, _TOKENS), generator=generator)
+    device = next(model.parameters()).device
+    x = model.embed(words[ids].to(device))
+    rotary = model.rotary_angles(x)
+    sizes = []
+    for block in model.blocks:
+        x = block(x, model.causal, rotary)
+        sizes.append(x[:, 1:].abs().median(dim=-1).values)
+    model.train(was_training)
+    return 1.4826 * float(torch.stack(sizes).median())

@@ -1,0 +1,190 @@
+"""Lazy readers of the file formats that language models are stored in.
+
+Nothing is read before it is asked for, except headers. Pickles are opened by torch's
+restricted unpickler only, so a file that would run code is refused.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lbbt_mm.language.errors import CheckpointError
+
+
+class TensorStore(ABC):
+    """Named tensors in files, read one at a time."""
+
+    @abstractmethod
+    def shapes(self) -> Mapping[str, tuple[int, ...]]:
+        """Return name -> shape of everything stored, without reading it."""
+
+    @abstractmethod
+    def read(self, name: str, start: int = 0, stop: int | None = None) -> Tensor:
+        """Read rows ``start`` to ``stop`` of a tensor; all of it by default."""
+
+
+class SafetensorsStore(TensorStore):
+    """One safetensors file or the shards of one checkpoint.
+
+    Args:
+        files: The files; names must not repeat between them.
+
+    Raises:
+        CheckpointError: A file is truncated or not in this format.
+    """
+
+    def __init__(self, files: list[Path]) -> None:
+        from safetensors import safe_open
+
+        self._shapes: dict[str, tuple[int, ...]] = {}
+        self._handles: dict[str, tuple[Any, Path]] = {}
+        for path in files:
+            with _explained(path, "a safetensors file"):
+                handle = safe_open(str(path), framework="pt")
+                for name in handle.keys():
+                    shape = handle.get_slice(name).get_shape()
+                    self._shapes[name] = tuple(shape)
+                    self._handles[name] = (handle, path)
+
+    def shapes(self) -> Mapping[str, tuple[int, ...]]:
+        """Return name -> shape."""
+        return self._shapes
+
+    def read(self, name: str, start: int = 0, stop: int | None = None) -> Tensor:
+        """Read a tensor or some of its rows."""
+        handle, path = self._handles[name]
+        with _explained(path, "a safetensors file"):
+            if start == 0 and stop is None:
+                return handle.get_tensor(name)
+            return handle.get_slice(name)[start:stop]
+
+
+class TorchStore(TensorStore):
+    """A state dict that is already in memory or memory-mapped.
+
+    Args:
+        tensors: Name -> tensor.
+    """
+
+    def __init__(self, tensors: Mapping[str, Tensor]) -> None:
+        self._tensors = {
+            name: value for name, value in tensors.items() if torch.is_tensor(value)
+        }
+
+    def shapes(self) -> Mapping[str, tuple[int, ...]]:
+        """Return name -> shape."""
+        return {name: tuple(value.shape) for name, value in self._tensors.items()}
+
+    def read(self, name: str, start: int = 0, stop: int | None = None) -> Tensor:
+        """Return a tensor or some of its rows."""
+        return self._tensors[name][start:stop] if stop else self._tensors[name]
+
+
+class GGUFStore(TensorStore):
+    """A llama.cpp file; quantised tensors become float32 when they are read.
+
+    Args:
+        path: The file.
+
+    Raises:
+        CheckpointError: It is truncated or not in this format, or the ``gguf``
+            package is missing.
+    """
+
+    def __init__(self, path: Path) -> None:
+        try:
+            import gguf
+        except ImportError as error:
+            raise CheckpointError(
+                f"Reading {path.name} needs the gguf package: pip install gguf"
+            ) from error
+        self._path = path
+        self._dequantize: Callable[..., Any] = gguf.quants.dequantize
+        with _explained(path, "a gguf file"):
+            reader = gguf.GGUFReader(str(path))
+            self._tensors = {tensor.name: tensor for tensor in reader.tensors}
+            # Values of the vocabulary's size are left where they are: decoding
+            # 49 000 tokens takes longer than reading five blocks.
+            self.metadata: dict[str, Any] = {
+                name: field.contents()
+                for name, field in reader.fields.items()
+                if len(field.data) <= 64
+            }
+            vocabulary = reader.fields.get("tokenizer.ggml.tokens")
+            self.vocab_size = len(vocabulary.data) if vocabulary else None
+
+    def shapes(self) -> Mapping[str, tuple[int, ...]]:
+        """Return name -> shape; gguf lists the fastest dimension first."""
+        return {
+            name: tuple(int(size) for size in reversed(tensor.shape))
+            for name, tensor in self._tensors.items()
+        }
+
+    def read(self, name: str, start: int = 0, stop: int | None = None) -> Tensor:
+        """Read and dequantise a tensor or some of its rows."""
+        tensor = self._tensors[name]
+        with _explained(self._path, "a gguf file"):
+            values = self._dequantize(tensor.data[start:stop], tensor.tensor_type)
+            return torch.from_numpy(values.copy())
+
+
+def load_pickle(path: Path) -> Any:
+    """Open a ``.pth`` or ``.bin`` file without running any code in it.
+
+    Args:
+        path: The file.
+
+    Returns:
+        What was saved, tensors memory-mapped where the format allows it.
+
+    Raises:
+        CheckpointError: It is truncated, or holds objects other than tensors, plain
+            types and mmengine's training history.
+    """
+    allowed = contextlib.nullcontext()
+    if hasattr(torch.serialization, "safe_globals"):  # torch 2.5 and later
+        allowed = torch.serialization.safe_globals(_harmless_globals())
+    with _explained(path, "a PyTorch checkpoint of tensors and plain types"), allowed:
+        try:
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        except RuntimeError as error:
+            if "mmap" not in str(error):
+                raise
+            # Files from before torch 1.6 are not zip archives and cannot be mapped.
+            return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def _harmless_globals() -> list[Any]:
+    """Name the plain data types that mmengine writes into its checkpoints.
+
+    mmengine's own list also allows ``getattr``, which is a door; ours does not.
+    """
+    import numpy as np
+    from mmengine.logging import HistoryBuffer
+
+    core = np._core if hasattr(np, "_core") else np.core  # renamed in numpy 2
+    dtypes = {type(np.dtype(kind)) for kind in "?bhilqBHILQefd"}
+    rebuild = [core.multiarray._reconstruct, core.multiarray.scalar]
+    return [HistoryBuffer, np.ndarray, np.dtype, *rebuild, *dtypes]
+
+
+@contextlib.contextmanager
+def _explained(path: Path, kind: str) -> Iterator[None]:
+    """Turn whatever a reader raises into one sentence that names the file."""
+    try:
+        yield
+    except CheckpointError:
+        raise
+    except Exception as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise CheckpointError(
+            f"{path} cannot be read as {kind}: {reason} The file may be truncated, "
+            f"damaged or of another format; fetch it again."
+        ) from error

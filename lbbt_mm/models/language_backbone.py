@@ -1,0 +1,368 @@
+"""A language model's blocks as a vision backbone: one class for every task."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from mmengine.logging import print_log
+from mmengine.model import BaseModule
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint as recompute
+
+from lbbt_mm.language import LanguageModel, language_config, open_checkpoint
+from lbbt_mm.language.checkpoint import RECORD_KEY
+from lbbt_mm.language.errors import CheckpointError
+from lbbt_mm.language.residual import (
+    residual_rms,
+    scratch_word_embeddings,
+    typical_word_embeddings,
+)
+from lbbt_mm.models.patch_tokens import PatchTokens, tokens_to_map
+from lbbt_mm.models.trainable import parse_trainable
+from lbbt_mm.registry import MODELS
+
+_ATTENTION = ("causal", "bidirectional")
+_POSITION = ("language", "sincos2d", "learned", "none")
+_OUT_TYPES = ("last", "avg", "raw", "featmap")
+
+
+@MODELS.register_module()
+class LanguageBackbone(BaseModule):
+    """Image -> patch tokens -> a language model's blocks -> features.
+
+    Language weights are read by ``init_weights()``, which every OpenMMLab runner calls
+    before training; loading a checkpoint of the whole model takes their place. A
+    forward pass before either is an error, never silent noise.
+
+    Args:
+        language_model: Hub id, folder, file or ``'package:NAME/FILE'``; see
+            :func:`lbbt_mm.language.open_checkpoint`.
+        pretrained: Whether the blocks start from the language model's weights (the
+            language arm) or from its family's own initialisation (the scratch arm,
+            which needs no file for a known model).
+        num_layers: Use the first blocks only; all by default.
+        img_size: Height and width of the images in pixels, or one number for both.
+            Other sizes work at run time.
+        patch_size: Side of a patch in pixels.
+        in_channels: Channels of the images.
+        attention: ``'causal'`` or ``'bidirectional'``; as the family was trained by
+            default.
+        position: ``'language'`` keeps the language model's own positions (its table
+            or rotary angles). ``'sincos2d'``, ``'learned'`` and ``'none'`` replace
+            them by fixed, new or no positions.
+        out_type: ``'last'`` token ``(B, C)``, ``'avg'`` over tokens ``(B, C)``,
+            ``'raw'`` tokens ``(B, T, C)`` or ``'featmap'`` ``(B, C, rows, columns)``.
+        out_indices: Block or blocks whose outputs are returned; negative numbers
+            count from the end. The final norm applies to the last block's only.
+        token_scale: Factor on the initialisation of the patch embedding and of new
+            positions, or ``'residual'``: tokens as large as the typical token in the
+            residual stream of these very blocks, language or scratch (see
+            :func:`lbbt_mm.language.residual.residual_rms`; images are taken to be
+            normalised to unit variance).
+        trainable_layers: See :func:`lbbt_mm.models.trainable.parse_trainable`.
+        drop_rate: Replaces the family's dropout; ``None`` keeps it (0.1 in GPT-2).
+        drop_path_rate: Probability of leaving out the last block for an image;
+            earlier blocks' grow linearly from zero.
+        with_cp: Recompute blocks in the backward pass to save memory.
+        init_cfg: mmengine's initialisation. With ``type='Pretrained'`` the language
+            model's file is not needed.
+
+    Raises:
+        ValueError: An option is unknown or does not fit the model.
+        CheckpointError: The language model cannot be found or understood.
+    """
+
+    def __init__(
+        self,
+        language_model: str,
+        pretrained: bool = True,
+        num_layers: int | None = None,
+        img_size: int | Sequence[int] = 224,
+        patch_size: int = 16,
+        in_channels: int = 3,
+        attention: str | None = None,
+        position: str = "language",
+        out_type: str = "last",
+        out_indices: int | Sequence[int] = -1,
+        token_scale: float | str = 1.0,
+        trainable_layers: str | Sequence[str | int] = "all",
+        drop_rate: float | None = None,
+        drop_path_rate: float = 0.0,
+        with_cp: bool = False,
+        init_cfg: dict[str, Any] | list[dict[str, Any]] | None = None,
+    ) -> None:
+        super().__init__(init_cfg=init_cfg)
+        _check_choice("attention", attention, (*_ATTENTION, None))
+        _check_choice("position", position, _POSITION)
+        _check_choice("out_type", out_type, _OUT_TYPES)
+        _check_scale(token_scale)
+        _check_rate("drop_path_rate", drop_path_rate)
+        if drop_rate is not None:
+            _check_rate("drop_rate", drop_rate)
+        config = language_config(language_model).with_layers(num_layers)
+        if position == "sincos2d" and config.width % 4:
+            raise ValueError(
+                f"position='sincos2d' needs a width that is a multiple of 4; "
+                f"{language_model} has {config.width}."
+            )
+        self.language_model = language_model
+        self.pretrained = pretrained
+        self.embed_dims = config.width
+        self.num_layers = config.num_layers
+        self.out_type = out_type
+        self.out_indices = _resolve_indices(out_indices, config.num_layers)
+        self.token_scale = token_scale
+        self.with_cp = with_cp
+        self.drop_path_rates = torch.linspace(
+            0, drop_path_rate, config.num_layers, device="cpu"
+        ).tolist()
+        self.patch_embed = PatchTokens(
+            config.width, _pair(img_size), patch_size, in_channels, position
+        )
+        self.language = LanguageModel(
+            config,
+            attention=attention,
+            use_positions=position == "language",
+            drop_rate=drop_rate,
+            initialise=not pretrained,
+        )
+        self.trainable = parse_trainable(trainable_layers, config.num_layers)
+        self._weights_ready = not pretrained
+        self._frozen_blocks = 0
+        self._freeze()
+        self._log_trainable()
+
+    def init_weights(self) -> None:
+        """Draw the patch embedding, and read the language weights if asked to.
+
+        Raises:
+            CheckpointError: The language model's file is missing or does not fit.
+        """
+        if self._is_init:
+            super().init_weights()  # mmengine warns about the second call
+            return
+        if not _is_pretrained_cfg(self.init_cfg):
+            words = None
+            if self.pretrained:
+                source = open_checkpoint(self.language_model)
+                self.language.load(source)
+                if self.token_scale == "residual" and not source.record:
+                    words = typical_word_embeddings(source)
+            else:
+                self.language.reset_parameters()
+            self.reset_patch_embed(words)
+        self._weights_ready = True
+        super().init_weights()
+
+    def reset_patch_embed(self, words: Tensor | None = None) -> None:
+        """Draw the patch embedding and its positions anew.
+
+        Args:
+            words: Word embeddings ``(words, C)`` to measure the residual stream with,
+                for ``token_scale='residual'``; drawn like the family's own
+                initialisation if not given.
+        """
+        scale = self.token_scale
+        if scale == "residual":
+            if words is None:
+                words = scratch_word_embeddings(self.language.config)
+            typical = residual_rms(self.language, words)
+            scale = typical / self.patch_embed.unit_rms()
+            print_log(
+                f"LanguageBackbone: the residual stream's typical root-mean-square is "
+                f"{typical:.3g}; the patch embedding starts at {scale:.3g} times the "
+                f"paper's initialisation.",
+                logger="current",
+            )
+        self.patch_embed.reset_parameters(float(scale))
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Extract features.
+
+        Args:
+            x: Images ``(B, in_channels, height, width)`` of any height and width.
+
+        Returns:
+            One tensor for each of ``out_indices``, shaped by ``out_type``.
+
+        Raises:
+            CheckpointError: No weights have been loaded yet.
+        """
+        if not self._weights_ready:
+            raise CheckpointError(
+                f"The weights of {self.language_model} are not loaded yet: call "
+                f"init_weights(), as a runner does, or load a checkpoint first."
+            )
+        # A frozen prefix needs no graph, unless somebody wants gradients of the images.
+        frozen = self._frozen_blocks if not x.requires_grad else 0
+        embed_frozen = self._embed_is_frozen and not x.requires_grad
+        grad = torch.is_grad_enabled()
+        with torch.set_grad_enabled(grad and not embed_frozen):
+            tokens, grid = self.patch_embed(x)
+            tokens = self.language.embed(tokens)
+        rotary = self.language.rotary_angles(tokens)
+        last = self.num_layers - 1
+        outputs = {}
+        for index, block in enumerate(self.language.blocks[: max(self.out_indices) + 1]):
+            # Only the last token is wanted, so only its half of the work is done.
+            last_only = (
+                self.out_type == "last" and index == last and self.out_indices == [last]
+            )
+            with torch.set_grad_enabled(grad and index >= frozen):
+                tokens = self._run_block(block, index, tokens, rotary, last_only)
+            if index in self.out_indices:
+                outputs[index] = tokens
+        if last in outputs:
+            outputs[last] = self.language.final_norm(outputs[last])
+        return tuple(self._shaped(outputs[index], grid) for index in self.out_indices)
+
+    def train(self, mode: bool = True) -> LanguageBackbone:
+        """Set the mode; frozen parts stay frozen and keep their dropout off."""
+        super().train(mode)
+        self._freeze()
+        return self
+
+    def get_layer_depth(self, param_name: str, prefix: str = "") -> tuple[int, int]:
+        """Tell mmpretrain's layer-wise learning-rate decay how deep a parameter lies.
+
+        Args:
+            param_name: Name of the parameter in the whole model.
+            prefix: What stands before this backbone's names.
+
+        Returns:
+            Depth (0 is the patch embedding) and the number of depths.
+        """
+        depths = self.num_layers + 2
+        if not param_name.startswith(prefix):
+            return depths - 1, depths
+        name = param_name[len(prefix) :]
+        if name.startswith("language.blocks."):
+            return int(name.split(".")[2]) + 1, depths
+        is_last = name.startswith("language.final_norm")
+        return (depths - 1 if is_last else 0), depths
+
+    def _run_block(
+        self,
+        block: nn.Module,
+        index: int,
+        tokens: Tensor,
+        rotary: tuple[Tensor, Tensor] | None,
+        last_only: bool,
+    ) -> Tensor:
+        causal = self.language.causal
+        if self.with_cp and torch.is_grad_enabled():
+            out = recompute(
+                block, tokens, causal, rotary, last_only, use_reentrant=False
+            )
+        else:
+            out = block(tokens, causal, rotary, last_only)
+        rate = self.drop_path_rates[index]
+        if block.training and rate > 0:
+            stream = tokens[:, -1:] if last_only else tokens
+            kept = torch.rand(len(out), 1, 1, device=out.device) >= rate
+            out = stream + (out - stream) * kept / (1 - rate)
+        return out
+
+    def _shaped(self, tokens: Tensor, grid: tuple[int, int]) -> Tensor:
+        if self.out_type == "last":
+            return tokens[:, -1]
+        if self.out_type == "avg":
+            return tokens.mean(dim=1)
+        if self.out_type == "featmap":
+            return tokens_to_map(tokens, grid)
+        return tokens
+
+    def _freeze(self) -> None:
+        """Apply ``trainable_layers``; called again by ``train()``, which undoes it."""
+        wanted, language = self.trainable, self.language
+        self.patch_embed.requires_grad_(wanted.patch_embed)
+        if language.positions is not None:
+            language.positions.requires_grad_(wanted.positions)
+        for around in (language.embed_norm, language.final_norm):
+            around.requires_grad_(wanted.final_norm or wanted.norms)
+        for index, block in enumerate(language.blocks):
+            trains = index in wanted.blocks
+            block.requires_grad_(trains)
+            if not trains:
+                block.eval()
+                for name, child in block.named_children():
+                    if name.endswith("_norm"):
+                        child.requires_grad_(wanted.norms)
+        language.drop.train(self.training and (wanted.patch_embed or wanted.positions))
+        # Blocks that no gradient has to pass: everything before them is frozen too.
+        embedding = [self.patch_embed, language.embed_norm]
+        self._embed_is_frozen = not any(
+            p.requires_grad for module in embedding for p in module.parameters()
+        ) and not (language.positions is not None and wanted.positions)
+        self._frozen_blocks = 0
+        if self._embed_is_frozen:
+            for block in language.blocks:
+                if any(p.requires_grad for p in block.parameters()):
+                    break
+                self._frozen_blocks += 1
+
+    def _log_trainable(self) -> None:
+        total = sum(p.numel() for p in self.parameters())
+        trained = sum(p.numel() for p in self.parameters() if p.requires_grad)
+        start = "language weights" if self.pretrained else "scratch"
+        print_log(
+            f"LanguageBackbone: {self.num_layers} blocks of {self.language_model} "
+            f"({start}), {trained / 1e6:.2f} M of {total / 1e6:.2f} M parameters "
+            f"trainable.",
+            logger="current",
+        )
+
+    def _load_from_state_dict(
+        self, state_dict: dict[str, Any], prefix: str, *args: Any
+    ) -> None:
+        """Note that weights arrive; mmengine calls this, not ``load_state_dict``."""
+        root = f"{prefix}language.blocks."
+        if any(name.startswith(root) for name in state_dict):
+            self._weights_ready = True
+        # Checkpoints from before the record existed, or published without it, are fine.
+        record = f"{prefix}language.{RECORD_KEY}"
+        if self._weights_ready and record not in state_dict:
+            state_dict[record] = self.language.get_extra_state()
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
+
+def _check_choice(name: str, value: object, choices: tuple[object, ...]) -> None:
+    if value not in choices:
+        raise ValueError(
+            f"{name} must be one of {', '.join(map(repr, choices))}; got {value!r}."
+        )
+
+
+def _check_rate(name: str, value: float) -> None:
+    if not 0.0 <= value < 1.0:
+        raise ValueError(f"{name} must be at least 0 and below 1; got {value!r}.")
+
+
+def _check_scale(value: float | str) -> None:
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if value != "residual" and not (is_number and 0 < value < float("inf")):
+        raise ValueError(
+            f"token_scale must be a positive number or 'residual'; got {value!r}."
+        )
+
+
+def _pair(size: int | Sequence[int]) -> tuple[int, int]:
+    height, width = (size, size) if isinstance(size, int) else size
+    return height, width
+
+
+def _resolve_indices(indices: int | Sequence[int], num_layers: int) -> list[int]:
+    listed = [indices] if isinstance(indices, int) else list(indices)
+    if not listed or any(not -num_layers <= index < num_layers for index in listed):
+        raise ValueError(
+            f"out_indices must name blocks from {-num_layers} to {num_layers - 1}; "
+            f"got {indices!r}."
+        )
+    return [index % num_layers for index in listed]
+
+
+def _is_pretrained_cfg(init_cfg: object) -> bool:
+    listed = init_cfg if isinstance(init_cfg, (list, tuple)) else [init_cfg]
+    return any(isinstance(c, dict) and c.get("type") == "Pretrained" for c in listed)

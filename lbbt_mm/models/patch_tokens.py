@@ -1,0 +1,137 @@
+"""Images -> patch tokens, and tokens -> feature maps."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class PatchTokens(nn.Module):
+    """The new patch embedding in front of a language model.
+
+    Sides that the patch does not divide are padded with zeros at the right and the
+    bottom. The kernel starts Xavier-uniform on its flattened form, as in the authors'
+    code, times ``scale``.
+
+    Args:
+        width: Channels of a token.
+        img_size: Height and width for which a position table is made, in pixels.
+        patch_size: Side of a square patch, in pixels.
+        in_channels: Channels of the images.
+        position: ``'sincos2d'`` (fixed), ``'learned'``, or anything else for none.
+    """
+
+    positions: Tensor | None
+
+    def __init__(
+        self,
+        width: int,
+        img_size: tuple[int, int],
+        patch_size: int,
+        in_channels: int,
+        position: str,
+    ) -> None:
+        super().__init__()
+        self.patch_size = patch_size
+        self.grid = tuple(math.ceil(side / patch_size) for side in img_size)
+        self.position = position
+        self.projection = nn.Conv2d(in_channels, width, patch_size, stride=patch_size)
+        table = torch.empty(*self.grid, width)
+        if position == "learned":
+            self.positions = nn.Parameter(table)
+        elif position == "sincos2d":
+            # Persistent: its size follows the tokens' scale, which is part of a run.
+            self.register_buffer("positions", table)
+        else:
+            self.positions = None
+        self.reset_parameters()
+
+    def unit_rms(self) -> float:
+        """Return the expected root-mean-square of a token at scale 1.
+
+        Exact over the draw of the kernel for pixels of unit root-mean-square, however
+        correlated they are.
+        """
+        width, fan_in = self.projection.weight.flatten(1).shape
+        return math.sqrt(2 * fan_in / (fan_in + width))
+
+    @torch.no_grad()
+    def reset_parameters(self, scale: float = 1.0) -> None:
+        """Draw a new patch embedding and new positions.
+
+        Args:
+            scale: Factor on both, so that their ratio stays the same.
+        """
+        nn.init.xavier_uniform_(self.projection.weight.flatten(1))
+        self.projection.weight.mul_(scale)
+        nn.init.zeros_(self.projection.bias)
+        if self.position == "learned":
+            nn.init.trunc_normal_(self.positions, std=0.02)
+            self.positions.mul_(scale)
+        elif self.position == "sincos2d":
+            rows, columns, width = self.positions.shape
+            self.positions.copy_(sincos2d(rows, columns, width) * scale)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, tuple[int, int]]:
+        """Cut images into tokens.
+
+        Args:
+            images: ``(B, in_channels, height, width)``.
+
+        Returns:
+            Tokens ``(B, rows * columns, C)`` in raster order, and ``(rows, columns)``.
+        """
+        height, width = images.shape[-2:]
+        bottom, right = -height % self.patch_size, -width % self.patch_size
+        if bottom or right:
+            images = F.pad(images, (0, right, 0, bottom))
+        maps = self.projection(images)
+        grid = (maps.shape[-2], maps.shape[-1])
+        # The stream stays float32 under autocast: its few enormous channels would
+        # swallow what a block adds.
+        tokens = maps.flatten(2).transpose(1, 2).float()
+        if self.positions is not None:
+            tokens = tokens + self._positions_for(grid)
+        return tokens, grid
+
+    def _positions_for(self, grid: tuple[int, int]) -> Tensor:
+        assert self.positions is not None
+        table = self.positions
+        if grid != self.grid:
+            table = F.interpolate(
+                table.permute(2, 0, 1)[None],
+                size=grid,
+                mode="bicubic",
+                align_corners=False,
+            )[0].permute(1, 2, 0)
+        return table.flatten(0, 1)
+
+
+def sincos2d(rows: int, columns: int, width: int) -> Tensor:
+    """Fixed two-dimensional positions (MAE, arXiv 2111.06377).
+
+    Args:
+        rows: Patches from top to bottom.
+        columns: Patches from left to right.
+        width: Channels, a multiple of four.
+
+    Returns:
+        ``(rows, columns, width)``: a quarter each of sine and cosine of the column,
+        sine and cosine of the row.
+    """
+    frequencies = 10000.0 ** (-torch.arange(width // 4) / (width // 4))
+    by_row = torch.outer(torch.arange(rows).float(), frequencies)
+    by_column = torch.outer(torch.arange(columns).float(), frequencies)
+    by_row = by_row[:, None].expand(rows, columns, -1)
+    by_column = by_column[None].expand(rows, columns, -1)
+    return torch.cat(
+        (by_column.sin(), by_column.cos(), by_row.sin(), by_row.cos()), dim=-1
+    )
+
+
+def tokens_to_map(tokens: Tensor, grid: tuple[int, int]) -> Tensor:
+    """Reorder tokens ``(B, rows * columns, C)`` into ``(B, C, rows, columns)``."""
+    return tokens.transpose(1, 2).unflatten(2, grid).contiguous()

@@ -1,0 +1,21 @@
+"""Child registries; mmengine imports their ``locations`` when it meets ``lbbt_mm.X``."""
+
+from mmengine.registry import DATASETS as MMENGINE_DATASETS
+from mmengine.registry import HOOKS as MMENGINE_HOOKS
+from mmengine.registry import METRICS as MMENGINE_METRICS
+from mmengine.registry import MODELS as MMENGINE_MODELS
+from mmengine.registry import OPTIM_WRAPPERS as MMENGINE_OPTIM_WRAPPERS
+from mmengine.registry import Registry
+
+
+def _child(name: str, parent: Registry, room: str) -> Registry:
+    return Registry(
+        name, parent=parent, scope="lbbt_mm", locations=[f"lbbt_mm.{room}"]
+    )
+
+
+MODELS = _child("model", MMENGINE_MODELS, "models")
+DATASETS = _child("dataset", MMENGINE_DATASETS, "datasets")
+HOOKS = _child("hook", MMENGINE_HOOKS, "hooks")
+METRICS = _child("metric", MMENGINE_METRICS, "evaluation")
+OPTIM_WRAPPERS = _child("optim wrapper", MMENGINE_OPTIM_WRAPPERS, "optim")

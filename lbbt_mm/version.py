@@ -1,0 +1,55 @@
+"""The version of this package, and which versions of its neighbours it was tested with."""
+
+from __future__ import annotations
+
+import importlib
+import re
+from types import ModuleType
+
+__version__ = "0.1.0"
+
+# module name -> (at least, below, known bad releases, how to install).
+# Versions are read from the module, never from package metadata: the maintained
+# fork (`onedl-*`) and upstream share import names but not distribution names.
+_SUPPORTED: dict[str, tuple[str, str, tuple[str, ...], str]] = {
+    "mmengine": ("0.10.3", "1.0", ("0.10.11",), "pip install onedl-mmengine"),
+    "mmcv": ("2.1.0", "3.0", (), "pip install onedl-mmcv"),
+    "mmpretrain": ("1.2.0", "2.0", (), "pip install onedl-mmpretrain"),
+    "mmseg": ("1.2.0", "2.0", (), "pip install onedl-mmsegmentation"),
+    "mmdet": ("3.2.0", "4.0", (), "pip install onedl-mmdetection"),
+}
+
+
+def _as_tuple(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in re.findall(r"\d+", version)[:3])
+
+
+def require(name: str, purpose: str) -> ModuleType:
+    """Import an OpenMMLab library, or say in one sentence how to get it.
+
+    Args:
+        name: Import name, for example ``'mmpretrain'``.
+        purpose: What needs it; completes the sentence "... needs mmpretrain".
+
+    Returns:
+        The imported module.
+
+    Raises:
+        ImportError: It is missing, does not import, or its version was never tested.
+    """
+    low, high, bad, install = _SUPPORTED[name]
+    try:
+        module = importlib.import_module(name)
+    except Exception as error:  # mmdet without compiled ops fails in several ways
+        raise ImportError(
+            f"{purpose} needs {name}>={low},<{high}, which does not import here "
+            f"({type(error).__name__}: {error}). Install it with: {install}"
+        ) from error
+    found = module.__version__
+    if not _as_tuple(low) <= _as_tuple(found) < _as_tuple(high) or found in bad:
+        without = f", not {', '.join(bad)}" if bad else ""
+        raise ImportError(
+            f"{purpose} needs {name}>={low},<{high}{without}; found {found}. "
+            f"Install another one with: {install}"
+        )
+    return module
