@@ -1,0 +1,163 @@
+"""Small random checkpoints of every family, written by transformers and gguf."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import gguf
+import torch
+import transformers as hf
+
+from lbbt_mm.language.families import FAMILIES
+
+VOCAB = 96
+_COMMON = dict(vocab_size=VOCAB, max_position_embeddings=64)
+_LLAMA = dict(
+    hidden_size=32,
+    intermediate_size=48,
+    num_hidden_layers=3,
+    num_attention_heads=4,
+    num_key_value_heads=2,
+    **_COMMON,
+)
+CONFIGS: dict[str, hf.PretrainedConfig] = {
+    "gpt2": hf.GPT2Config(
+        n_embd=32, n_layer=3, n_head=4, n_positions=64, vocab_size=VOCAB
+    ),
+    "bert": hf.BertConfig(
+        hidden_size=32,
+        intermediate_size=48,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        **_COMMON,
+    ),
+    "llama": hf.LlamaConfig(**_LLAMA),
+    "llama3-rope": hf.LlamaConfig(
+        **_LLAMA,
+        rope_scaling={
+            "rope_type": "llama3",
+            "factor": 8.0,
+            "low_freq_factor": 1.0,
+            "high_freq_factor": 4.0,
+            "original_max_position_embeddings": 16,
+        },
+    ),
+    "llama-biased": hf.LlamaConfig(**_LLAMA, attention_bias=True, mlp_bias=True),
+    "mistral": hf.MistralConfig(**_LLAMA, sliding_window=None),
+    "mistral-window": hf.MistralConfig(**_LLAMA, sliding_window=5),
+    "qwen2": hf.Qwen2Config(**_LLAMA),
+    "qwen3": hf.Qwen3Config(**_LLAMA, head_dim=16),
+}
+
+
+def build(name: str, attn_implementation: str = "sdpa") -> hf.PreTrainedModel:
+    """Build a random transformers model whose norms and biases are random too."""
+    torch.manual_seed(0)
+    model = hf.AutoModel.from_config(
+        CONFIGS[name], attn_implementation=attn_implementation
+    )
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.ndim == 1:
+                parameter.add_(torch.randn_like(parameter) * 0.1)
+            else:
+                parameter.mul_(4)  # far from zero, so that mistakes are visible
+    return model.eval()
+
+
+def save(model: hf.PreTrainedModel, folder: Path, storage: str) -> str:
+    """Write a model in one of the formats and return its ``language_model`` string."""
+    if storage == "folder":
+        model.save_pretrained(folder)
+        return str(folder)
+    if storage == "file":
+        model.save_pretrained(folder)
+        return str(folder / "model.safetensors")
+    if storage == "shards":
+        model.save_pretrained(folder, max_shard_size="20KB")
+        assert len(list(folder.glob("*.safetensors"))) > 1
+        return str(folder)
+    if storage == "bin":
+        model.config.save_pretrained(folder)
+        torch.save(model.state_dict(), folder / "pytorch_model.bin")
+        return str(folder)
+    assert storage == "gguf"
+    return write_gguf(model, folder / "model.gguf")
+
+
+_HF_TO_GGUF_GLOBALS = {
+    "wte.weight": "token_embd.weight",
+    "wpe.weight": "position_embd.weight",
+    "embed_tokens.weight": "token_embd.weight",
+    "embeddings.word_embeddings.weight": "token_embd.weight",
+    "embeddings.position_embeddings.weight": "position_embd.weight",
+    "embeddings.token_type_embeddings.weight": "token_types.weight",
+    "embeddings.LayerNorm": "token_embd_norm",
+    "ln_f": "output_norm",
+    "norm": "output_norm",
+}
+
+
+def write_gguf(model: hf.PreTrainedModel, path: Path) -> str:
+    """Write a model as llama.cpp's converter does: Linear layout, interleaved rotary.
+
+    The names are spelled out here and in the package's tables independently only as
+    far as the formats differ; the layout rules are written again from llama.cpp's.
+    """
+    config = model.config
+    kind = config.model_type
+    arch = "llama" if kind == "mistral" else kind
+    path.parent.mkdir(parents=True, exist_ok=True)
+    writer = gguf.GGUFWriter(str(path), arch)
+    heads = config.num_attention_heads
+    kv_heads = getattr(config, "num_key_value_heads", heads)
+    head_dim = getattr(config, "head_dim", None) or config.hidden_size // heads
+    writer.add_block_count(config.num_hidden_layers)
+    writer.add_context_length(config.max_position_embeddings)
+    writer.add_embedding_length(config.hidden_size)
+    inner = getattr(config, "intermediate_size", None) or 4 * config.hidden_size
+    writer.add_feed_forward_length(inner)
+    writer.add_head_count(heads)
+    writer.add_vocab_size(config.vocab_size)
+    if kind in ("gpt2", "bert"):
+        eps = getattr(config, "layer_norm_epsilon", None) or config.layer_norm_eps
+        writer.add_layer_norm_eps(eps)
+    else:
+        writer.add_head_count_kv(kv_heads)
+        writer.add_layer_norm_rms_eps(config.rms_norm_eps)
+        writer.add_rope_freq_base(config.rope_theta)
+        writer.add_key_length(head_dim)
+    names = _gguf_names(kind, config.num_hidden_layers)
+    for name, tensor in model.state_dict().items():
+        stem, _, suffix = name.rpartition(".")
+        target = _HF_TO_GGUF_GLOBALS.get(name) or names.get(name)
+        if target is None:
+            stem_target = _HF_TO_GGUF_GLOBALS.get(stem) or names.get(stem)
+            if stem_target is None:
+                continue  # BERT's pooler
+            target = f"{stem_target}.{suffix}"
+        values = tensor.detach().float()
+        if kind == "gpt2" and suffix == "weight" and values.ndim == 2:
+            if ".c_" in name:
+                values = values.t()
+        if arch == "llama" and ("q_proj" in name or "k_proj" in name):
+            count = heads if "q_proj" in name else kv_heads
+            split = values.reshape(count, 2, head_dim // 2, *values.shape[1:])
+            values = split.transpose(1, 2).reshape(values.shape)
+        writer.add_tensor(target, values.contiguous().numpy())
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return str(path)
+
+
+def _gguf_names(kind: str, layers: int) -> dict[str, str]:
+    family = FAMILIES[kind]
+    pairs = {}
+    for index in range(layers):
+        for part, keys in family.hf.parts.items():
+            for ours, theirs in zip(keys, family.gguf.parts.get(part, ()), strict=False):
+                source = family.hf.block.format(i=index) + ours
+                pairs[source] = family.gguf.block.format(i=index) + theirs
+    return pairs
