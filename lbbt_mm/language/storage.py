@@ -7,6 +7,7 @@ restricted unpickler only, so a file that would run code is refused.
 from __future__ import annotations
 
 import contextlib
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -149,7 +150,7 @@ def load_pickle(path: Path) -> Any:
             types and mmengine's training history.
     """
     allowed = contextlib.nullcontext()
-    if hasattr(torch.serialization, "safe_globals"):  # torch 2.5 and later
+    if hasattr(torch.serialization, "safe_globals"):  # torch 2.6 and later
         allowed = torch.serialization.safe_globals(_harmless_globals())
     with _explained(path, "a PyTorch checkpoint of tensors and plain types"), allowed:
         try:
@@ -164,15 +165,28 @@ def load_pickle(path: Path) -> Any:
 def _harmless_globals() -> list[Any]:
     """Name the plain data types that mmengine writes into its checkpoints.
 
-    mmengine's own list also allows ``getattr``, which is a door; ours does not.
+    mmengine's own list allows ``getattr`` as well, which is a door to anything; here
+    the name leads to a function that hands out the statistics of a history only.
     """
     import numpy as np
     from mmengine.logging import HistoryBuffer
 
+    def history_method(owner: Any, name: str) -> Any:
+        if owner is not HistoryBuffer or name not in ("min", "max", "mean", "current"):
+            raise ValueError(f"it asks for the attribute {name!r} of {owner!r}")
+        return getattr(HistoryBuffer, name)
+
     core = np._core if hasattr(np, "_core") else np.core  # renamed in numpy 2
     dtypes = {type(np.dtype(kind)) for kind in "?bhilqBHILQefd"}
     rebuild = [core.multiarray._reconstruct, core.multiarray.scalar]
-    return [HistoryBuffer, np.ndarray, np.dtype, *rebuild, *dtypes]
+    return [
+        HistoryBuffer,
+        (history_method, "builtins.getattr"),
+        np.ndarray,
+        np.dtype,
+        *rebuild,
+        *dtypes,
+    ]
 
 
 @contextlib.contextmanager
@@ -183,8 +197,11 @@ def _explained(path: Path, kind: str) -> Iterator[None]:
     except CheckpointError:
         raise
     except Exception as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        # torch's refusal is a page of advice; the name it stumbled over is what counts.
+        named = re.search(r"GLOBAL (\S+) was not", str(error))
+        told = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+        reason = f"it calls {named[1]}, which could run code" if named else told
         raise CheckpointError(
-            f"{path} cannot be read as {kind}: {reason} The file may be truncated, "
-            f"damaged or of another format; fetch it again."
+            f"{path} cannot be read as {kind}: {reason.rstrip('.')}. The file "
+            f"may be truncated, damaged, of another format or unsafe; fetch it again."
         ) from error

@@ -1,0 +1,47 @@
+# How a run is logged, saved and seeded.
+
+# often changed
+seed = 0
+
+# sometimes changed
+log_interval = 8  # iterations
+checkpoint_interval = 1  # epochs
+max_keep_ckpts = 1
+
+default_scope = "mmpretrain"
+default_hooks = dict(
+    timer=dict(type="IterTimerHook"),
+    logger=dict(type="LoggerHook", interval=log_interval),
+    param_scheduler=dict(type="ParamSchedulerHook"),
+    checkpoint=dict(
+        type="CheckpointHook",
+        interval=checkpoint_interval,
+        max_keep_ckpts=max_keep_ckpts,
+    ),
+    sampler_seed=dict(type="DistSamplerSeedHook"),
+)
+custom_hooks = [dict(type="lbbt_mm.ThroughputHook")]
+log_processor = dict(
+    # Over the epoch so far: what the paper calls train accuracy, on the batches as
+    # they were trained.
+    custom_cfg=[
+        dict(
+            data_src="accuracy_top-1",
+            method_name="mean",
+            window_size="epoch",
+            log_name="train_acc",
+        )
+    ]
+)
+env_cfg = dict(
+    cudnn_benchmark=False,
+    mp_cfg=dict(mp_start_method="fork", opencv_num_threads=0),
+    dist_cfg=dict(backend="nccl"),  # tools/train.py takes gloo where there is no GPU
+)
+visualizer = dict(
+    type="UniversalVisualizer", vis_backends=[dict(type="LocalVisBackend")]
+)
+log_level = "INFO"
+load_from = None
+resume = False
+randomness = dict(seed=seed, deterministic=False)

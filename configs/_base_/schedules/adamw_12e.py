@@ -1,0 +1,40 @@
+# A short bridge: AdamW, one epoch of warm-up, cosine to nearly zero, per iteration.
+
+# often changed
+lr = 1e-3  # at the peak, for the batch size of the config
+max_epochs = 12
+
+# sometimes changed
+weight_decay = 0.05
+warmup_epochs = 1
+val_interval = 4  # epochs between clean passes
+
+# never changed
+grad_max_norm = 1.0
+lr_min = 1e-6
+
+optim_wrapper = dict(
+    type="lbbt_mm.AutocastOptimWrapper",  # bf16 on CPU and GPU
+    optimizer=dict(type="AdamW", lr=lr, weight_decay=weight_decay, fused=True),
+    clip_grad=dict(max_norm=grad_max_norm),
+)
+param_scheduler = [
+    dict(
+        type="LinearLR",
+        start_factor=1e-3,
+        by_epoch=True,
+        end=warmup_epochs,
+        convert_to_iter_based=True,
+    ),
+    dict(
+        type="CosineAnnealingLR",
+        eta_min=lr_min,
+        by_epoch=True,
+        begin=warmup_epochs,
+        convert_to_iter_based=True,
+    ),
+]
+train_cfg = dict(by_epoch=True, max_epochs=max_epochs, val_interval=val_interval)
+val_cfg = dict()
+test_cfg = dict()
+auto_scale_lr = dict(base_batch_size=64)
