@@ -1,4 +1,4 @@
-"""Child registries; mmengine imports their ``locations`` when it meets ``lbbt_mm.X``."""
+"""Child registries; mmengine imports their locations when it meets ``lbbt_mm.X``."""
 
 from mmengine.registry import DATASETS as MMENGINE_DATASETS
 from mmengine.registry import HOOKS as MMENGINE_HOOKS
@@ -9,9 +9,7 @@ from mmengine.registry import Registry
 
 
 def _child(name: str, parent: Registry, room: str) -> Registry:
-    return Registry(
-        name, parent=parent, scope="lbbt_mm", locations=[f"lbbt_mm.{room}"]
-    )
+    return Registry(name, parent=parent, scope="lbbt_mm", locations=[f"lbbt_mm.{room}"])
 
 
 MODELS = _child("model", MMENGINE_MODELS, "models")

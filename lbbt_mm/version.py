@@ -1,4 +1,4 @@
-"""The version of this package, and which versions of its neighbours it was tested with."""
+"""The version of this package, and which versions of its neighbours it works with."""
 
 from __future__ import annotations
 

@@ -95,7 +95,9 @@ class Checkpoint:
         if self._table.positions is None:
             raise CheckpointError(f"{self.source} has no position table.")
         config = self.config
-        table = self._global(self._table.positions, (config.max_positions, config.width))
+        table = self._global(
+            self._table.positions, (config.max_positions, config.width)
+        )
         if self._table.token_types:
             table = table + self._read_global(self._table.token_types, 0, 1)
         return table
@@ -181,21 +183,20 @@ class Checkpoint:
                 blocks.add(int(match.group(1)))
                 continue
             local = name[len(self._prefix) :] if name.startswith(self._prefix) else name
-            if local in known or name.startswith(table.ignored):
-                continue
-            if not local.startswith(table.ignored):
+            ignored = name.startswith(table.ignored) or local.startswith(table.ignored)
+            if local not in known and not ignored:
                 unknown.append(name)
         if unknown:
             raise CheckpointError(
                 f"{self.source} holds tensors that a {self.config.family} model does "
-                f"not have: {', '.join(sorted(unknown)[:6])}. It may be another family, "
-                f"or carry an adapter that must be merged first."
+                f"not have: {', '.join(sorted(unknown)[:6])}. It may be of another "
+                f"family, or carry an adapter that must be merged first."
             )
         if blocks != set(range(self.config.num_layers)):
             raise CheckpointError(
                 f"{self.source} should hold blocks 0 to {self.config.num_layers - 1} "
-                f"by its configuration; found {len(blocks)} blocks, up to number "
-                f"{max(blocks)}."
+                f"by its configuration; found {len(blocks)} blocks, up to "
+                f"number {max(blocks)}."
             )
 
 

@@ -2,4 +2,4 @@
 
 
 class CheckpointError(RuntimeError):
-    """A language model that cannot be used: what was expected, what came, what to do."""
+    """A language model that cannot be used; the message says what to do."""

@@ -8,8 +8,7 @@ llama.cpp interleaves the rows of rotary heads.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
+from dataclasses import dataclass, field, replace
 
 
 @dataclass(frozen=True)
@@ -110,9 +109,11 @@ _LLAMA = KeyTable(
     ignored=("lm_head.", "score.", "rotary_emb."),
 )
 
-_GGUF_COMMON = dict(
+# Every gguf file starts its names like this; a family adds what it has.
+_GGUF = KeyTable(
     prefixes=("",),
     block="blk.{i}.",
+    parts={},
     embeddings="token_embd.weight",
     ignored=("output.weight", "rope_freqs.weight"),
 )
@@ -127,17 +128,16 @@ _GGUF_LLAMA_PARTS = {
     "up": ("ffn_up",),
     "down": ("ffn_down",),
 }
-_GGUF_QWEN = KeyTable(
-    parts=_GGUF_LLAMA_PARTS, final_norm="output_norm", **_GGUF_COMMON
-)
-_GGUF_LLAMA = KeyTable(
+_GGUF_QWEN = replace(_GGUF, parts=_GGUF_LLAMA_PARTS, final_norm="output_norm")
+_GGUF_LLAMA = replace(
+    _GGUF,
     parts=_GGUF_LLAMA_PARTS,
     final_norm="output_norm",
     # llama.cpp rotates neighbouring rows, transformers rotates halves of a head.
     interleaved=frozenset({"attn_q", "attn_k"}),
-    **_GGUF_COMMON,
 )
-_GGUF_GPT2 = KeyTable(
+_GGUF_GPT2 = replace(
+    _GGUF,
     parts={
         "attn_norm": ("attn_norm",),
         "qkv": ("attn_qkv",),
@@ -148,9 +148,9 @@ _GGUF_GPT2 = KeyTable(
     },
     positions="position_embd.weight",
     final_norm="output_norm",
-    **_GGUF_COMMON,
 )
-_GGUF_BERT = KeyTable(
+_GGUF_BERT = replace(
+    _GGUF,
     parts={
         "attn_norm": ("attn_output_norm",),
         "qkv": ("attn_q", "attn_k", "attn_v"),
@@ -162,7 +162,6 @@ _GGUF_BERT = KeyTable(
     positions="position_embd.weight",
     token_types="token_types.weight",
     embed_norm="token_embd_norm",
-    **_GGUF_COMMON,
 )
 
 # What lbbt_mm.language.model writes: part names as they are.

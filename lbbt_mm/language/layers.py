@@ -7,6 +7,7 @@ head, C channels of the stream.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 
 from lbbt_mm.language.config import LanguageConfig
 
-_ACTIVATIONS = {
+_ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "gelu": nn.GELU,
     # One kernel; transformers' gelu_new is four element-wise passes of the same.
     "gelu_tanh": lambda: nn.GELU(approximate="tanh"),
@@ -62,8 +63,6 @@ class RotaryPositions(nn.Module):
     Args:
         config: Gives the head size, the base and the context extension.
     """
-
-    frequencies: Tensor
 
     def __init__(self, config: LanguageConfig) -> None:
         super().__init__()
@@ -180,10 +179,14 @@ class TransformerBlock(nn.Module):
         if last_only:
             weight, bias = self.qkv.weight, self.qkv.bias
             split = self.q_rows
-            q = F.linear(x[:, -1:], weight[:split], bias if bias is None else bias[:split])
+            q = F.linear(
+                x[:, -1:], weight[:split], bias if bias is None else bias[:split]
+            )
             kv = F.linear(x, weight[split:], bias if bias is None else bias[split:])
         else:
-            q, kv = self.qkv(x).split((self.q_rows, self.qkv.out_features - self.q_rows), -1)
+            q, kv = self.qkv(x).split(
+                (self.q_rows, self.qkv.out_features - self.q_rows), -1
+            )
         k, v = kv.chunk(2, dim=-1)
         q_BHTD = q.unflatten(-1, (-1, config.head_dim)).transpose(1, 2)
         k_BKTD = k.unflatten(-1, (-1, config.head_dim)).transpose(1, 2)

@@ -19,7 +19,12 @@ from lbbt_mm.language.checkpoint import (
 )
 from lbbt_mm.language.config import LanguageConfig
 from lbbt_mm.language.errors import CheckpointError
-from lbbt_mm.language.layers import RotaryPositions, TransformerBlock, build_norm
+from lbbt_mm.language.layers import (
+    RMSNorm,
+    RotaryPositions,
+    TransformerBlock,
+    build_norm,
+)
 
 
 class LanguageModel(nn.Module):
@@ -91,13 +96,14 @@ class LanguageModel(nn.Module):
                 nn.init.normal_(module.weight, std=config.init_std)
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
-            elif hasattr(module, "weight"):
+            elif isinstance(module, (RMSNorm, nn.LayerNorm)):
                 nn.init.ones_(module.weight)
-                if getattr(module, "bias", None) is not None:
+                if isinstance(module, nn.LayerNorm):
                     nn.init.zeros_(module.bias)
         if config.scaled_residual_init:
             std = config.init_std / math.sqrt(2 * config.num_layers)
             for block in self.blocks:
+                assert isinstance(block, TransformerBlock)
                 nn.init.normal_(block.out.weight, std=std)
                 nn.init.normal_(block.down.weight, std=std)
         if self.positions is not None:
@@ -130,7 +136,7 @@ class LanguageModel(nn.Module):
 
         def copy(target: Tensor, source: Tensor) -> None:
             target.copy_(source)
-            digest.update(target.detach().cpu().contiguous().numpy())
+            digest.update(target.detach().cpu().contiguous().numpy().tobytes())
 
         for index in range(self.config.num_layers):
             weights = checkpoint.block(index)
@@ -139,7 +145,7 @@ class LanguageModel(nn.Module):
             for name, tensor in weights.items():
                 copy(parameters[name], tensor)
         if self.positions is not None:
-            copy(self.positions, self._fitted_positions(checkpoint))
+            copy(self.positions, _fitted_positions(checkpoint, self.positions))
         for name in ("embed_norm", "final_norm"):
             for kind, parameter in getattr(self, name).named_parameters():
                 copy(parameter, checkpoint.norm(name)[kind])
@@ -152,7 +158,7 @@ class LanguageModel(nn.Module):
             self.origin["parent"] = checkpoint.record.get("origin")
 
     def embed(self, tokens: Tensor) -> Tensor:
-        """Add positions to tokens ``(B, T, C)``, then norm and dropout as the family."""
+        """Add positions to tokens ``(B, T, C)``; norm and dropout as in the family."""
         if self.positions is not None:
             tokens = tokens + self.position_rows(tokens.shape[1])
         return self.drop(self.embed_norm(tokens))
@@ -221,11 +227,12 @@ class LanguageModel(nn.Module):
         ordered = {name: parameters[name] for name in block_shapes(self.config)}
         return BlockWeights(self.config, ordered, f"block {index} of this model")
 
-    def _fitted_positions(self, checkpoint: Checkpoint) -> Tensor:
-        table = checkpoint.positions()
-        if table.shape != self.positions.shape:
-            raise CheckpointError(
-                f"{checkpoint.source} has a position table of {list(table.shape)}; "
-                f"the model that was built has {list(self.positions.shape)}."
-            )
-        return table
+
+def _fitted_positions(checkpoint: Checkpoint, wanted: Tensor) -> Tensor:
+    table = checkpoint.positions()
+    if table.shape != wanted.shape:
+        raise CheckpointError(
+            f"{checkpoint.source} has a position table of {list(table.shape)}; the "
+            f"model that was built has {list(wanted.shape)}."
+        )
+    return table

@@ -7,16 +7,19 @@ restricted unpickler only, so a file that would run code is refused.
 from __future__ import annotations
 
 import contextlib
+import math
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from lbbt_mm.language.errors import CheckpointError
+from lbbt_mm.language.gguf_header import read_header
 
 
 class TensorStore(ABC):
@@ -106,34 +109,41 @@ class GGUFStore(TensorStore):
             raise CheckpointError(
                 f"Reading {path.name} needs the gguf package: pip install gguf"
             ) from error
+        self._gguf = gguf
         self._path = path
-        self._dequantize: Callable[..., Any] = gguf.quants.dequantize
         with _explained(path, "a gguf file"):
-            reader = gguf.GGUFReader(str(path))
-            self._tensors = {tensor.name: tensor for tensor in reader.tensors}
-            # Values of the vocabulary's size are left where they are: decoding
-            # 49 000 tokens takes longer than reading five blocks.
-            self.metadata: dict[str, Any] = {
-                name: field.contents()
-                for name, field in reader.fields.items()
-                if len(field.data) <= 64
-            }
-            vocabulary = reader.fields.get("tokenizer.ggml.tokens")
-            self.vocab_size = len(vocabulary.data) if vocabulary else None
+            self._bytes = np.memmap(path, dtype=np.uint8, mode="r")
+            header = read_header(memoryview(self._bytes.data))
+            self.metadata = header.metadata
+            self._tensors = header.tensors
+            for name in self._tensors:
+                self._rows_of_bytes(name)
+        self.vocab_size: int | None = header.metadata.get(
+            "tokenizer.ggml.tokens.length"
+        )
 
     def shapes(self) -> Mapping[str, tuple[int, ...]]:
-        """Return name -> shape; gguf lists the fastest dimension first."""
-        return {
-            name: tuple(int(size) for size in reversed(tensor.shape))
-            for name, tensor in self._tensors.items()
-        }
+        """Return name -> shape."""
+        return {name: info.shape for name, info in self._tensors.items()}
 
     def read(self, name: str, start: int = 0, stop: int | None = None) -> Tensor:
         """Read and dequantise a tensor or some of its rows."""
-        tensor = self._tensors[name]
         with _explained(self._path, "a gguf file"):
-            values = self._dequantize(tensor.data[start:stop], tensor.tensor_type)
-            return torch.from_numpy(values.copy())
+            kind = self._gguf.GGMLQuantizationType(self._tensors[name].kind)
+            rows = np.ascontiguousarray(self._rows_of_bytes(name)[start:stop])
+            return torch.from_numpy(self._gguf.quants.dequantize(rows, kind))
+
+    def _rows_of_bytes(self, name: str) -> Any:
+        """Return a tensor's bytes as ``(rows, ..., bytes of a row)``, checked."""
+        info = self._tensors[name]
+        kind = self._gguf.GGMLQuantizationType(info.kind)
+        elements, size = self._gguf.GGML_QUANT_SIZES[kind]
+        *outer, columns = info.shape
+        row = columns // elements * size
+        stop = info.offset + math.prod(outer) * row
+        if columns % elements or stop > len(self._bytes):
+            raise ValueError(f"the tensor {name} does not lie within the file")
+        return self._bytes[info.offset : stop].reshape(*outer, row)
 
 
 def load_pickle(path: Path) -> Any:
@@ -149,7 +159,7 @@ def load_pickle(path: Path) -> Any:
         CheckpointError: It is truncated, or holds objects other than tensors, plain
             types and mmengine's training history.
     """
-    allowed = contextlib.nullcontext()
+    allowed: contextlib.AbstractContextManager[Any] = contextlib.nullcontext()
     if hasattr(torch.serialization, "safe_globals"):  # torch 2.6 and later
         allowed = torch.serialization.safe_globals(_harmless_globals())
     with _explained(path, "a PyTorch checkpoint of tensors and plain types"), allowed:
@@ -168,7 +178,6 @@ def _harmless_globals() -> list[Any]:
     mmengine's own list allows ``getattr`` as well, which is a door to anything; here
     the name leads to a function that hands out the statistics of a history only.
     """
-    import numpy as np
     from mmengine.logging import HistoryBuffer
 
     def history_method(owner: Any, name: str) -> Any:

@@ -205,7 +205,9 @@ class LanguageBackbone(BaseModule):
         rotary = self.language.rotary_angles(tokens)
         last = self.num_layers - 1
         outputs = {}
-        for index, block in enumerate(self.language.blocks[: max(self.out_indices) + 1]):
+        for index, block in enumerate(
+            self.language.blocks[: max(self.out_indices) + 1]
+        ):
             # Only the last token is wanted, so only its half of the work is done.
             last_only = (
                 self.out_type == "last" and index == last and self.out_indices == [last]

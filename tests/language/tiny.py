@@ -157,7 +157,9 @@ def _gguf_names(kind: str, layers: int) -> dict[str, str]:
     pairs = {}
     for index in range(layers):
         for part, keys in family.hf.parts.items():
-            for ours, theirs in zip(keys, family.gguf.parts.get(part, ()), strict=False):
+            for ours, theirs in zip(
+                keys, family.gguf.parts.get(part, ()), strict=False
+            ):
                 source = family.hf.block.format(i=index) + ours
                 pairs[source] = family.gguf.block.format(i=index) + theirs
     return pairs

@@ -144,7 +144,9 @@ def test_patch_embedding_is_xavier_on_the_flattened_kernel(sources) -> None:
 def test_unit_rms_is_what_tokens_have() -> None:
     embed = PatchTokens(768, (224, 224), 16, 3, "none")
     tokens, _ = embed(torch.randn(4, 3, 224, 224))
-    assert float(tokens.pow(2).mean().sqrt()) == pytest.approx(embed.unit_rms(), rel=0.02)
+    assert float(tokens.pow(2).mean().sqrt()) == pytest.approx(
+        embed.unit_rms(), rel=0.02
+    )
 
 
 def test_token_scale_scales_tokens_and_new_positions(sources) -> None:
@@ -159,9 +161,7 @@ def test_token_scale_scales_tokens_and_new_positions(sources) -> None:
 
 def test_residual_scale_meets_the_stream(sources) -> None:
     for pretrained in (True, False):
-        backbone = make(
-            sources["llama"], pretrained=pretrained, token_scale="residual"
-        )
+        backbone = make(sources["llama"], pretrained=pretrained, token_scale="residual")
         backbone.init_weights()
         words = scratch_word_embeddings(backbone.language.config)
         if pretrained:
@@ -331,7 +331,11 @@ def test_families_dropout_is_kept_unless_replaced(sources) -> None:
 
 def test_drop_path_leaves_out_whole_blocks_and_keeps_the_mean(sources) -> None:
     backbone = make(
-        sources["llama"], drop_path_rate=0.5, num_layers=2, out_type="raw", drop_rate=0.0
+        sources["llama"],
+        drop_path_rate=0.5,
+        num_layers=2,
+        out_type="raw",
+        drop_rate=0.0,
     )
     block = backbone.language.blocks[1]
     x = torch.randn(1, 4, 32)

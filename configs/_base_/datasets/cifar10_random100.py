@@ -30,9 +30,7 @@ clean_pipeline = [
     dict(type="Resize", scale=enlarged_size, interpolation="bicubic"),
     pack,
 ]
-loader = dict(
-    batch_size=batch_size, num_workers=num_workers, persistent_workers=True
-)
+loader = dict(batch_size=batch_size, num_workers=num_workers, persistent_workers=True)
 
 
 train_dataloader = dict(

@@ -1,0 +1,1 @@
+"""Numbers -> tables, figures and one HTML page. Knows no model."""

