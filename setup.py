@@ -1,0 +1,94 @@
+"""What the package is called, what it needs and which files travel in it."""
+
+import re
+import shutil
+from pathlib import Path
+
+from setuptools import find_packages, setup
+from setuptools.command.build_py import build_py
+
+ROOT = Path(__file__).resolve().parent
+
+# OpenMMLab's convention: what lies beside a package in its repository lies in
+# PACKAGE/.mim/ once it is installed.
+MIM_FOLDERS = ("configs", "tools")
+
+
+def read(name):
+    path = ROOT / name
+    return path.read_text(encoding="utf-8") if path.is_file() else ""
+
+
+def version():
+    # By regex: importing the package would need torch and mmengine at build time.
+    return re.search(r'__version__ = ["\'](.+?)["\']', read("lbbt_mm/version.py"))[1]
+
+
+def requirements(name):
+    """Return the lines of requirements/NAME.txt, with its `-r` lines resolved."""
+    lines = []
+    for line in read(f"requirements/{name}.txt").splitlines():
+        line = re.sub(r"(^|\s)#.*", "", line).strip()
+        if line.startswith("-r "):
+            lines += requirements(line[3:].strip().removesuffix(".txt"))
+        elif line:
+            lines.append(line)
+    return list(dict.fromkeys(lines))
+
+
+class BuildWithMim(build_py):
+    """Copies configs and tools into the built package, never into the source tree.
+
+    An editable install needs no copy: there they lie beside the package.
+    """
+
+    def run(self):
+        super().run()
+        if getattr(self, "editable_mode", False):
+            return
+        mim = Path(self.build_lib) / "lbbt_mm" / ".mim"
+        shutil.rmtree(mim, ignore_errors=True)  # left by an earlier build
+        for folder in MIM_FOLDERS:
+            if (ROOT / folder).is_dir():
+                shutil.copytree(
+                    ROOT / folder,
+                    mim / folder,
+                    ignore=shutil.ignore_patterns("__pycache__", "*.py[cod]"),
+                )
+
+
+extras = {
+    name: requirements(name)
+    for name in ("pretrain", "segmentation", "detection", "tests")
+}
+extras["all"] = sorted(
+    {*extras["pretrain"], *extras["segmentation"], *extras["detection"]}
+)
+
+setup(
+    name="lbbt_mm",
+    version=version(),
+    description="Language Bias Bridge Training for mmpretrain, mmdet and mmseg: "
+    "language models as vision backbones",
+    long_description=read("README.md"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    keywords="computer vision, language models, transfer learning, OpenMMLab",
+    packages=find_packages(include=["lbbt_mm", "lbbt_mm.*"]),
+    include_package_data=True,
+    python_requires=">=3.10,<3.13",
+    install_requires=requirements("runtime"),
+    extras_require=extras,
+    cmdclass={"build_py": BuildWithMim},
+    zip_safe=False,
+    classifiers=[
+        "Development Status :: 4 - Beta",
+        "Intended Audience :: Science/Research",
+        "Operating System :: OS Independent",
+        "Programming Language :: Python :: 3",
+        "Programming Language :: Python :: 3.10",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+    ],
+)
