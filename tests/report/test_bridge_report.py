@@ -1,0 +1,101 @@
+"""From a run's logs to a table, results.json, a picture and a page."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from lbbt_mm.report.bridge_report import BridgeReport
+from lbbt_mm.report.logs import BridgeCurve, read_bridge_curve
+from lbbt_mm.report.tables import Table, percent
+
+
+def log(folder: Path, start: str, *records: dict) -> None:
+    path = folder / start / "vis_data" / "scalars.json"
+    path.parent.mkdir(parents=True)
+    path.write_text("".join(json.dumps(record) + "\n" for record in records))
+
+
+def train(epoch: int, accuracy: float, **more) -> dict:
+    return {"train_acc": accuracy, "epoch": epoch, "step": 9 * epoch, **more}
+
+
+def clean(epoch: int, random: float, true: float | None = None) -> dict:
+    both = {"random_label/top1": random, "step": epoch}
+    return both if true is None else {**both, "true_label/top1": true}
+
+
+def test_curve_takes_the_last_value_of_each_epoch(tmp_path: Path) -> None:
+    log(
+        tmp_path,
+        "20260101_000000",
+        train(1, 10.0),
+        train(1, 12.0, images_per_second=90.0),
+        train(2, 20.0),
+        clean(2, 25.0, 9.0),
+    )
+    curve = read_bridge_curve(tmp_path)
+    assert curve.train_acc == {1: 12.0, 2: 20.0}
+    assert (curve.random_acc, curve.true_acc) == ({2: 25.0}, {2: 9.0})
+    assert curve.images_per_second == 90.0
+
+
+def test_a_resumed_run_overrides_what_it_trained_again(tmp_path: Path) -> None:
+    log(tmp_path, "20260101_000000", train(1, 10.0), train(2, 11.0))
+    log(tmp_path, "20260101_000100", train(2, 22.0), train(3, 33.0))
+    with (tmp_path / "20260101_000000/vis_data/scalars.json").open("a") as file:
+        file.write('{"train_acc": 99.')  # killed in the middle of a line
+    assert read_bridge_curve(tmp_path).train_acc == {1: 10.0, 2: 22.0, 3: 33.0}
+
+
+def test_no_log_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="work_dir of a training run"):
+        read_bridge_curve(tmp_path)
+
+
+def test_tables_align_and_escape() -> None:
+    table = Table(["a", "long"], [["row <1>", percent(1.25)], ["b", percent(None)]], "c")
+    lines = table.to_text().splitlines()
+    assert lines[0] == "a        long"
+    assert lines[2] == "row <1>   1.2"
+    assert lines[-1] == "c"
+    assert "row &lt;1&gt;" in table.to_html()
+
+
+@pytest.fixture
+def report() -> BridgeReport:
+    curves = {
+        "language": BridgeCurve({1: 20.0, 2: 80.0}, {2: 91.5}, {2: 9.5}, 77.0),
+        "scratch": BridgeCurve({1: 12.0, 2: 40.0}, {2: 44.0}, {}),
+    }
+    probes = {
+        "language": {
+            "unbridged": {"last_test_top1": 71.0},
+            "bridged": {"last_test_top1": 74.25},
+        },
+        "scratch": {
+            "unbridged": {"last_test_top1": 81.0},
+            "bridged": {"last_test_top1": 69.0},
+        },
+    }
+    return BridgeReport(curves, probes, 10.0, "A <test>.", {"command": "x", "seed": 0})
+
+
+def test_report_says_every_number_and_chance(report: BridgeReport) -> None:
+    text = report.table().to_text()
+    for number in ("80.0", "40.0", "91.5", "44.0", "9.5", "71.0", "74.2", "69.0"):
+        assert number in text
+    assert text.count("10.0") == 5
+
+
+def test_report_writes_three_files(report: BridgeReport, tmp_path: Path) -> None:
+    paths = report.write(tmp_path)
+    record = json.loads(paths["results.json"].read_text())
+    assert record["bridges"]["language"]["train_acc"] == {"1": 20.0, "2": 80.0}
+    assert record["provenance"] == {"command": "x", "seed": 0}
+    assert paths["curves.png"].read_bytes().startswith(b"\x89PNG")
+    page = paths["index.html"].read_text()
+    assert "data:image/png;base64," in page and "A &lt;test&gt;." in page
+    assert "http" not in page, "the page must not need the network"
