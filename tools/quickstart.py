@@ -54,7 +54,9 @@ def parse_args() -> argparse.Namespace:
         "--blocks", type=int, default=8, help="first blocks of the language model"
     )
     parser.add_argument("--images", type=int, default=2048, help="images of the bridge")
-    parser.add_argument("--epochs", type=int, default=12, help="epochs of the bridge")
+    parser.add_argument(
+        "--epochs", type=int, default=12, help="epochs of the bridge, one of warm-up"
+    )
     parser.add_argument(
         "--token-scale",
         default="residual",
@@ -66,9 +68,11 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument("--work-dir", type=Path, default=Path("work_dirs/quickstart"))
     args = parser.parse_args()
-    for name in ("blocks", "images", "epochs"):
-        if getattr(args, name) < 1:
-            parser.error(f"--{name} must be at least 1; got {getattr(args, name)}")
+    for name, least in (("blocks", 1), ("images", 1), ("epochs", 2)):
+        if getattr(args, name) < least:
+            parser.error(
+                f"--{name} must be at least {least}; got {getattr(args, name)}"
+            )
     if args.dataset == "fashion-mnist" and not args.data_root:
         parser.error("--dataset fashion-mnist needs --data-root DIR")
     return args

@@ -1,0 +1,103 @@
+"""Accuracy on the random and on the true labels, from one clean pass."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from mmengine.evaluator import BaseMetric
+
+from lbbt_mm.registry import METRICS
+
+
+def _as_label(name: str, value: Any) -> int:
+    """One class index from an int, or from a tensor or list of one element."""
+    label = torch.as_tensor(value)
+    if label.numel() != 1:
+        raise ValueError(
+            f"BridgeAccuracy expects one {name} per image, got {label.numel()} "
+            f"({value!r}): multi-label data has no top-1 accuracy."
+        )
+    return int(label)
+
+
+@METRICS.register_module()
+class BridgeAccuracy(BaseMetric):
+    """Top-1 accuracy on the labels that are trained and on those that are true.
+
+    Meant for the training images, wrapped in ``RandomLabelDataset`` and run through a
+    pipeline without augmentation. Reports, in per cent:
+
+    - ``random_label/top1``: against ``gt_label``, the label that the bridge trains.
+    - ``true_label/top1``: against ``true_label``, over the images that carry one. It
+      reaches the metric with ``dict(type='PackInputs',
+      meta_keys=(..., 'true_label'))``; if no image has it, the number is absent.
+    - ``chance``: 100 / number of classes, if the predictions carry ``pred_score``.
+
+    Args:
+        collect_device: ``'cpu'`` or ``'gpu'``: where results of several processes
+            are collected.
+        prefix: Put before the three names above, if given.
+    """
+
+    # Not None, which mmengine warns about: the names above are complete.
+    default_prefix = ""
+
+    def __init__(self, collect_device: str = "cpu", prefix: str | None = None) -> None:
+        super().__init__(collect_device=collect_device, prefix=prefix)
+
+    def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
+        """Remember for each image whether the prediction met either label.
+
+        Args:
+            data_batch: Unused.
+            data_samples: Per image ``pred_label`` or ``pred_score`` (num_classes,),
+                ``gt_label``, and ``true_label`` where it is known.
+
+        Raises:
+            ValueError: An image has no ``gt_label``, or several.
+        """
+        for sample in data_samples:
+            if "gt_label" not in sample:
+                raise ValueError(
+                    "BridgeAccuracy expects `gt_label` in each data sample, got "
+                    f"{sorted(sample)}. Wrap the dataset in RandomLabelDataset."
+                )
+            score = sample.get("pred_score")
+            if score is None:
+                predicted = _as_label("pred_label", sample["pred_label"])
+            else:
+                predicted = int(score.argmax())
+            true_label = sample.get("true_label")
+            self.results.append(
+                dict(
+                    random=predicted == _as_label("gt_label", sample["gt_label"]),
+                    true=None
+                    if true_label is None
+                    else predicted == _as_label("true_label", true_label),
+                    num_classes=None if score is None else len(score),
+                )
+            )
+
+    def compute_metrics(self, results: list[dict]) -> dict[str, float]:
+        """Average over the dataset.
+
+        Args:
+            results: What :meth:`process` kept, of all processes, without the images
+                that pad the last batch.
+
+        Returns:
+            The numbers named in the class docstring.
+        """
+        metrics = {"random_label/top1": _percentage([r["random"] for r in results])}
+        known = [r["true"] for r in results if r["true"] is not None]
+        if known:
+            metrics["true_label/top1"] = _percentage(known)
+        if results[0]["num_classes"]:
+            metrics["chance"] = 100.0 / results[0]["num_classes"]
+        return metrics
+
+
+def _percentage(hits: list[bool]) -> float:
+    return 100.0 * sum(hits) / len(hits)

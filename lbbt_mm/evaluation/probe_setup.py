@@ -1,0 +1,280 @@
+"""From a classification config to the features that a linear probe needs."""
+
+from __future__ import annotations
+
+import copy
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.registry import MODELS, init_default_scope
+from mmengine.runner import CheckpointLoader, Runner, set_random_seed
+from torch import nn
+from torch.utils.data import DataLoader
+
+from lbbt_mm.evaluation.checkpoint_config import type_name, use_checkpoint_only
+from lbbt_mm.evaluation.features import (
+    Features,
+    cached_features,
+    extract_features,
+    feature_key,
+    file_sha256,
+    weights_sha256,
+)
+from lbbt_mm.version import __version__, require
+
+
+def true_label_dataset(dataset: Any, pipeline: list | None = None) -> Any:
+    """Take random labels off a dataset config, and exchange its pipeline.
+
+    Args:
+        dataset: Config of a dataset, in any wrappers; not changed.
+        pipeline: What the dataset at the bottom shall run; its own by default.
+
+    Returns:
+        The config without ``RandomLabelDataset``, at whatever depth it was.
+    """
+    if type_name(dataset).rsplit(".", 1)[-1] == "RandomLabelDataset":
+        return true_label_dataset(dataset["dataset"], pipeline)
+    dataset = copy.deepcopy(dataset)
+    if "dataset" in dataset:
+        dataset["dataset"] = true_label_dataset(dataset["dataset"], pipeline)
+    elif "datasets" in dataset:
+        dataset["datasets"] = [
+            true_label_dataset(part, pipeline) for part in dataset["datasets"]
+        ]
+    elif pipeline is not None:
+        dataset["pipeline"] = copy.deepcopy(pipeline)
+    return dataset
+
+
+def find_pipeline(dataset: Mapping) -> list:
+    """Find the pipeline of a dataset config, in any wrappers.
+
+    Args:
+        dataset: Config of a dataset.
+
+    Returns:
+        The pipeline of the first dataset at the bottom; empty if it has none.
+    """
+    if "dataset" in dataset:
+        return find_pipeline(dataset["dataset"])
+    if "datasets" in dataset:
+        return find_pipeline(dataset["datasets"][0])
+    return dataset.get("pipeline", [])
+
+
+def probe_dataloaders(cfg: Any) -> dict[str, dict]:
+    """Configs of the loaders that show each image once, in order, with its true label.
+
+    Args:
+        cfg: A config with ``train_dataloader`` and ``test_dataloader``.
+
+    Returns:
+        ``{'train': ..., 'test': ...}``: the images of either loader, both through the
+        test pipeline, with the batch size and workers of ``test_dataloader``.
+
+    Raises:
+        ValueError: One of the loaders is missing.
+    """
+    for name in ("train_dataloader", "test_dataloader"):
+        if not cfg.get(name):
+            raise ValueError(
+                f"A linear probe expects {name} in the config, got none. It trains on "
+                "the images of train_dataloader and tests on those of test_dataloader."
+            )
+    test_set = cfg.test_dataloader["dataset"]
+    pipeline = find_pipeline(test_set)
+    loader = copy.deepcopy(dict(cfg.test_dataloader))
+    loader.pop("batch_sampler", None)
+    loader.update(
+        sampler=dict(type="DefaultSampler", shuffle=False),
+        drop_last=False,
+        persistent_workers=False,
+    )
+    if cfg.get("default_scope") == "mmpretrain":  # a default of mmpretrain's tools
+        loader.setdefault("collate_fn", dict(type="default_collate"))
+    train_set = cfg.train_dataloader["dataset"]
+    return dict(
+        train=dict(loader, dataset=true_label_dataset(train_set, pipeline)),
+        test=dict(loader, dataset=true_label_dataset(test_set)),
+    )
+
+
+def build_frozen_model(
+    cfg: Any,
+    checkpoint: str | None = None,
+    reinit_patch_embed: bool = False,
+    seed: int = 0,
+) -> nn.Module:
+    """Build the classifier of a config with the weights to be probed.
+
+    Args:
+        cfg: A config whose ``model`` is an mmpretrain classifier; not changed.
+        checkpoint: Its backbone is loaded, exactly. Without one, ``init_weights()``
+            is called, which loads language weights.
+        reinit_patch_embed: Draw the patch embedding anew afterwards, as the authors'
+            released code does.
+        seed: Of everything that is drawn.
+
+    Returns:
+        The model, on the CPU.
+
+    Raises:
+        ValueError: The checkpoint does not fit the backbone, or the model cannot be
+            probed.
+    """
+    require("mmpretrain", "A linear probe")
+    init_default_scope(cfg.get("default_scope") or "mmpretrain")
+    cfg = copy.deepcopy(cfg)
+    if checkpoint:
+        use_checkpoint_only(cfg, checkpoint)
+    if cfg.get("data_preprocessor"):  # as mmengine's Runner does
+        cfg.model.setdefault("data_preprocessor", cfg.data_preprocessor)
+    set_random_seed(seed)
+    model = MODELS.build(cfg.model)
+    if not hasattr(model, "extract_feat") or not hasattr(model, "backbone"):
+        raise ValueError(
+            "A linear probe expects a classifier with a backbone and extract_feat(), "
+            f"such as mmpretrain's ImageClassifier, got {type(model).__name__}."
+        )
+    if checkpoint:
+        _load_backbone(model.backbone, checkpoint)
+    else:
+        model.init_weights()
+    if reinit_patch_embed:
+        if not hasattr(model.backbone, "reset_patch_embed"):
+            raise ValueError(
+                "reinit_patch_embed expects a backbone with reset_patch_embed(), such "
+                f"as lbbt_mm.LanguageBackbone, got {type(model.backbone).__name__}."
+            )
+        set_random_seed(seed)  # the same draw, whatever was drawn before
+        model.backbone.reset_patch_embed()
+    return model
+
+
+def _load_backbone(backbone: nn.Module, checkpoint: str) -> None:
+    """Load the backbone exactly; the head, which is not probed, may be any."""
+    state = CheckpointLoader.load_checkpoint(checkpoint, map_location="cpu")
+    state = state.get("state_dict", state)
+    state = {name.removeprefix("module."): value for name, value in state.items()}
+    prefix = "backbone."
+    wanted = {
+        name[len(prefix) :]: value
+        for name, value in state.items()
+        if name.startswith(prefix)
+    }
+    if not wanted:
+        raise ValueError(
+            f"Expected weights named {prefix}* in {checkpoint}, got "
+            f"{', '.join(list(state)[:3])}, ... Is it a checkpoint of this config?"
+        )
+    try:
+        backbone.load_state_dict(wanted, strict=True)
+    except RuntimeError as error:
+        raise ValueError(
+            f"The backbone in {checkpoint} is not the one in the config: {error}"
+        ) from error
+
+
+@dataclass(frozen=True)
+class ProbeData:
+    """Everything :func:`~lbbt_mm.evaluation.linear_probe.linear_probe` needs.
+
+    Attributes:
+        train: Features of the training images.
+        test: Features of the test images.
+        num_classes: Number of true classes.
+        weights: SHA-256 of the checkpoint file, or of the initialised backbone.
+        cached: Whether the train and the test features came from the disk.
+        seconds: How long reading or extracting took for each.
+    """
+
+    train: Features
+    test: Features
+    num_classes: int
+    weights: str
+    cached: dict[str, bool]
+    seconds: dict[str, float]
+
+
+def probe_features(
+    cfg: Any,
+    checkpoint: str | None = None,
+    *,
+    cache_dir: str | os.PathLike | None,
+    device: str | torch.device = "cpu",
+    amp: bool = False,
+    reinit_patch_embed: bool = False,
+    seed: int = 0,
+) -> ProbeData:
+    """Get the features of all training and test images, from the disk if possible.
+
+    The cache's key hashes the model's and the dataset's config with the pipeline, the
+    number of images, the content of the checkpoint file (or the weights of the
+    initialised backbone), precision and versions. It does not read the images:
+    where they changed in place, extract anew with ``cache_dir=None``.
+
+    Args:
+        cfg: A classification config; not changed.
+        checkpoint: What to probe; the unbridged model if not given.
+        cache_dir: Folder of the cache; ``None`` neither reads nor writes one.
+        device: Where the model runs.
+        amp: Run it under bfloat16 autocast.
+        reinit_patch_embed: See :func:`build_frozen_model`.
+        seed: See :func:`build_frozen_model`.
+
+    Returns:
+        Features, labels and where they came from.
+
+    Raises:
+        ValueError: See :func:`build_frozen_model`, :func:`probe_dataloaders` and
+            :func:`~lbbt_mm.evaluation.features.extract_features`.
+    """
+    require("mmpretrain", "A linear probe")
+    init_default_scope(cfg.get("default_scope") or "mmpretrain")
+    loader_cfgs = probe_dataloaders(cfg)
+    built = []
+
+    def model() -> nn.Module:  # not built at all if everything is cached
+        if not built:
+            built.append(build_frozen_model(cfg, checkpoint, reinit_patch_embed, seed))
+        return built[0]
+
+    if checkpoint:
+        weights = file_sha256(os.path.expanduser(checkpoint))
+    else:
+        weights = weights_sha256(model().backbone)
+
+    found, cached, seconds, classes = {}, {}, {}, 0
+    for split, loader_cfg in loader_cfgs.items():
+        start = time.perf_counter()
+        loader = Runner.build_dataloader(loader_cfg, seed=seed)
+        classes = max(classes, len(loader.dataset.metainfo.get("classes") or ()))
+        key = feature_key(
+            model=cfg.model,
+            data_preprocessor=cfg.get("data_preprocessor"),
+            weights=weights,
+            dataset=loader_cfg["dataset"],
+            images=len(loader.dataset),
+            reinit_patch_embed=reinit_patch_embed,
+            seed=seed if reinit_patch_embed else None,  # else `weights` says it all
+            amp=amp,
+            versions=[__version__, torch.__version__],
+        )
+
+        def extract(loader: DataLoader = loader, split: str = split) -> Features:
+            return extract_features(model(), loader, device, amp, f"{split} features")
+
+        if cache_dir is None:
+            found[split], cached[split] = extract(), False
+        else:
+            path = Path(cache_dir) / f"{split}-{key}.safetensors"
+            found[split], cached[split] = cached_features(path, extract)
+        classes = max(classes, int(found[split].labels.max()) + 1)
+        seconds[split] = time.perf_counter() - start
+    return ProbeData(found["train"], found["test"], classes, weights, cached, seconds)

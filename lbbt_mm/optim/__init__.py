@@ -1,0 +1,5 @@
+"""Optimiser wrappers that mmengine does not have."""
+
+from lbbt_mm.optim.autocast import AutocastOptimWrapper
+
+__all__ = ["AutocastOptimWrapper"]

@@ -1,0 +1,85 @@
+"""bfloat16 training on CPU and GPU."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from mmengine.optim import OptimWrapper
+from torch import nn
+
+from lbbt_mm.registry import OPTIM_WRAPPERS
+
+_DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32}
+
+
+@OPTIM_WRAPPERS.register_module()
+class AutocastOptimWrapper(OptimWrapper):
+    """``OptimWrapper`` whose forward pass runs under ``torch.autocast``.
+
+    mmengine's ``AmpOptimWrapper`` refuses to run without an accelerator and always
+    scales the loss. bfloat16 has the exponent range of float32 and needs no loss
+    scaling, so this one works wherever autocast does. Gradient accumulation and
+    clipping are those of ``OptimWrapper``; parameters, gradients and the optimiser's
+    state stay in float32. Only training is affected: validation runs in float32
+    unless ``val_cfg=dict(fp16=True)`` (bfloat16 on CPU, float16 on GPU).
+
+    Args:
+        dtype: ``'bfloat16'``, or ``'float32'`` to switch autocast off without
+            exchanging the wrapper.
+        **kwargs: Arguments of ``OptimWrapper``: ``optimizer``,
+            ``accumulative_counts``, ``clip_grad``.
+
+    Raises:
+        ValueError: Any other ``dtype``; float16 needs loss scaling.
+    """
+
+    def __init__(self, dtype: str = "bfloat16", **kwargs) -> None:
+        if dtype == "float16":
+            raise ValueError(
+                "AutocastOptimWrapper does not scale the loss, which float16 needs. "
+                "Use dtype='bfloat16' (CPU and GPU), or mmengine's "
+                "type='AmpOptimWrapper' with dtype='float16' (GPU only)."
+            )
+        if dtype not in _DTYPES:
+            raise ValueError(
+                f"AutocastOptimWrapper expects dtype to be one of {sorted(_DTYPES)}, "
+                f"got {dtype!r}."
+            )
+        super().__init__(**kwargs)
+        self.dtype = _DTYPES[dtype]
+
+    @contextmanager
+    def optim_context(self, model: nn.Module) -> Iterator[None]:
+        """Run the forward pass under autocast on the device that holds ``model``.
+
+        Args:
+            model: The training model, wrapped for distributed training or not.
+
+        Yields:
+            Nothing.
+
+        Raises:
+            RuntimeError: The GPU has no bfloat16.
+        """
+        # Not mmengine.get_device(): that names the machine's accelerator even when
+        # the model was left on the CPU.
+        device = next(model.parameters()).device
+        if (
+            self.dtype is torch.bfloat16
+            and device.type == "cuda"
+            and not torch.cuda.is_bf16_supported()
+        ):
+            raise RuntimeError(
+                f"{torch.cuda.get_device_name(device)} has no bfloat16. Set "
+                "optim_wrapper.dtype=float32, or use mmengine's AmpOptimWrapper."
+            )
+        enabled = self.dtype is not torch.float32
+        with (
+            super().optim_context(model),
+            torch.autocast(
+                device.type, dtype=self.dtype if enabled else None, enabled=enabled
+            ),
+        ):
+            yield

@@ -1,0 +1,35 @@
+"""A checkpoint needs no language file beside it, wherever the backbone hides."""
+
+from __future__ import annotations
+
+import pytest
+from mmengine.config import Config
+
+from lbbt_mm.evaluation.checkpoint_config import use_checkpoint_only
+
+
+class LanguageBackbone:
+    """A config in Python style holds the class itself."""
+
+
+@pytest.mark.parametrize(
+    "kind", ["lbbt_mm.LanguageBackbone", "LanguageBackbone", LanguageBackbone]
+)
+def test_every_language_backbone_is_built_without_its_file(kind):
+    def backbone():
+        return dict(type=kind, language_model="gpt2", pretrained=True)
+
+    cfg = Config(
+        dict(
+            model=dict(
+                type="Any",
+                backbone=backbone(),
+                parts=[dict(type="Wrapper", inner=(backbone(),))],
+                other=dict(type="ResNet", pretrained=True),
+            ),
+        )
+    )
+    use_checkpoint_only(cfg, "bridge.pth")
+    assert cfg.model.backbone.pretrained is False
+    assert cfg.model.parts[0].inner[0].pretrained is False
+    assert cfg.model.other.pretrained is True

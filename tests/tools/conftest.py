@@ -1,0 +1,170 @@
+"""A tiny classification project in a temporary folder, and a way to run tools on it."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+from PIL import Image
+
+REPO = Path(__file__).resolve().parents[2]
+
+CONFIG = """
+default_scope = 'mmpretrain'
+model = dict(
+    type='ImageClassifier',
+    data_preprocessor=dict(mean=[127.5] * 3, std=[127.5] * 3, num_classes=2),
+    backbone=dict(
+        type='VisionTransformer', img_size=8, patch_size=4, out_type='avg_featmap',
+        arch=dict(embed_dims=16, num_layers=1, num_heads=2,
+                  feedforward_channels=16)),
+    head=dict(type='LinearClsHead', num_classes=2, in_channels=16, cal_acc=True,
+              topk=(1, ), loss=dict(type='CrossEntropyLoss')))
+pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(type='PackInputs', algorithm_keys=('true_label', ))]
+train_images = dict(
+    type='CustomDataset', data_root={root!r}, data_prefix='train', pipeline=[
+        dict(type='LoadImageFromFile'), dict(type='RandomFlip', prob=0.5),
+        dict(type='PackInputs')])
+train_dataloader = dict(
+    batch_size=4, num_workers=0, sampler=dict(type='DefaultSampler', shuffle=True),
+    dataset=dict(type='lbbt_mm.RandomLabelDataset', dataset=train_images,
+                 num_classes=2, ratio=1.0, seed=3))
+val_dataloader = dict(
+    batch_size=4, num_workers=0, sampler=dict(type='DefaultSampler', shuffle=False),
+    dataset=dict(type='lbbt_mm.RandomLabelDataset', num_classes=2, ratio=1.0, seed=3,
+                 dataset=dict(type='CustomDataset', data_root={root!r},
+                              data_prefix='train', pipeline=pipeline)))
+val_evaluator = [dict(type='lbbt_mm.BridgeAccuracy')]
+test_dataloader = dict(
+    batch_size=4, num_workers=0, sampler=dict(type='DefaultSampler', shuffle=False),
+    dataset=dict(type='CustomDataset', data_root={root!r}, data_prefix='test',
+                 pipeline=pipeline))
+test_evaluator = [
+    dict(type='Accuracy', topk=(1, )), dict(type='lbbt_mm.BridgeAccuracy')]
+train_cfg = dict(by_epoch=True, max_epochs=1)
+val_cfg = dict()
+test_cfg = dict()
+optim_wrapper = dict(type='OptimWrapper', optimizer=dict(type='AdamW', lr=1e-2))
+default_hooks = dict(
+    logger=dict(type='LoggerHook', interval=1),
+    checkpoint=dict(type='CheckpointHook', interval=1))
+custom_hooks = [dict(type='lbbt_mm.ThroughputHook', warmup=0)]
+env_cfg = dict(mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0))
+log_processor = dict(custom_cfg=[dict(
+    data_src='accuracy_top-1', log_name='train_acc1', method_name='mean',
+    window_size='epoch')])
+randomness = dict(seed=0)
+auto_scale_lr = dict(base_batch_size=2)
+"""
+
+
+def _write_images(folder: Path, dark: int, light: int) -> None:
+    """Two classes of 8x8 images, told apart by any model."""
+    rng = np.random.default_rng(0)
+    for name, low, count in (("dark", 0, dark), ("light", 156, light)):
+        (folder / name).mkdir(parents=True)
+        for i in range(count):
+            image = rng.integers(low, low + 100, (8, 8, 3), dtype=np.uint8)
+            Image.fromarray(image).save(folder / name / f"{i}.png")
+
+
+class Project:
+    """A config, its images, and the tools of this repository."""
+
+    repo = REPO
+    tools = REPO / "tools"
+    python = sys.executable
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.config = root / "tiny.py"
+        self.work_dir = root / "work"
+        _write_images(root / "train", 4, 4)
+        _write_images(root / "test", 3, 2)  # 5: two processes have to pad
+        self.config.write_text(CONFIG.format(root=str(root)))
+
+    def run(self, *command: str, ok: bool = True, env: dict | None = None) -> str:
+        """Run a tool; returns stdout and stderr, and checks the exit status."""
+        defaults = dict(OMP_NUM_THREADS="1", PYTHON=sys.executable)
+        env = {**os.environ, **defaults, **(env or {})}
+        env["PYTHONPATH"] = os.pathsep.join(
+            filter(None, [str(REPO), env.get("PYTHONPATH", "")])
+        )
+        done = subprocess.run(
+            [str(part) for part in command],
+            cwd=self.root,
+            env=env,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
+        assert (done.returncode == 0) == ok, done.stdout
+        return done.stdout
+
+    def tool(self, name: str, *options: str, ok: bool = True) -> str:
+        """Run ``tools/NAME`` on the config, on the CPU, in the work folder."""
+        return self.run(
+            sys.executable,
+            REPO / "tools" / name,
+            self.config,
+            *options,
+            "--device",
+            "cpu",
+            "--work-dir",
+            self.work_dir,
+            ok=ok,
+        )
+
+    def scalars(self) -> list[dict]:
+        """All records of the latest run that wrote scalars.json."""
+        path = max(self.work_dir.glob("*/vis_data/scalars.json"))
+        return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+@pytest.fixture
+def tool(monkeypatch: pytest.MonkeyPatch, project: Project) -> Iterator[Callable]:
+    """Load a script into this process; spares the ten seconds of a new one.
+
+    ``tool(path, *argv)`` returns the module, whose ``main()`` sees the arguments. The
+    working folder is the project's.
+    """
+    monkeypatch.setattr(sys, "path", [str(REPO / "tools"), *sys.path])
+    monkeypatch.setattr(os, "environ", dict(os.environ))
+    monkeypatch.setattr("mmengine.device.get_device", lambda: "cpu")
+    monkeypatch.chdir(project.root)
+
+    def load(name: str, *argv: str) -> ModuleType:
+        path = REPO / name if "/" in name else REPO / "tools" / name
+        monkeypatch.setattr(sys, "argv", [str(path), *map(str, argv)])
+        # By path: `test` and `linear_probe` are names of other modules too.
+        spec = importlib.util.spec_from_file_location(f"script_{path.stem}", path)
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module
+
+    yield load
+    sys.modules.pop("_launch", None)
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    """A fresh project."""
+    return Project(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """A project after one epoch of tools/train.py; the tests only read it."""
+    project = Project(tmp_path_factory.mktemp("trained"))
+    project.output = project.tool("train.py", "--amp")
+    return project

@@ -1,0 +1,283 @@
+"""Options and errors of the tools, in this process: no run is started."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+import subprocess
+
+import pytest
+import torch
+from mmengine.config import Config
+
+
+def error_of(capsys, run):
+    with pytest.raises(SystemExit) as exit_info:
+        run()
+    code = exit_info.value.code
+    return code if isinstance(code, str) else capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "argv", "message"),
+    [
+        ("train", ["none.py"], "the config none.py does not exist"),
+        ("train", ["tiny.py", "--resume", "x.pth"], "the checkpoint x.pth does not ex"),
+        ("train", ["tiny.py", "--frob"], "unrecognized arguments: --frob"),
+        ("train", ["tiny.py", "--cfg-options", "a"], "expects KEY=VALUE, got 'a'"),
+        ("train", ["tiny.py", "--cfg-options", "model.type.a=1"], "does not fit"),
+        ("train", ["tiny.py", "--cfg-options", "train_cfg=None"], "no train_cfg"),
+        (
+            "train",
+            ["tiny.py", "--auto-scale-lr", "--cfg-options", "auto_scale_lr=None"],
+            "expects auto_scale_lr.base_batch_size",
+        ),
+        (
+            "train",
+            ["tiny.py", "--amp", "--cfg-options", "optim_wrapper.type=DeepSpeed"],
+            "can replace an optim_wrapper of type .* got DeepSpeed",
+        ),
+        ("train", ["tiny.py", "--launcher", "pytorch"], "expects RANK, WORLD_SIZE"),
+        ("test", ["tiny.py", "x.pth"], "the checkpoint x.pth does not exist"),
+        ("test", ["tiny.py", "x.pth", "--out", "a.txt"], "FILE.json or FILE.pkl, got"),
+        ("test", ["tiny.py", "tiny.py", "--show-dir", "x"], "expects default_hooks.vi"),
+        # The optional CHECKPOINT may stand behind options.
+        ("linear_probe", ["tiny.py", "--amp", "x.pth"], "checkpoint x.pth does not ex"),
+        ("train", ["tiny.py", "--device", "cuda"], "cuda was asked for, .* 'cpu'"),
+        (
+            "linear_probe",
+            ["tiny.py", "--cfg-options", "load_from=a.pth"],
+            "has load_from='a.pth', but no CHECKPOINT",
+        ),
+        (
+            "linear_probe",
+            ["tiny.py", "--cfg-options", "train_dataloader=None"],
+            "expects train_dataloader in the config",
+        ),
+    ],
+)
+def test_bad_input_is_one_sentence(tool, capsys, name, argv, message):
+    for variable in ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"):
+        os.environ.pop(variable, None)
+    assert re.search(message, error_of(capsys, tool(f"{name}.py", *argv).main))
+
+
+def applied(tool, *argv):
+    module = tool("train.py", "tiny.py", *argv)
+    args = module.parse_args()
+    cfg = module._launch.load_config(args)
+    module.apply_options(cfg, args)
+    return cfg
+
+
+def test_defaults_leave_the_config_alone(tool):
+    cfg = applied(tool)
+    assert cfg.optim_wrapper.type == "OptimWrapper"
+    assert not cfg.get("resume") and not cfg.auto_scale_lr.get("enable")
+    assert cfg.val_dataloader is not None
+    assert cfg.work_dir == os.path.join("work_dirs", "tiny")
+
+
+def test_options_reach_the_config(tool):
+    cfg = applied(
+        tool, "--work-dir", "w", "--auto-scale-lr", "--no-validate", "--resume",
+        "--cfg-options", "optim_wrapper.optimizer.lr=0.5", "custom=[1,2]",
+    )  # fmt: skip
+    assert cfg.work_dir == "w"
+    assert cfg.auto_scale_lr.enable is True
+    assert cfg.val_cfg is cfg.val_dataloader is cfg.val_evaluator is None
+    assert cfg.resume is True and cfg.load_from is None
+    assert cfg.optim_wrapper.optimizer.lr == 0.5
+    assert cfg.custom == [1, 2]
+
+
+@pytest.mark.parametrize("kind", ["OptimWrapper", "mmengine.AmpOptimWrapper"])
+def test_amp_replaces_the_wrapper_and_keeps_the_rest(tool, kind):
+    cfg = applied(
+        tool, "--amp", "--cfg-options", f"optim_wrapper.type={kind}",
+        "optim_wrapper.loss_scale=dynamic", "optim_wrapper.clip_grad.max_norm=1.0",
+    )  # fmt: skip
+    assert cfg.optim_wrapper == dict(
+        type="lbbt_mm.AutocastOptimWrapper",
+        dtype="bfloat16",
+        clip_grad=dict(max_norm=1.0),
+        optimizer=dict(type="AdamW", lr=1e-2),
+    )
+
+
+@pytest.mark.parametrize("supported", [True, False])
+def test_fused_optimiser_where_torch_has_it(tool, monkeypatch, capsys, supported):
+    """torch 2.1 refuses fused=True on CPU in the constructor."""
+
+    class AdamW(torch.optim.AdamW):
+        def __init__(self, params, fused=False, **kwargs):
+            if fused and not supported:
+                raise RuntimeError("`fused=True` requires CUDA")
+            super().__init__(params, **kwargs)
+
+    monkeypatch.setattr(torch.optim, "AdamW", AdamW)
+    cfg = applied(tool, "--cfg-options", "optim_wrapper.optimizer.fused=True")
+    assert cfg.optim_wrapper.optimizer.fused is supported
+    assert ("has no fused AdamW" in capsys.readouterr().out) is not supported
+
+
+@pytest.mark.parametrize("automatic", [True, False])
+def test_resuming_needs_no_language_file(tool, project, automatic):
+    checkpoint = project.root / "w" / "epoch_3.pth"
+    checkpoint.parent.mkdir()
+    checkpoint.touch()
+    (checkpoint.parent / "last_checkpoint").write_text(str(checkpoint))
+    options = [
+        "--work-dir", "w", "--cfg-options", "model.backbone._delete_=True",
+        "model.backbone.type=lbbt_mm.LanguageBackbone",
+    ]  # fmt: skip
+    resume = ["--resume"] if automatic else ["--resume", str(checkpoint)]
+    assert applied(tool, *resume, *options).model.backbone.pretrained is False
+    assert "pretrained" not in applied(tool, *options).model.backbone
+
+
+def test_mmpretrain_loaders_get_the_defaults_of_its_tools(tool):
+    module = tool("train.py", "tiny.py")
+    cfg = Config(
+        dict(
+            default_scope="mmpretrain",
+            train_dataloader=dict(num_workers=2),
+            val_dataloader=dict(num_workers=0, persistent_workers=True),
+            test_dataloader=None,
+        )
+    )
+    loaders = ("train_dataloader", "val_dataloader", "test_dataloader")
+    module._launch.prepare_dataloaders(cfg, *loaders)
+    assert cfg.train_dataloader == dict(
+        num_workers=2,
+        persistent_workers=True,
+        pin_memory=False,
+        collate_fn=dict(type="default_collate"),
+    )
+    assert cfg.val_dataloader.persistent_workers is False
+    assert cfg.test_dataloader is None
+    cfg = Config(dict(default_scope="mmdet", train_dataloader=dict(num_workers=2)))
+    module._launch.prepare_dataloaders(cfg, "train_dataloader")
+    assert cfg.train_dataloader == dict(num_workers=2)
+
+
+def test_cpu_processes_keep_the_options_of_the_wrapper(tool, monkeypatch):
+    """mmengine ignores find_unused_parameters beside a model_wrapper_cfg."""
+    launch = tool("train.py", "tiny.py")._launch
+    monkeypatch.setattr("torch.distributed.init_process_group", lambda backend: None)
+    for name in ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"):
+        os.environ[name] = "1"
+    cfg = Config(dict(find_unused_parameters=True))
+    launch.prepare_launch(cfg, "pytorch")
+    assert cfg.launcher == "pytorch"
+    assert cfg.model_wrapper_cfg.find_unused_parameters is True
+    assert cfg.model_wrapper_cfg.device_ids is None
+    own = dict(type="MMSeparateDistributedDataParallel")
+    cfg = Config(dict(model_wrapper_cfg=own))
+    launch.prepare_launch(cfg, "pytorch")
+    assert cfg.model_wrapper_cfg == dict(own, device_ids=None)
+
+
+@pytest.mark.parametrize("launcher", ["slurm", "mpi"])
+def test_other_launchers_are_translated_on_cpu(tool, monkeypatch, launcher):
+    launch = tool("train.py", "tiny.py")._launch
+    monkeypatch.setattr(subprocess, "getoutput", lambda command: "node7")
+    for name in ("MASTER_ADDR", "MASTER_PORT", "RANK", "WORLD_SIZE", "LOCAL_RANK"):
+        os.environ.pop(name, None)
+    if launcher == "slurm":
+        os.environ.update(
+            SLURM_PROCID="3", SLURM_NTASKS="4", SLURM_LOCALID="1", SLURM_NODELIST="n[7]"
+        )
+    else:
+        os.environ.update(
+            OMPI_COMM_WORLD_RANK="3",
+            OMPI_COMM_WORLD_SIZE="4",
+            OMPI_COMM_WORLD_LOCAL_RANK="1",
+            MASTER_ADDR="node7",
+        )
+    launch._export_rank(launcher)
+    names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
+    assert [os.environ[name] for name in names] == ["3", "4", "1", "node7", "29500"]
+
+
+@pytest.mark.parametrize(
+    ("hook", "expected"),
+    [
+        ("VisualizationHook", dict(enable=True, out_dir="shown")),
+        ("mmdet.DetVisualizationHook", dict(draw=True, test_out_dir="shown")),
+        ("SegVisualizationHook", dict(draw=True)),
+    ],
+)
+def test_show_dir_speaks_three_dialects(tool, hook, expected):
+    module = tool("test.py", "tiny.py", "x.pth")
+    cfg = Config(
+        dict(default_hooks=dict(visualization=dict(type=hook)), visualizer=dict())
+    )
+    module.draw_predictions(cfg, "shown")
+    assert cfg.default_hooks.visualization == dict(type=hook, **expected)
+    if hook == "SegVisualizationHook":
+        assert cfg.visualizer.save_dir == "shown"
+
+
+def fake_command(folder, name):
+    """A program that writes its environment and arguments instead of running."""
+    path = folder / name
+    path.write_text(f'#!/bin/sh\necho "OMP=$OMP_NUM_THREADS"\necho "{name}" "$@"\n')
+    path.chmod(path.stat().st_mode | stat.S_IXUSR)
+    return path
+
+
+def test_slurm_scripts_pass_everything_on(project):
+    fake_command(project.root, "srun")
+    env = dict(PATH=f"{project.root}{os.pathsep}{os.environ['PATH']}", PYTHON="py")
+    output = project.run(
+        project.tools / "slurm_train.sh", "part", "job", "a b.py", "work", "--amp",
+        env=dict(env, GPUS="2", SRUN_ARGS="--quotatype auto"),
+    )  # fmt: skip
+    assert "-p part --job-name=job --gres=gpu:2 --ntasks=2 " in output
+    assert "--ntasks-per-node=2 " in output
+    assert "--quotatype auto py -u " in output
+    assert "tools/train.py a b.py --work-dir=work --launcher=slurm --amp" in output
+    output = project.run(
+        project.tools / "slurm_test.sh", "part", "job", "a.py", "a.pth", env=env
+    )
+    assert "--gres=gpu:8 --ntasks=8 " in output
+    assert "tools/test.py a.py a.pth --launcher=slurm" in output
+
+
+def test_dist_scripts_pass_everything_on(project):
+    python = fake_command(project.root, "python")
+    env = dict(PYTHON=str(python), PORT="12345", OMP_NUM_THREADS="")
+    output = project.run(
+        project.tools / "dist_train.sh", "a b.py", "3", "--device", "cpu",
+        env=dict(env, NNODES="2", NODE_RANK="1", MASTER_ADDR="node0"),
+    )  # fmt: skip
+    assert (
+        "-m torch.distributed.run --nnodes=2 --node_rank=1 --master_addr=node0 "
+        "--master_port=12345 --nproc_per_node=3 "
+    ) in output
+    assert "tools/train.py a b.py --launcher pytorch --device cpu" in output
+    cores = int(subprocess.check_output(["nproc"], env=dict(PATH=os.environ["PATH"])))
+    assert f"OMP={max(1, cores // 3)}\n" in output
+    output = project.run(
+        project.tools / "dist_test.sh", "a.py", "a.pth", "1",
+        env=dict(env, OMP_NUM_THREADS="7"),
+    )  # fmt: skip
+    assert "tools/test.py a.py a.pth --launcher pytorch" in output
+    assert "OMP=7\n" in output
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("dist_train.sh", "a.py"),
+        ("dist_train.sh", "a.py", "two"),
+        ("dist_test.sh", "a.py", "2"),
+        ("slurm_train.sh", "part", "job", "a.py"),
+        ("slurm_test.sh", "part"),
+    ],
+)
+def test_scripts_say_how_they_are_called(project, command):
+    name, *arguments = command
+    assert "usage: " in project.run(project.tools / name, *arguments, ok=False)

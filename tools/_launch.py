@@ -1,0 +1,234 @@
+"""What the command-line tools share: options, clear errors, CPU processes.
+
+Imported by the scripts beside it. Nothing heavy is imported before ``--device`` has
+been read: mmengine picks its device while it is being imported.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, NoReturn
+
+# A clone works without installation; an installed package comes first.
+sys.path.append(str(Path(__file__).resolve().parent.parent))
+
+
+def hide_gpus_if_asked(argv: list[str] | None = None) -> None:
+    """Make ``--device cpu`` true for torch and mmengine; call before importing them.
+
+    Args:
+        argv: Command-line arguments, default: those of this process.
+    """
+    early = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    early.add_argument("--device")
+    if early.parse_known_args(argv)[0].device == "cpu":
+        os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
+
+
+def fail(message: str) -> NoReturn:
+    """End with one sentence instead of a traceback.
+
+    Args:
+        message: What was expected, what was found, what to do.
+    """
+    raise SystemExit(f"{Path(sys.argv[0]).name}: error: {message}")
+
+
+def add_common_options(parser: argparse.ArgumentParser) -> None:
+    """Add ``config``, ``--work-dir``, ``--cfg-options`` and ``--device``.
+
+    Args:
+        parser: Edited in place.
+    """
+    from mmengine.config import DictAction
+
+    class KeyValue(DictAction):
+        """DictAction ends in an unpacking traceback on a word without '='."""
+
+        def __call__(self, parser, namespace, values, option_string=None):
+            for word in values:
+                if "=" not in word:
+                    parser.error(
+                        f"{option_string} expects KEY=VALUE, got {word!r}, for "
+                        "example optim_wrapper.optimizer.lr=1e-3"
+                    )
+            super().__call__(parser, namespace, values, option_string)
+
+    parser.add_argument("config", help="config file of mmpretrain, mmdet or mmseg")
+    parser.add_argument(
+        "--work-dir",
+        help="folder for logs and checkpoints; default: work_dir of the config, or "
+        "work_dirs/NAME_OF_THE_CONFIG",
+    )
+    parser.add_argument(
+        "--cfg-options",
+        nargs="+",
+        action=KeyValue,
+        metavar="KEY=VALUE",
+        help="override settings of the config, for example train_cfg.max_epochs=3 "
+        'model.backbone.out_indices="[0,2]"',
+    )
+    parser.add_argument(
+        "--device",
+        choices=["cpu", "cuda"],
+        help="default: a GPU if there is one",
+    )
+
+
+def add_launcher_options(parser: argparse.ArgumentParser) -> None:
+    """Add ``--launcher`` and ``--local_rank``.
+
+    Args:
+        parser: Edited in place.
+    """
+    parser.add_argument(
+        "--launcher",
+        choices=["none", "pytorch", "slurm", "mpi"],
+        default="none",
+        help="job launcher",
+    )
+    # torch.distributed.launch passes it; torchrun sets LOCAL_RANK instead.
+    parser.add_argument("--local_rank", "--local-rank", type=int, default=0)
+
+
+def load_config(args: argparse.Namespace) -> Any:
+    """Read the config and apply ``--cfg-options`` and ``--work-dir``.
+
+    Args:
+        args: Parsed options of :func:`add_common_options`.
+
+    Returns:
+        An ``mmengine.Config`` with a ``work_dir``.
+    """
+    from mmengine.config import Config
+    from mmengine.device import get_device
+
+    if not os.path.isfile(args.config):
+        fail(f"the config {args.config} does not exist (from {os.getcwd()}).")
+    if args.device and get_device() != args.device:
+        fail(
+            f"--device {args.device} was asked for, but mmengine found "
+            f"{get_device()!r} on this machine."
+        )
+    cfg = Config.fromfile(args.config)
+    if args.cfg_options:
+        try:
+            cfg.merge_from_dict(args.cfg_options)
+        except (KeyError, TypeError) as error:
+            fail(f"--cfg-options does not fit {args.config}: {error}")
+    if args.work_dir:
+        cfg.work_dir = args.work_dir
+    elif cfg.get("work_dir") is None:
+        cfg.work_dir = os.path.join("work_dirs", Path(args.config).stem)
+    return cfg
+
+
+def check_checkpoint(path: str) -> None:
+    """End with a sentence if a local checkpoint does not exist.
+
+    Args:
+        path: A file, or an address that mmengine resolves (``https://...``).
+    """
+    if "://" not in path and not os.path.isfile(os.path.expanduser(path)):
+        fail(f"the checkpoint {path} does not exist (from {os.getcwd()}).")
+
+
+def prepare_dataloaders(cfg: Any, *names: str) -> None:
+    """Complete data loaders as mmpretrain's own tools do, and where torch is strict.
+
+    Args:
+        cfg: Config; edited in place.
+        names: Which loaders, for example ``'train_dataloader'``.
+    """
+    from mmengine.device import get_device
+
+    for name in names:
+        loader = cfg.get(name)
+        if not loader:
+            continue
+        workers = loader.get("num_workers", 0)
+        if cfg.get("default_scope") == "mmpretrain":
+            # mmpretrain's configs rely on these defaults of its tools.
+            loader.setdefault("collate_fn", dict(type="default_collate"))
+            loader.setdefault("pin_memory", get_device() == "cuda")
+            loader.setdefault("persistent_workers", workers > 0)
+        if not workers:
+            loader["persistent_workers"] = False  # torch refuses True without workers
+
+
+def prepare_launch(cfg: Any, launcher: str, local_rank: int = 0) -> None:
+    """Set the launcher, and make it work without GPUs too.
+
+    mmengine's launchers call ``torch.cuda`` and hand GPU numbers to the distributed
+    wrapper. It leaves an existing process group alone, so on CPU one is made here.
+
+    Args:
+        cfg: Config; edited in place.
+        launcher: One of mmengine's.
+        local_rank: Rank on this machine, unless the environment has it.
+    """
+    from mmengine.device import get_device
+
+    cfg.launcher = launcher
+    os.environ.setdefault("LOCAL_RANK", str(local_rank))
+    if launcher == "none" or get_device() != "cpu":
+        return
+    import torch.distributed as dist
+
+    _export_rank(launcher)
+    dist.init_process_group("gloo")
+    wrapper = cfg.get("model_wrapper_cfg") or dict(
+        type="MMDistributedDataParallel",
+        broadcast_buffers=False,
+        # mmengine reads this key only when it has no model_wrapper_cfg.
+        find_unused_parameters=cfg.get("find_unused_parameters", False),
+    )
+    cfg.model_wrapper_cfg = dict(wrapper, device_ids=None)
+
+
+def _export_rank(launcher: str) -> None:
+    """Put what a launcher calls by other names where torch.distributed looks."""
+    env = os.environ
+    if launcher == "slurm":
+        first = f"scontrol show hostname {env['SLURM_NODELIST']} | head -n1"
+        env.setdefault("MASTER_ADDR", subprocess.getoutput(first))
+        env.setdefault("MASTER_PORT", "29500")
+        env["RANK"], env["WORLD_SIZE"] = env["SLURM_PROCID"], env["SLURM_NTASKS"]
+        env["LOCAL_RANK"] = env.get("SLURM_LOCALID", "0")
+    elif launcher == "mpi":
+        env.setdefault("MASTER_PORT", "29500")
+        for ours, theirs in (
+            ("RANK", "RANK"),
+            ("WORLD_SIZE", "SIZE"),
+            ("LOCAL_RANK", "LOCAL_RANK"),
+        ):
+            env[ours] = env[f"OMPI_COMM_WORLD_{theirs}"]
+    missing = [
+        name
+        for name in ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+        if name not in env
+    ]
+    if missing:
+        fail(
+            f"--launcher {launcher} expects {', '.join(missing)} in the environment. "
+            "Start it through tools/dist_train.sh or the launcher itself."
+        )
+
+
+def build_runner(cfg: Any) -> Any:
+    """Build mmengine's runner, or the one that ``runner_type`` names.
+
+    Args:
+        cfg: A complete config.
+
+    Returns:
+        The runner, ready to train or test.
+    """
+    from mmengine.registry import RUNNERS
+    from mmengine.runner import Runner
+
+    return RUNNERS.build(cfg) if "runner_type" in cfg else Runner.from_cfg(cfg)

@@ -1,0 +1,279 @@
+"""Probe a frozen classifier: extract its features once, train a linear layer on them.
+
+With a checkpoint, the bridged patch embedding is kept. Without one, the unbridged
+model is probed: language weights, and a patch embedding drawn with the config's seed.
+The training images are those of train_dataloader with their TRUE labels, even where
+the config wraps them in RandomLabelDataset; all images go through the test pipeline.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import shlex
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import _launch
+
+_launch.hide_gpus_if_asked()
+
+import mmengine  # noqa: E402
+import torch  # noqa: E402
+from mmengine.device import get_device  # noqa: E402
+from mmengine.logging import MMLogger  # noqa: E402
+from mmengine.utils.dl_utils import set_multi_processing  # noqa: E402
+
+from lbbt_mm.evaluation.linear_probe import LinearProbeResult, linear_probe  # noqa: E402
+from lbbt_mm.evaluation.probe_setup import ProbeData, probe_features  # noqa: E402
+from lbbt_mm.language.errors import CheckpointError  # noqa: E402
+from lbbt_mm.version import __version__  # noqa: E402
+
+
+def parse_args() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    _launch.add_common_options(parser)
+    parser.add_argument(
+        "checkpoint", nargs="?", help="what to probe; default: the unbridged model"
+    )
+    parser.add_argument("--epochs", type=int, default=100, help="default: %(default)s")
+    parser.add_argument(
+        "--batch-size",
+        type=int,
+        default=128,
+        help="images per step of the probe, default: %(default)s; that of extraction "
+        "is test_dataloader.batch_size",
+    )
+    parser.add_argument(
+        "--lr",
+        type=float,
+        default=1e-3,
+        help="of AdamW, cosine to 0, default: %(default)s",
+    )
+    parser.add_argument(
+        "--weight-decay", type=float, default=0.05, help="default: %(default)s"
+    )
+    parser.add_argument(
+        "--no-standardize",
+        action="store_true",
+        help="leave the features as they are; by default each channel is shifted and "
+        "scaled by its mean and standard deviation over the training images",
+    )
+    parser.add_argument(
+        "--seed",
+        type=int,
+        default=0,
+        help="of the order of the images in the probe, default: %(default)s; the "
+        "model's own is randomness.seed in the config (0 if unset)",
+    )
+    parser.add_argument(
+        "--amp", action="store_true", help="run the model under bfloat16 autocast"
+    )
+    parser.add_argument(
+        "--reinit-patch-embed",
+        action="store_true",
+        help="draw the patch embedding anew after loading the checkpoint, as the "
+        "authors' released code does",
+    )
+    parser.add_argument(
+        "--no-cache",
+        action="store_true",
+        help="extract features even if WORK_DIR/features has them, and do not keep "
+        "them; needed where images changed but not their config",
+    )
+    parser.add_argument(
+        "--out",
+        metavar="FILE.json",
+        help="default: WORK_DIR/linear_probe.json, or linear_probe_unbridged.json",
+    )
+    # Intermixed: CHECKPOINT is optional and may come after options.
+    return parser.parse_intermixed_args()
+
+
+def save_results(
+    path: Path,
+    args: argparse.Namespace,
+    data: ProbeData,
+    result: LinearProbeResult,
+    probing_seconds: float,
+    model_seed: int,
+) -> None:
+    """Write the numbers with everything that is needed to get them again.
+
+    Args:
+        path: Where to.
+        args: The command line.
+        data: The features.
+        result: The probe's accuracies.
+        probing_seconds: How long the probe took.
+        model_seed: Seed of the model's initialisation.
+    """
+    record = dict(
+        last_test_top1=result.last_test_top1,
+        last_train_top1=result.last_train_top1,
+        best_test_top1=result.best_test_top1,
+        best_epoch=result.best_epoch,
+        chance=result.chance,
+        majority=result.majority,
+        config=args.config,
+        checkpoint=args.checkpoint,
+        checkpoint_sha256=data.weights if args.checkpoint else None,
+        backbone_sha256=None if args.checkpoint else data.weights,
+        patch_embed="drawn anew" if args.reinit_patch_embed else "kept",
+        seed=args.seed,
+        model_seed=model_seed,
+        command=shlex.join([Path(sys.executable).name, *sys.argv]),
+        images=dict(train=len(data.train.labels), test=len(data.test.labels)),
+        channels=data.train.features.shape[1],
+        num_classes=data.num_classes,
+        probe=dict(
+            optimizer="AdamW",
+            schedule="cosine to 0",
+            epochs=args.epochs,
+            batch_size=args.batch_size,
+            lr=args.lr,
+            weight_decay=args.weight_decay,
+            standardize=not args.no_standardize,
+        ),
+        precision="bfloat16 autocast" if args.amp else "float32",
+        seconds=dict(
+            train_features=data.seconds["train"],
+            test_features=data.seconds["test"],
+            probing=probing_seconds,
+        ),
+        features_from_cache=data.cached,
+        versions=dict(
+            lbbt_mm=__version__,
+            torch=torch.__version__,
+            mmengine=mmengine.__version__,
+            python=platform.python_version(),
+        ),
+        machine=dict(
+            device=torch.cuda.get_device_name() if get_device() == "cuda" else "cpu",
+            processor=platform.machine(),
+            cpus=os.cpu_count(),
+        ),
+        train_top1=result.train_top1,
+        test_top1=result.test_top1,
+    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(record, indent=2) + "\n")
+
+
+def print_table(
+    args: argparse.Namespace, data: ProbeData, result: LinearProbeResult
+) -> None:
+    """Show the result.
+
+    Args:
+        args: The command line.
+        data: The features.
+        result: The probe's accuracies.
+    """
+    print(
+        f"\nLinear probe of {args.checkpoint or 'the unbridged model'}: "
+        f"{len(data.train.labels)} training and {len(data.test.labels)} test images, "
+        f"{data.train.features.shape[1]} channels, {data.num_classes} classes\n\n"
+        f"{'top-1 in %':<24}{'train':>8}{'test':>8}\n"
+        f"{f'last epoch ({args.epochs})':<24}"
+        f"{result.last_train_top1:>8.2f}{result.last_test_top1:>8.2f}\n"
+        f"{f'best epoch ({result.best_epoch})':<24}"
+        f"{'':>8}{result.best_test_top1:>8.2f}  (chosen on the test images)\n"
+        f"{'chance':<24}{'':>8}{result.chance:>8.2f}\n"
+        f"{'commonest class':<24}{'':>8}{result.majority:>8.2f}\n"
+    )
+
+
+def prepare(args: argparse.Namespace) -> Any:
+    """Read the config and check what can be checked before the long work.
+
+    Args:
+        args: The command line.
+
+    Returns:
+        The config.
+    """
+    cfg = _launch.load_config(args)
+    if not cfg.get("model"):
+        _launch.fail(f"{args.config} has no model: there is nothing to probe.")
+    if args.checkpoint:
+        _launch.check_checkpoint(args.checkpoint)
+    elif cfg.get("load_from"):
+        _launch.fail(
+            f"{args.config} has load_from={cfg.load_from!r}, but no CHECKPOINT was "
+            "given. Give it as CHECKPOINT, or probe the unbridged model with "
+            "--cfg-options load_from=None."
+        )
+    os.makedirs(cfg.work_dir, exist_ok=True)
+    # mmengine lists every parameter's initialisation: in the file, if there is one.
+    MMLogger.get_instance(
+        "linear_probe", log_file=os.path.join(cfg.work_dir, "linear_probe.log")
+    )
+    set_multi_processing(**(cfg.get("env_cfg") or {}).get("mp_cfg", {}))
+    return cfg
+
+
+def main() -> None:
+    """Probe."""
+    args = parse_args()
+    cfg = prepare(args)
+    seed = (cfg.get("randomness") or {}).get("seed") or 0
+    work_dir = Path(cfg.work_dir)
+    try:
+        data = probe_features(
+            cfg,
+            args.checkpoint,
+            cache_dir=None if args.no_cache else work_dir / "features",
+            device=get_device(),
+            amp=args.amp,
+            reinit_patch_embed=args.reinit_patch_embed,
+            seed=seed,
+        )
+        for split, cached in data.cached.items():
+            how = "read from the cache" if cached else "extracted"
+            print(f"{split} features: {how} in {data.seconds[split]:.1f} s")
+
+        def on_epoch(epoch: int, train_top1: float, test_top1: float) -> None:
+            if epoch % max(1, args.epochs // 10) == 0:
+                print(
+                    f"epoch {epoch:>4}/{args.epochs}: "
+                    f"train {train_top1:6.2f}  test {test_top1:6.2f}",
+                    flush=True,
+                )
+
+        start = time.perf_counter()
+        result = linear_probe(
+            data.train.features,
+            data.train.labels,
+            data.test.features,
+            data.test.labels,
+            data.num_classes,
+            epochs=args.epochs,
+            batch_size=args.batch_size,
+            lr=args.lr,
+            weight_decay=args.weight_decay,
+            standardize=not args.no_standardize,
+            seed=args.seed,
+            device=get_device(),
+            on_epoch=on_epoch,
+        )
+        probing_seconds = time.perf_counter() - start
+    except (ValueError, OSError, CheckpointError) as error:
+        # What is wrong with the config, the checkpoint or the data is in the message.
+        _launch.fail(str(error))
+    print_table(args, data, result)
+    name = "linear_probe.json" if args.checkpoint else "linear_probe_unbridged.json"
+    out = Path(args.out) if args.out else work_dir / name
+    save_results(out, args, data, result, probing_seconds, seed)
+    print(f"Written to {out}")
+
+
+if __name__ == "__main__":
+    main()

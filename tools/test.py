@@ -1,0 +1,104 @@
+"""Evaluate a checkpoint with any config of mmpretrain, mmdet or mmseg."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+import _launch
+
+_launch.hide_gpus_if_asked()
+
+import mmengine  # noqa: E402
+import torch  # noqa: E402
+from mmengine.dist import is_main_process  # noqa: E402
+from mmengine.evaluator import DumpResults  # noqa: E402
+
+from lbbt_mm.evaluation.checkpoint_config import use_checkpoint_only  # noqa: E402
+
+
+def parse_args() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    _launch.add_common_options(parser)
+    parser.add_argument("checkpoint", help="checkpoint to evaluate")
+    parser.add_argument(
+        "--out",
+        metavar="FILE",
+        help="write the metrics (FILE.json) or every prediction (FILE.pkl)",
+    )
+    parser.add_argument(
+        "--amp", action="store_true", help="evaluate under bfloat16 autocast"
+    )
+    parser.add_argument(
+        "--show-dir",
+        help="folder for pictures of the predictions; the config needs a "
+        "visualization hook, as those of mmpretrain, mmdet (which puts the folder "
+        "inside the work folder) and mmseg have",
+    )
+    _launch.add_launcher_options(parser)
+    args = parser.parse_args()
+    if args.out and not args.out.endswith((".json", ".pkl")):
+        parser.error(f"--out expects FILE.json or FILE.pkl, got {args.out}")
+    return args
+
+
+def draw_predictions(cfg: Any, folder: str) -> None:
+    """Switch on the visualization hook; the three libraries name things differently.
+
+    Args:
+        cfg: Config; edited in place.
+        folder: Where the pictures go.
+    """
+    hook = (cfg.get("default_hooks") or {}).get("visualization")
+    if not hook:
+        _launch.fail(
+            "--show-dir expects default_hooks.visualization in the config, for "
+            "example dict(type='VisualizationHook') for mmpretrain."
+        )
+    name = hook["type"] if isinstance(hook["type"], str) else hook["type"].__name__
+    name = name.rsplit(".", 1)[-1]
+    if name == "VisualizationHook":  # mmpretrain
+        hook.update(enable=True, out_dir=folder)
+    elif name == "DetVisualizationHook":
+        hook.update(draw=True, test_out_dir=folder)
+    elif name == "SegVisualizationHook":
+        hook["draw"] = True
+        cfg.visualizer["save_dir"] = folder
+    else:
+        _launch.fail(f"--show-dir does not know how to switch on a {name}.")
+
+
+def main() -> None:
+    """Evaluate."""
+    args = parse_args()
+    cfg = _launch.load_config(args)
+    for key in ("model", "test_dataloader", "test_evaluator"):
+        if not cfg.get(key):
+            _launch.fail(f"{args.config} has no {key}: there is nothing to evaluate.")
+    _launch.check_checkpoint(args.checkpoint)
+    cfg.load_from, cfg.resume = args.checkpoint, False
+    use_checkpoint_only(cfg, args.checkpoint)
+    if args.show_dir:
+        draw_predictions(cfg, args.show_dir)
+    if args.amp:
+        # mmengine's flag means "autocast"; on CPU that is bfloat16, on GPU whatever
+        # torch's default says, and float16 overflows on a language model's channels.
+        cfg.test_cfg = dict(cfg.get("test_cfg") or {}, fp16=True)
+        if hasattr(torch, "set_autocast_dtype"):
+            torch.set_autocast_dtype("cuda", torch.bfloat16)
+        else:  # before torch 2.4
+            torch.set_autocast_gpu_dtype(torch.bfloat16)
+    _launch.prepare_dataloaders(cfg, "test_dataloader")
+    _launch.prepare_launch(cfg, args.launcher, args.local_rank)
+
+    runner = _launch.build_runner(cfg)
+    if args.out and args.out.endswith(".pkl"):
+        runner.test_evaluator.metrics.append(DumpResults(args.out))
+    metrics = runner.test()
+    if args.out and args.out.endswith(".json") and is_main_process():
+        mmengine.dump(metrics, args.out, indent=2)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,141 @@
+"""Train any config of mmpretrain, mmdet or mmseg."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from typing import Any
+
+import _launch
+
+_launch.hide_gpus_if_asked()
+
+import torch  # noqa: E402
+from mmengine.device import get_device  # noqa: E402
+from mmengine.runner import find_latest_checkpoint  # noqa: E402
+
+from lbbt_mm.evaluation.checkpoint_config import use_checkpoint_only  # noqa: E402
+
+
+def parse_args() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    _launch.add_common_options(parser)
+    parser.add_argument(
+        "--resume",
+        nargs="?",
+        const="auto",
+        metavar="CHECKPOINT",
+        help="go on from this checkpoint; without a value, from the latest one in "
+        "the work folder, or from the start if there is none",
+    )
+    parser.add_argument(
+        "--amp",
+        action="store_true",
+        help="bfloat16 autocast on CPU and GPU (lbbt_mm.AutocastOptimWrapper)",
+    )
+    parser.add_argument(
+        "--auto-scale-lr",
+        action="store_true",
+        help="scale the learning rate by batch size / auto_scale_lr.base_batch_size",
+    )
+    parser.add_argument(
+        "--no-validate", action="store_true", help="do not evaluate while training"
+    )
+    _launch.add_launcher_options(parser)
+    return parser.parse_args()
+
+
+def use_autocast(cfg: Any) -> None:
+    """Exchange the optimiser wrapper for one that trains under bfloat16 autocast.
+
+    Args:
+        cfg: Config; edited in place.
+    """
+    wrapper = cfg.optim_wrapper
+    kind = wrapper.get("type", "OptimWrapper")
+    name = kind if isinstance(kind, str) else kind.__name__
+    plain = {"OptimWrapper", "AmpOptimWrapper", "AutocastOptimWrapper"}
+    if name.rsplit(".", 1)[-1] not in plain:
+        _launch.fail(
+            f"--amp can replace an optim_wrapper of type {', '.join(sorted(plain))}, "
+            f"got {name}. Set its precision in the config."
+        )
+    wrapper["type"] = "lbbt_mm.AutocastOptimWrapper"
+    wrapper["dtype"] = "bfloat16"
+    for key in ("loss_scale", "use_fsdp"):  # bfloat16 needs no loss scaling
+        wrapper.pop(key, None)
+
+
+def drop_fused_if_unsupported(cfg: Any) -> None:
+    """Take ``fused=True`` off the optimiser where this torch has it on GPU only.
+
+    The result is the same, a little slower; on CPU it exists from torch 2.4 on.
+
+    Args:
+        cfg: Config; edited in place.
+    """
+    optimizer = cfg.optim_wrapper.get("optimizer") or {}
+    kind = optimizer.get("type")
+    if isinstance(kind, str):
+        kind = getattr(torch.optim, kind, None)
+    if not optimizer.get("fused") or kind is None or get_device() != "cpu":
+        return
+    try:
+        kind([torch.nn.Parameter(torch.zeros(1))], lr=0.1, fused=True)
+    except RuntimeError:
+        print(
+            f"torch {torch.__version__} has no fused {kind.__name__} on CPU: going on "
+            "with fused=False (same result)."
+        )
+        optimizer["fused"] = False
+
+
+def apply_options(cfg: Any, args: argparse.Namespace) -> None:
+    """Write the options into the config.
+
+    Args:
+        cfg: Config; edited in place.
+        args: The command line.
+    """
+    drop_fused_if_unsupported(cfg)
+    if args.amp:
+        use_autocast(cfg)
+    if args.auto_scale_lr:
+        if not (cfg.get("auto_scale_lr") or {}).get("base_batch_size"):
+            _launch.fail(
+                "--auto-scale-lr expects auto_scale_lr.base_batch_size in the config, "
+                "the batch size that its learning rate was chosen for."
+            )
+        cfg.auto_scale_lr.enable = True
+    if args.no_validate:
+        cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
+
+    checkpoint = None
+    if args.resume == "auto":
+        cfg.resume, cfg.load_from = True, None
+        if os.path.isdir(cfg.work_dir):
+            checkpoint = find_latest_checkpoint(cfg.work_dir)
+    elif args.resume:
+        _launch.check_checkpoint(args.resume)
+        cfg.resume, cfg.load_from = True, args.resume
+        checkpoint = args.resume
+    if checkpoint:
+        use_checkpoint_only(cfg, checkpoint)
+
+
+def main() -> None:
+    """Train."""
+    args = parse_args()
+    cfg = _launch.load_config(args)
+    for key in ("model", "train_dataloader", "train_cfg", "optim_wrapper"):
+        if not cfg.get(key):
+            _launch.fail(f"{args.config} has no {key}: there is nothing to train.")
+    apply_options(cfg, args)
+    _launch.prepare_dataloaders(cfg, "train_dataloader", "val_dataloader")
+    _launch.prepare_launch(cfg, args.launcher, args.local_rank)
+    _launch.build_runner(cfg).train()
+
+
+if __name__ == "__main__":
+    main()
