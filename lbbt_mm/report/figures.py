@@ -27,6 +27,7 @@ def bridge_and_probe_figure(
     """
     # Not pyplot: it would pick a backend for the whole process.
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     figure = Figure(figsize=(10, 4), layout="constrained")
     left, right = figure.subplots(1, 2)
@@ -58,6 +59,8 @@ def bridge_and_probe_figure(
         ylabel="training accuracy, %",
         ylim=(0, 102),
     )
+    left.xaxis.set_major_locator(MaxNLocator(integer=True))
+    left.margins(x=0.08)
     left.legend(loc="upper left", frameon=False)
 
     width = 0.35
@@ -91,10 +94,9 @@ def _chance_line(axes, chance: float) -> None:
     axes.axhline(chance, color="0.4", ls=":", lw=1)
     axes.annotate(
         "chance",
-        (1, chance),
+        (0.01, chance),
         xycoords=("axes fraction", "data"),
         color="0.4",
-        ha="right",
-        va="bottom",
+        va="top",
         fontsize=8,
     )

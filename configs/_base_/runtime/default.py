@@ -11,7 +11,8 @@ max_keep_ckpts = 1
 default_scope = "mmpretrain"
 default_hooks = dict(
     timer=dict(type="IterTimerHook"),
-    logger=dict(type="LoggerHook", interval=log_interval),
+    # The last iteration is logged too: it holds the whole epoch's accuracy.
+    logger=dict(type="LoggerHook", interval=log_interval, ignore_last=False),
     param_scheduler=dict(type="ParamSchedulerHook"),
     checkpoint=dict(
         type="CheckpointHook",

@@ -7,7 +7,7 @@ max_epochs = 12
 # sometimes changed
 weight_decay = 0.05
 warmup_epochs = 1
-val_interval = 4  # epochs between clean passes
+val_interval = 6  # epochs between clean passes
 
 # never changed
 grad_max_norm = 1.0
