@@ -83,7 +83,8 @@ def main() -> None:
         medians.append((seconds, mib))
         print(f"{name:<34}{seconds:>9.2f}{mib:>9.0f}")
     (seconds, mib), (all_seconds, all_mib) = medians
-    print(f"{'share of transformers':<34}{seconds / all_seconds:>9.2f}{mib / all_mib:>9.2f}")
+    share = f"{seconds / all_seconds:>9.2f}{mib / all_mib:>9.2f}"
+    print(f"{'share of transformers':<34}{share}")
 
 
 if __name__ == "__main__":

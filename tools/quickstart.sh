@@ -5,5 +5,8 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
+case " $* " in # help should not wait for an installation
+    *" --help "* | *" -h "*) exec "${LBBT_PYTHON:-python3}" tools/quickstart.py --help ;;
+esac
 bash tools/environment.sh quickstart
 exec .venv/bin/python tools/quickstart.py "$@"

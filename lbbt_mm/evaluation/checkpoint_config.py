@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from lbbt_mm.language import CheckpointError, language_config
+
 _LANGUAGE_BACKBONES = {"lbbt_mm.LanguageBackbone", "LanguageBackbone"}
 
 
@@ -45,7 +47,8 @@ def use_checkpoint_only(cfg: Any, checkpoint: str) -> None:
     """Edit ``cfg.model`` so that building it does not read the language file.
 
     The weights come from ``checkpoint`` a moment later, and the file that they once
-    came from may be gone.
+    came from may be gone. Where it is, and is no well-known model, the architecture
+    comes from the checkpoint's own record.
 
     Args:
         cfg: A config with a ``model``; edited in place.
@@ -53,3 +56,7 @@ def use_checkpoint_only(cfg: Any, checkpoint: str) -> None:
     """
     for backbone in find_dicts(cfg.model, _LANGUAGE_BACKBONES):
         backbone["pretrained"] = False
+        try:
+            language_config(backbone["language_model"])
+        except CheckpointError:
+            backbone["language_model"] = checkpoint

@@ -33,3 +33,10 @@ def test_every_language_backbone_is_built_without_its_file(kind):
     assert cfg.model.backbone.pretrained is False
     assert cfg.model.parts[0].inner[0].pretrained is False
     assert cfg.model.other.pretrained is True
+
+
+def test_an_architecture_that_is_gone_comes_from_the_checkpoint(tmp_path):
+    backbone = dict(type="LanguageBackbone", language_model=str(tmp_path / "gone"))
+    cfg = Config(dict(model=dict(type="Any", backbone=backbone)))
+    use_checkpoint_only(cfg, "bridge.pth")
+    assert cfg.model.backbone.language_model == "bridge.pth"

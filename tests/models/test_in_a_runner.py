@@ -15,10 +15,11 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner, find_latest_checkpoint
 from torch.testing import assert_close
 
+from lbbt_mm.evaluation.checkpoint_config import use_checkpoint_only
 from lbbt_mm.language import open_checkpoint
 
 ROOT = Path(__file__).resolve().parents[2]
-LEAF = "configs/bridge/smollm2-b8_language_random100_12e_fashion-mnist.py"
+LEAF = "configs/bridge/smollm2-b8_language_random100_10e_fashion-mnist.py"
 
 
 @pytest.fixture
@@ -130,7 +131,9 @@ def test_scratch_arm_and_ema(config: Config) -> None:
     )
     assert all(torch.isfinite(value).all() for value in blocks(first).values())
     saved = torch.load(find_latest_checkpoint(config.work_dir), weights_only=False)
-    assert all(torch.isfinite(v).all() for v in blocks(saved["ema_state_dict"]).values())
+    assert all(
+        torch.isfinite(v).all() for v in blocks(saved["ema_state_dict"]).values()
+    )
 
 
 def test_ema_of_the_language_arm_starts_from_language_weights(config: Config) -> None:
@@ -181,6 +184,19 @@ def test_a_checkpoint_of_ours_needs_no_other_file(
     for name, tensor in first.items():
         if name.startswith("backbone.") and not name.endswith("_extra_state"):
             assert_close(tensor, trained[name], rtol=0, atol=0)
+
+
+def test_testing_needs_the_checkpoint_only(config: Config, language_model: str) -> None:
+    runner, _ = train(config, "bridge")
+    expected = runner.test()
+    shutil.rmtree(language_model)
+    last = find_latest_checkpoint(config.work_dir)
+    alone = copy.deepcopy(config)
+    alone.load_from = last
+    alone.experiment_name = "alone"
+    use_checkpoint_only(alone, last)
+    found = Runner.from_cfg(alone).test()
+    assert found["accuracy/top1"] == expected["accuracy/top1"]
 
 
 def test_mmengines_compile_option(config: Config) -> None:

@@ -246,6 +246,16 @@ def test_last_token_shortcut_changes_nothing(sources, name, attention) -> None:
     assert_close(last, tokens[:, -1], rtol=1e-4, atol=1e-6)
 
 
+def test_last_token_shortcut_leaves_work_out(sources) -> None:
+    seen = []
+    for options in (dict(), dict(out_type="raw"), dict(out_indices=[0, -1])):
+        backbone = make(sources["llama"], **options)
+        down = backbone.language.blocks[-1].down
+        down.register_forward_hook(lambda m, args, out: seen.append(args[0].shape[1]))
+        backbone(torch.randn(1, 3, 32, 32))
+    assert seen == [1, 16, 16]
+
+
 def test_shapes_hold_the_same_numbers(sources) -> None:
     raw = make(sources["llama"], out_type="raw").eval()
     images = torch.randn(2, 3, 24, 40)

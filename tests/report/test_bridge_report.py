@@ -56,7 +56,9 @@ def test_no_log_is_an_error(tmp_path: Path) -> None:
 
 
 def test_tables_align_and_escape() -> None:
-    table = Table(["a", "long"], [["row <1>", percent(1.25)], ["b", percent(None)]], "c")
+    table = Table(
+        ["a", "long"], [["row <1>", percent(1.25)], ["b", percent(None)]], "c"
+    )
     lines = table.to_text().splitlines()
     assert lines[0] == "a        long"
     assert lines[2] == "row <1>   1.2"

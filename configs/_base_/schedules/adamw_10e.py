@@ -2,12 +2,12 @@
 
 # often changed
 lr = 1e-3  # at the peak, for the batch size of the config
-max_epochs = 12
+max_epochs = 10
 
 # sometimes changed
 weight_decay = 0.05
 warmup_epochs = 1
-val_interval = 6  # epochs between clean passes
+val_interval = 5  # epochs between clean passes
 
 # never changed
 grad_max_norm = 1.0

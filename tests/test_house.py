@@ -1,0 +1,100 @@
+"""The laws of the house that a machine can check."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = ROOT / "lbbt_mm"
+
+# Bottom to top; a room may import from its own floor's listed rooms and from below.
+FLOORS = [
+    {"registry", "version"},
+    {"language", "report"},
+    {"models", "datasets", "evaluation", "transplant"},
+    {"analysis"},
+    {"hooks", "optim"},
+]
+SAME_FLOOR = {("evaluation", "models"), ("evaluation", "datasets")}
+MODULES = sorted(PACKAGE.rglob("*.py"))
+
+
+def room_of(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def floor_of(room: str) -> int:
+    return next(i for i, rooms in enumerate(FLOORS) if room in rooms)
+
+
+def imported_rooms(path: Path) -> set[str]:
+    rooms = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        names = []
+        if isinstance(node, ast.ImportFrom) and node.module:
+            names = [node.module]
+            if node.module == "lbbt_mm":
+                names = [f"lbbt_mm.{alias.name}" for alias in node.names]
+        elif isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        rooms |= {n.split(".")[1] for n in names if n.startswith("lbbt_mm.")}
+    return rooms
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_imports_never_run_upwards(path: Path) -> None:
+    room = room_of(path)
+    if room == "__init__":
+        return
+    for other in imported_rooms(path) - {room}:
+        allowed = floor_of(other) < floor_of(room) or (room, other) in SAME_FLOOR
+        assert allowed, f"{room} may not import {other}"
+
+
+def test_importing_is_light() -> None:
+    code = (
+        "import sys, lbbt_mm, lbbt_mm.registry; "
+        "heavy = {'mmcv', 'mmpretrain', 'mmdet', 'mmseg', 'transformers', 'gguf'}; "
+        "print(sorted(heavy & set(sys.modules)))"
+    )
+    said = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True
+    )
+    assert said.stdout.splitlines()[-1] == "[]", said.stdout + said.stderr
+
+
+@pytest.mark.parametrize("name", ["MODELS", "DATASETS", "HOOKS", "METRICS"])
+def test_registry_locations_import(name: str) -> None:
+    # mmengine swallows an ImportError in them and says "not in the registry".
+    from lbbt_mm import registry
+
+    for location in getattr(registry, name)._locations:
+        importlib.import_module(location)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["ruff", "check", "."],
+        ["ruff", "format", "--check", "."],
+        ["codespell_lib"],
+        ["mypy"],
+    ],
+    ids=lambda command: " ".join(command[:2]),
+)
+def test_style(command: list[str]) -> None:
+    said = subprocess.run(
+        [sys.executable, "-m", *command], cwd=ROOT, capture_output=True, text=True
+    )
+    assert said.returncode == 0, said.stdout + said.stderr
+
+
+def test_files_stay_rooms_not_halls() -> None:
+    long = {p.name: n for p in MODULES if (n := len(p.read_text().splitlines())) > 400}
+    assert not long

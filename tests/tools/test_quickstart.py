@@ -1,0 +1,100 @@
+"""The main job from end to end, on a tiny language model and forty images."""
+
+from __future__ import annotations
+
+import json
+import os
+import struct
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+NO_PACKAGES = {**os.environ, "PYTHONPATH": ""}
+
+
+def quickstart(*options: str) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, "tools/quickstart.py", *options],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+
+
+@pytest.fixture
+def options(tmp_path: Path) -> list[str]:
+    import transformers as hf
+
+    config = hf.GPT2Config(
+        n_embd=32, n_layer=2, n_head=4, n_positions=64, vocab_size=64
+    )
+    hf.GPT2Model(config).save_pretrained(tmp_path / "gpt2")
+    images = np.random.RandomState(0).randint(0, 256, (40, 28, 28), np.uint8)
+    for split in ("train", "t10k"):
+        header = struct.pack(">IIII", 0x803, 40, 28, 28)
+        (tmp_path / f"{split}-images-idx3-ubyte").write_bytes(header + images.tobytes())
+        labels = struct.pack(">II", 0x801, 40) + bytes(i % 10 for i in range(40))
+        (tmp_path / f"{split}-labels-idx1-ubyte").write_bytes(labels)
+    return [
+        *("--language-model", str(tmp_path / "gpt2"), "--blocks", "1"),
+        *("--dataset", "fashion-mnist", "--data-root", str(tmp_path)),
+        *("--images", "20", "--epochs", "2", "--device", "cpu"),
+        *("--work-dir", str(tmp_path / "work")),
+    ]
+
+
+def test_ends_with_a_table_and_does_nothing_twice(options, tmp_path: Path) -> None:
+    first = quickstart(*options)
+    assert first.returncode == 0, first.stdout + first.stderr
+    for words in ("chance", "linear probe: test images, after bridge", "took", "next"):
+        assert words in first.stdout
+    (page,) = (tmp_path / "work").glob("*/index.html")
+    record = json.loads((page.parent / "results.json").read_text())
+    assert set(record["probes"]) == set(record["bridges"]) == {"language", "scratch"}
+    assert record["probes"]["language"]["bridged"]["images"] == dict(train=40, test=40)
+    assert (page.parent / "curves.png").exists()
+    files = {p: p.stat().st_mtime_ns for p in page.parent.rglob("*.pth")}
+
+    second = quickstart(*options)
+    assert second.returncode == 0, second.stdout + second.stderr
+    assert second.stdout.count("done before") == 6
+    assert files == {p: p.stat().st_mtime_ns for p in page.parent.rglob("*.pth")}
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        (["--blocks", "9"], "from 1 to 2"),
+        (["--language-model", "/no/such.gguf"], "no file or folder"),
+        (["--epochs", "1"], "at least 2"),
+    ],
+)
+def test_bad_options_are_one_sentence(options, wrong: list[str], words: str) -> None:
+    result = quickstart(*options, *wrong)
+    assert result.returncode != 0
+    assert words in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_a_tool_that_fails_is_quoted(options, tmp_path: Path) -> None:
+    (tmp_path / "train-images-idx3-ubyte").write_bytes(b"broken")
+    result = quickstart(*options)
+    assert result.returncode != 0
+    assert "train.log" in result.stderr and "IdxDataset" in result.stderr
+
+
+def test_help_needs_nothing_installed() -> None:
+    said = subprocess.run(
+        [sys.executable, "-S", "tools/quickstart.py", "--help"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        env=NO_PACKAGES,
+    )
+    assert said.returncode == 0, said.stderr
+    for option in ("language-model", "dataset", "blocks", "images", "epochs", "device"):
+        assert f"--{option}" in said.stdout
