@@ -15,6 +15,7 @@ from mmengine.dist import is_main_process  # noqa: E402
 from mmengine.evaluator import DumpResults  # noqa: E402
 
 from lbbt_mm.evaluation.checkpoint_config import use_checkpoint_only  # noqa: E402
+from lbbt_mm.language.errors import CheckpointError  # noqa: E402
 
 
 def parse_args() -> argparse.Namespace:
@@ -92,7 +93,10 @@ def main() -> None:
     _launch.prepare_dataloaders(cfg, "test_dataloader")
     _launch.prepare_launch(cfg, args.launcher, args.local_rank)
 
-    runner = _launch.build_runner(cfg)
+    try:
+        runner = _launch.build_runner(cfg)
+    except CheckpointError as error:
+        _launch.fail(str(error))
     if args.out and args.out.endswith(".pkl"):
         runner.test_evaluator.metrics.append(DumpResults(args.out))
     metrics = runner.test()

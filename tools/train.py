@@ -15,6 +15,7 @@ from mmengine.device import get_device  # noqa: E402
 from mmengine.runner import find_latest_checkpoint  # noqa: E402
 
 from lbbt_mm.evaluation.checkpoint_config import use_checkpoint_only  # noqa: E402
+from lbbt_mm.language.errors import CheckpointError  # noqa: E402
 
 
 def parse_args() -> argparse.Namespace:
@@ -134,7 +135,10 @@ def main() -> None:
     apply_options(cfg, args)
     _launch.prepare_dataloaders(cfg, "train_dataloader", "val_dataloader")
     _launch.prepare_launch(cfg, args.launcher, args.local_rank)
-    _launch.build_runner(cfg).train()
+    try:
+        _launch.build_runner(cfg).train()
+    except CheckpointError as error:
+        _launch.fail(str(error))
 
 
 if __name__ == "__main__":

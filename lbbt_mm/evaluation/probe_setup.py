@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 from mmengine.registry import MODELS, init_default_scope
-from mmengine.runner import CheckpointLoader, Runner, set_random_seed
+from mmengine.runner import Runner, set_random_seed
 from torch import nn
 from torch.utils.data import DataLoader
 
@@ -25,6 +25,7 @@ from lbbt_mm.evaluation.features import (
     file_sha256,
     weights_sha256,
 )
+from lbbt_mm.language.storage import load_pickle
 from lbbt_mm.version import __version__, require
 
 
@@ -127,6 +128,8 @@ def build_frozen_model(
     Raises:
         ValueError: The checkpoint does not fit the backbone, or the model cannot be
             probed.
+        CheckpointError: The checkpoint cannot be read, or holds more than tensors and
+            plain types.
     """
     require("mmpretrain", "A linear probe")
     init_default_scope(cfg.get("default_scope") or "mmpretrain")
@@ -159,7 +162,8 @@ def build_frozen_model(
 
 def _load_backbone(backbone: nn.Module, checkpoint: str) -> None:
     """Load the backbone exactly; the head, which is not probed, may be any."""
-    state = CheckpointLoader.load_checkpoint(checkpoint, map_location="cpu")
+    # Not mmengine's loader, which falls back to running whatever code is in the file.
+    state = load_pickle(Path(checkpoint).expanduser())
     state = state.get("state_dict", state)
     state = {name.removeprefix("module."): value for name, value in state.items()}
     prefix = "backbone."

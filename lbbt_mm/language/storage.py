@@ -6,9 +6,12 @@ restricted unpickler only, so a file that would run code is refused.
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import math
+import pickle
 import re
+import types
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -159,17 +162,52 @@ def load_pickle(path: Path) -> Any:
         CheckpointError: It is truncated, or holds objects other than tensors, plain
             types and mmengine's training history.
     """
-    allowed: contextlib.AbstractContextManager[Any] = contextlib.nullcontext()
-    if hasattr(torch.serialization, "safe_globals"):  # torch 2.6 and later
-        allowed = torch.serialization.safe_globals(_harmless_globals())
-    with _explained(path, "a PyTorch checkpoint of tensors and plain types"), allowed:
-        try:
-            return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-        except RuntimeError as error:
-            if "mmap" not in str(error):
-                raise
-            # Files from before torch 1.6 are not zip archives and cannot be mapped.
-            return torch.load(path, map_location="cpu", weights_only=True)
+    with _explained(path, "a PyTorch checkpoint of tensors and plain types"):
+        if not _weights_only_takes_exceptions():
+            restricted = _old_unpickler()
+            return torch.load(path, "cpu", pickle_module=restricted, weights_only=False)
+        with torch.serialization.safe_globals(_harmless_globals()):
+            try:
+                return torch.load(path, "cpu", weights_only=True, mmap=True)
+            except RuntimeError as error:
+                if "mmap" not in str(error):
+                    raise
+                # Files from before torch 1.6 are no zip archives to be mapped.
+                return torch.load(path, "cpu", weights_only=True)
+
+
+def _weights_only_takes_exceptions() -> bool:
+    """Tell whether this torch accepts names beside its own list (2.6 and later)."""
+    return tuple(map(int, torch.__version__.split(".")[:2])) >= (2, 6)
+
+
+def _old_unpickler() -> Any:
+    """Restrict pickle for torch versions whose ``weights_only`` takes no exceptions.
+
+    The same names are let through as by newer versions: torch's own list and the plain
+    data types of mmengine's checkpoints.
+    """
+    from torch._weights_only_unpickler import _get_allowed_globals
+
+    allowed = dict(_get_allowed_globals())
+    for entry in _harmless_globals():
+        value, name = entry if isinstance(entry, tuple) else (entry, None)
+        allowed[name or f"{value.__module__}.{value.__qualname__}"] = value
+
+    class Unpickler(pickle.Unpickler):
+        def find_class(self, module: str, name: str) -> Any:
+            module = "builtins" if module == "__builtin__" else module
+            full = f"{module}.{name}"
+            if full not in allowed:
+                raise pickle.UnpicklingError(f"GLOBAL {full} was not allowed")
+            return allowed[full]
+
+    def load(file: Any, **options: Any) -> Any:
+        return Unpickler(file, **options).load()
+
+    module = types.ModuleType("restricted_pickle")
+    vars(module).update(Unpickler=Unpickler, load=load)
+    return module
 
 
 def _harmless_globals() -> list[Any]:
@@ -185,12 +223,23 @@ def _harmless_globals() -> list[Any]:
             raise ValueError(f"it asks for the attribute {name!r} of {owner!r}")
         return getattr(HistoryBuffer, name)
 
-    core = np._core if hasattr(np, "_core") else np.core  # renamed in numpy 2
+    try:
+        from numpy._core import multiarray
+    except ImportError:  # before numpy 2
+        from numpy.core import multiarray  # type: ignore[no-redef]
+    rebuild = [
+        (getattr(multiarray, name), f"numpy.{core}.multiarray.{name}")
+        for name in ("_reconstruct", "scalar")
+        for core in ("core", "_core")  # a file says where its own numpy kept them
+    ]
     dtypes = {type(np.dtype(kind)) for kind in "?bhilqBHILQefd"}
-    rebuild = [core.multiarray._reconstruct, core.multiarray.scalar]
     return [
         HistoryBuffer,
         (history_method, "builtins.getattr"),
+        (
+            codecs.encode,
+            "_codecs.encode",
+        ),  # how pickle writes bytes; newer torch has it
         np.ndarray,
         np.dtype,
         *rebuild,
@@ -207,7 +256,7 @@ def _explained(path: Path, kind: str) -> Iterator[None]:
         raise
     except Exception as error:
         # torch's refusal is a page of advice; the name it stumbled over is what counts.
-        named = re.search(r"GLOBAL (\S+) was not", str(error))
+        named = re.search(r"GLOBAL (\S+) (was not|whose)", str(error))
         told = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
         reason = f"it calls {named[1]}, which could run code" if named else told
         raise CheckpointError(

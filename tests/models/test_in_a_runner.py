@@ -66,6 +66,7 @@ def config(language_model: str, tmp_path: Path) -> Config:
             "train_dataloader.dataset.dataset.indices": None,
             "val_dataloader.dataset.dataset.indices": None,
             "default_hooks.checkpoint.max_keep_ckpts": -1,
+            "optim_wrapper.optimizer.fused": False,  # torch 2.1 cannot on CPU
         }
     )
     return cfg
