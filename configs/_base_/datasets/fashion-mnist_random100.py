@@ -7,7 +7,7 @@ random_ratio = 1.0  # share of images whose label is redrawn
 label_seed = 0
 
 # sometimes changed
-batch_size = 64  # images a process
+batch_size = 32  # images a process
 num_workers = 0  # the images are in memory: a worker would cost more than it saves
 
 # never changed

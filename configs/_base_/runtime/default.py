@@ -4,7 +4,7 @@
 seed = 0
 
 # sometimes changed
-log_interval = 8  # iterations
+log_interval = 16  # iterations
 checkpoint_interval = 1  # epochs
 max_keep_ckpts = 1
 

@@ -1,13 +1,13 @@
 # A short bridge: AdamW, one epoch of warm-up, cosine to nearly zero, per iteration.
 
 # often changed
-lr = 1e-3  # at the peak, for the batch size of the config
-max_epochs = 10
+lr = 1.25e-4  # 1e-3 x batch 32 / 256, the authors' rule
+max_epochs = 8
 
 # sometimes changed
 weight_decay = 0.05
 warmup_epochs = 1
-val_interval = 5  # epochs between clean passes
+val_interval = 4  # epochs between clean passes
 
 # never changed
 grad_max_norm = 1.0
@@ -37,4 +37,4 @@ param_scheduler = [
 train_cfg = dict(by_epoch=True, max_epochs=max_epochs, val_interval=val_interval)
 val_cfg = dict()
 test_cfg = dict()
-auto_scale_lr = dict(base_batch_size=64)
+auto_scale_lr = dict(base_batch_size=32)
