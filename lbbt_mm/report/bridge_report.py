@@ -118,7 +118,9 @@ class BridgeReport:
                 paragraph(
                     "Left: how fast blocks from a language model and the same blocks "
                     "drawn at random memorise labels that mean nothing. Right: what a "
-                    "linear layer with true labels reads from each of them."
+                    "linear layer with true labels reads from each of them. A bridge "
+                    "this short, on so few images, need not help the probe: this page "
+                    "shows what happened, not what the paper reports."
                 ),
                 preformatted(json.dumps(self.provenance, indent=2, default=str)),
             ],

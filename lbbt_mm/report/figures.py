@@ -35,13 +35,8 @@ def bridge_and_probe_figure(
         colour = ARM_COLOURS.get(arm)
         epochs = sorted(curve.train_acc)
         accuracies = [curve.train_acc[epoch] for epoch in epochs]
-        left.plot(epochs, accuracies, color=colour, marker="o", ms=3, label=arm)
-        left.annotate(
-            f" {accuracies[-1]:.0f} %",
-            (epochs[-1], accuracies[-1]),
-            color=colour,
-            va="center",
-        )
+        name = f"{arm}: {accuracies[-1]:.0f} % at the end"
+        left.plot(epochs, accuracies, color=colour, marker="o", ms=3, label=name)
         clean = sorted(curve.random_acc)
         left.plot(
             clean,

@@ -19,7 +19,7 @@ from lbbt_mm.evaluation.checkpoint_config import use_checkpoint_only
 from lbbt_mm.language import open_checkpoint
 
 ROOT = Path(__file__).resolve().parents[2]
-LEAF = "configs/bridge/smollm2-b8_language_random100_8e_fashion-mnist.py"
+LEAF = "configs/bridge/smollm2-b8_language_random100_6e_fashion-mnist.py"
 
 
 @pytest.fixture

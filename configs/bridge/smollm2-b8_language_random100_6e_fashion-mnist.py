@@ -2,6 +2,6 @@
 _base_ = [
     "../_base_/models/smollm2-b8_28px.py",
     "../_base_/datasets/fashion-mnist_random100.py",
-    "../_base_/schedules/adamw_8e.py",
+    "../_base_/schedules/adamw_6e.py",
     "../_base_/runtime/default.py",
 ]

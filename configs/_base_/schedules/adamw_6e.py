@@ -2,12 +2,12 @@
 
 # often changed
 lr = 1.25e-4  # 1e-3 x batch 32 / 256, the authors' rule
-max_epochs = 8
+max_epochs = 6
 
 # sometimes changed
 weight_decay = 0.05
 warmup_epochs = 1
-val_interval = 4  # epochs between clean passes
+val_interval = 3  # epochs between clean passes
 
 # never changed
 grad_max_norm = 1.0
