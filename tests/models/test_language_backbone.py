@@ -102,6 +102,60 @@ def test_big_models_build_on_the_meta_device(name: str, position: str) -> None:
     assert all(p.is_meta for p in backbone.parameters())
 
 
+EFFECTS = {
+    "language_model": dict(language_model="bert"),
+    "pretrained": dict(pretrained=False),
+    "num_layers": dict(num_layers=2),
+    "img_size": dict(position="learned", img_size=64),
+    "patch_size": dict(patch_size=16),
+    "in_channels": dict(in_channels=1),
+    "attention": dict(attention="bidirectional"),
+    "position": dict(position="none"),
+    "out_type": dict(out_type="avg"),
+    "out_indices": dict(out_indices=0),
+    "token_scale": dict(token_scale=5.0),
+    "trainable_layers": dict(trainable_layers="first:1"),
+    "drop_rate": dict(drop_rate=0.5),
+    "drop_path_rate": dict(drop_path_rate=0.9),
+    "with_cp": dict(with_cp=True),
+    "init_cfg": dict(init_cfg=dict(type="Constant", layer="Conv2d", val=0.01)),
+}
+
+
+def test_there_is_a_case_for_every_option() -> None:
+    import inspect
+
+    assert list(EFFECTS) == list(inspect.signature(LanguageBackbone).parameters)
+
+
+@pytest.mark.parametrize("option", EFFECTS)
+def test_every_option_has_an_effect(sources, option: str, monkeypatch) -> None:
+    recomputed = []
+    monkeypatch.setattr(
+        "lbbt_mm.models.language_backbone.recompute",
+        lambda block, *args, **kwargs: recomputed.append(block) or block(*args),
+    )
+
+    def observe(**options) -> tuple:
+        """Everything that an option could change, in training mode."""
+        source = sources[options.pop("language_model", "llama")]
+        torch.manual_seed(3)
+        backbone = LanguageBackbone(source, **{**SMALL, **options})
+        backbone.init_weights()
+        channels = options.get("in_channels", 3)
+        torch.manual_seed(4)
+        (features,) = backbone(torch.randn(2, channels, 32, 32))
+        recomputed_now = len(recomputed)
+        recomputed.clear()
+        shapes = [tuple(p.shape) for p in backbone.parameters()]
+        flags = [p.requires_grad for p in backbone.parameters()]
+        return features.tolist(), shapes, flags, recomputed_now
+
+    base = {"position": "learned"} if option == "img_size" else {}
+    assert observe(**base) == observe(**base)
+    assert observe(**base) != observe(**EFFECTS[option])
+
+
 # Initialisation --------------------------------------------------------------------
 
 
