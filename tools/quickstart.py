@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import os
 import re
 import shlex
 import subprocess
@@ -153,7 +154,6 @@ def run(command: list[str], log: Path, progress: Progress) -> str:
         file.write(f"$ {shlex.join(['python', *command])}\n")
         process = subprocess.Popen(
             [sys.executable, *command],
-            cwd=ROOT,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -276,7 +276,7 @@ def report(
     paths = result.write(folder)
     print(f"\n{result.table().to_text()}\n")
     for name, path in paths.items():
-        print(f"  {name:<13} {path}")
+        print(f"  {name:<13} {path.resolve()}")
     print(
         f"\nThe job took {seconds / 60:.1f} minutes. What to try next:\n"
         f"  the paper's token size   bash tools/quickstart.sh --token-scale 1\n"
@@ -292,13 +292,15 @@ def main() -> None:
     """Run the main job from end to end."""
     args = parse_args()
     start = time.monotonic()
+    # The tools run from here too, so that what they record is relative to the clone.
+    os.chdir(ROOT)
     sys.path.append(str(ROOT))
     options = shared_options(args)
     # Everything that changes a number is in the folder's name, so that a call with
     # other options starts anew and one with the same options goes on.
     key = hashlib.sha256(" ".join(options).encode()).hexdigest()[:8]
     name = f"{args.dataset}-b{args.blocks}-n{args.images}-e{args.epochs}-{key}"
-    folder = args.work_dir.resolve() / name
+    folder = args.work_dir / name
     folder.mkdir(parents=True, exist_ok=True)
     print(
         f"Quickstart: {args.blocks} blocks of {args.language_model} and the same "
@@ -307,7 +309,7 @@ def main() -> None:
         f"2 cores.",
         flush=True,
     )
-    print(f"  Logs: {folder}", flush=True)
+    print(f"  Logs: {folder.resolve()}", flush=True)
     probes: dict[str, dict] = {}
     for arm in ARMS:
         checkpoint = bridge(arm, args, options, folder)
