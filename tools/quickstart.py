@@ -177,10 +177,12 @@ def run(command: list[str], log: Path, progress: Progress) -> str:
                 progress.show(line.strip().splitlines()[-1][:70])
     if process.wait() != 0:
         progress.close("failed")
-        said = "\n".join(f"    {line}" for line in tail)
+        # The sentence at the end of a traceback says it all; otherwise the last lines.
+        sentences = [line for line in tail if re.match(r"[\w.]*(Error|error): ", line)]
+        said = sentences[-1] if sentences else "\n".join(tail)
         raise SystemExit(
-            f"quickstart: error: {shlex.join(command[:2])} failed "
-            f"(exit status {process.returncode}). Its last lines:\n{said}\n"
+            f"quickstart: error: {command[0]} ended with exit status "
+            f"{process.returncode}: {said}\n"
             f"Everything it said is in {log}. The same command goes on from here."
         )
     return latest

@@ -57,6 +57,6 @@ def use_checkpoint_only(cfg: Any, checkpoint: str) -> None:
     for backbone in find_dicts(cfg.model, _LANGUAGE_BACKBONES):
         backbone["pretrained"] = False
         try:
-            language_config(backbone["language_model"])
+            language_config(backbone.get("language_model", ""))
         except CheckpointError:
             backbone["language_model"] = checkpoint
