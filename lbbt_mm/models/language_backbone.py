@@ -208,7 +208,7 @@ class LanguageBackbone(BaseModule):
         for index, block in enumerate(
             self.language.blocks[: max(self.out_indices) + 1]
         ):
-            # Only the last token is wanted, so only its half of the work is done.
+            # Where only the last token is wanted, the others give keys and values only.
             last_only = (
                 self.out_type == "last" and index == last and self.out_indices == [last]
             )

