@@ -244,6 +244,23 @@ def test_a_pickle_that_would_run_code(
     assert not proof.exists()
 
 
+def test_the_one_getattr_of_mmengines_history_opens_nothing_else(
+    tmp_path: Path, torch_of_any_age
+) -> None:
+    from mmengine.logging import HistoryBuffer
+
+    class Poison:
+        def __init__(self, owner, name):
+            self.asks = (owner, name)
+
+        def __reduce__(self):
+            return (getattr, self.asks)
+
+    for owner, name in ((HistoryBuffer, "__init__"), ("text", "upper")):
+        torch.save({"x": Poison(owner, name)}, tmp_path / "x.pth")
+        check(str(tmp_path / "x.pth"), "cannot be read", name)
+
+
 def test_missing_unknown_and_misshapen_keys(gpt2: Path, tmp_path: Path) -> None:
     def broken(name: str, change) -> str:
         folder = tmp_path / name

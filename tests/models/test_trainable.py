@@ -136,6 +136,20 @@ def test_a_frozen_prefix_runs_without_a_graph() -> None:
     assert images.grad is not None and images.grad.abs().sum() > 0
 
 
+def test_a_frozen_prefix_is_not_recomputed(monkeypatch) -> None:
+    from lbbt_mm.models import language_backbone
+
+    recomputed = []
+    monkeypatch.setattr(
+        language_backbone,
+        "recompute",
+        lambda block, *args, **kwargs: recomputed.append(block) or block(*args),
+    )
+    backbone = make("none+last:1", with_cp=True)
+    backbone(torch.randn(1, 3, 32, 32))
+    assert recomputed == [backbone.language.blocks[2]]
+
+
 def test_the_number_of_trainable_parameters_is_logged(capsys) -> None:
     from unittest.mock import patch
 
