@@ -164,7 +164,9 @@ def save_results(
         test_top1=result.test_top1,
     )
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(record, indent=2) + "\n")
+    part = path.with_name(f".{path.name}.part")  # never a half-written result
+    part.write_text(json.dumps(record, indent=2) + "\n")
+    os.replace(part, path)
 
 
 def print_table(

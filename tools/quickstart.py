@@ -199,7 +199,10 @@ def bridge(
     work_dir = folder / arm
     checkpoint = work_dir / f"epoch_{args.epochs}.pth"
     progress = Progress(f"bridge, {arm}")
-    if checkpoint.exists():
+    # mmengine names a checkpoint here only after it is completely written.
+    latest = work_dir / "last_checkpoint"
+    named = Path(latest.read_text().strip()).name if latest.exists() else None
+    if named == checkpoint.name and checkpoint.exists():
         progress.close("done before")
         return checkpoint
     command = ["tools/train.py", CONFIGS[args.dataset].format(arm=arm)]

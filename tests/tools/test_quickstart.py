@@ -64,6 +64,15 @@ def test_ends_with_a_table_and_does_nothing_twice(options, tmp_path: Path) -> No
     assert second.stdout.count("done before") == 6
     assert files == {p: p.stat().st_mtime_ns for p in page.parent.rglob("*.pth")}
 
+    # What a kill while the last checkpoint is written leaves: it is not used.
+    language = page.parent / "language"
+    (language / "epoch_2.pth").write_bytes(b"half a checkpoint")
+    (language / "last_checkpoint").unlink()
+    third = quickstart(*options)
+    assert third.returncode == 0, third.stdout + third.stderr
+    assert third.stdout.count("done before") == 5
+    assert (language / "epoch_2.pth").stat().st_size > 1000
+
 
 @pytest.mark.parametrize(
     ("wrong", "words"),
