@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import struct
+from pathlib import Path
 
 # Before torch is imported: two busy OpenMP pools on two cores slow each other down.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["HF_HUB_OFFLINE"] = "1"
 
+import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 import torch  # noqa: E402
 
@@ -15,6 +18,23 @@ import torch  # noqa: E402
 @pytest.fixture(autouse=True)
 def _seeded() -> None:
     torch.manual_seed(0)
+
+
+@pytest.fixture
+def write_idx_images():
+    """Write random 28x28 images of ten classes as the four idx files of MNIST."""
+
+    def write(folder: Path, count: int) -> None:
+        images = np.random.RandomState(0).randint(0, 256, (count, 28, 28), np.uint8)
+        for split in ("train", "t10k"):
+            header = struct.pack(">IIII", 0x803, count, 28, 28)
+            path = folder / f"{split}-images-idx3-ubyte"
+            path.write_bytes(header + images.tobytes())
+            labels = struct.pack(">II", 0x801, count)
+            labels += bytes(i % 10 for i in range(count))
+            (folder / f"{split}-labels-idx1-ubyte").write_bytes(labels)
+
+    return write
 
 
 @pytest.fixture(autouse=True)

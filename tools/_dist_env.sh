@@ -1,4 +1,4 @@
-# Sourced by dist_train.sh and dist_test.sh: what PROCESSES on this machine need.
+# Sourced by the dist_*.sh and slurm_*.sh scripts: how they start processes.
 
 # launch PROCESSES SCRIPT ARGUMENTS...: run SCRIPT in PROCESSES processes.
 launch() {
@@ -35,4 +35,26 @@ has_gpu() {
     case " $* " in *" --device cpu "* | *" --device=cpu "*) return 1 ;; esac
     [ "${CUDA_VISIBLE_DEVICES:-all}" != "-1" ] &&
         command -v nvidia-smi >/dev/null && nvidia-smi -L 2>/dev/null | grep -q GPU
+}
+
+# launch_slurm PARTITION JOB_NAME SCRIPT ARGUMENTS...: run SCRIPT in a slurm job.
+launch_slurm() {
+    local partition=$1 job_name=$2
+    shift 2
+    local gpus=${GPUS:-8}
+    local gpus_per_node=${GPUS_PER_NODE:-8}
+    ((gpus_per_node <= gpus)) || gpus_per_node=$gpus
+
+    # SRUN_ARGS holds several words on purpose.
+    # shellcheck disable=SC2086
+    PYTHONPATH="$here/..${PYTHONPATH:+:$PYTHONPATH}" \
+        srun -p "$partition" \
+        --job-name="$job_name" \
+        --gres=gpu:"$gpus_per_node" \
+        --ntasks="$gpus" \
+        --ntasks-per-node="$gpus_per_node" \
+        --cpus-per-task="${CPUS_PER_TASK:-5}" \
+        --kill-on-bad-exit=1 \
+        ${SRUN_ARGS:-} \
+        "${PYTHON:-python}" -u "$@"
 }

@@ -10,20 +10,5 @@ fi
 here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 partition=$1 job_name=$2 config=$3 work_dir=$4
 shift 4
-gpus=${GPUS:-8}
-gpus_per_node=${GPUS_PER_NODE:-8}
-((gpus_per_node <= gpus)) || gpus_per_node=$gpus
-
-# SRUN_ARGS holds several words on purpose.
-# shellcheck disable=SC2086
-PYTHONPATH="$here/..${PYTHONPATH:+:$PYTHONPATH}" \
-    srun -p "$partition" \
-    --job-name="$job_name" \
-    --gres=gpu:"$gpus_per_node" \
-    --ntasks="$gpus" \
-    --ntasks-per-node="$gpus_per_node" \
-    --cpus-per-task="${CPUS_PER_TASK:-5}" \
-    --kill-on-bad-exit=1 \
-    ${SRUN_ARGS:-} \
-    "${PYTHON:-python}" -u "$here/train.py" "$config" --work-dir="$work_dir" \
-    --launcher=slurm "$@"
+source "$here/_dist_env.sh"
+launch_slurm "$partition" "$job_name" "$here/train.py" "$config" --work-dir="$work_dir" --launcher=slurm "$@"

@@ -19,6 +19,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from lbbt_mm.language.storage import tensor_bytes
+
 
 @dataclass(frozen=True)
 class Features:
@@ -202,18 +204,13 @@ def weights_sha256(model: nn.Module) -> str:
             digest.update(f"{name} {tensor!r}".encode())
             continue
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(_bytes(tensor))
+        digest.update(tensor_bytes(tensor))
     return digest.hexdigest()
 
 
-def _bytes(tensor: Tensor) -> memoryview:
-    flat = tensor.detach().cpu().contiguous().reshape(-1)
-    return memoryview(flat.view(torch.uint8).numpy())
-
-
 def _content_sha256(features: Features) -> str:
-    digest = hashlib.sha256(_bytes(features.features))
-    digest.update(_bytes(features.labels))
+    digest = hashlib.sha256(tensor_bytes(features.features))
+    digest.update(tensor_bytes(features.labels))
     return digest.hexdigest()
 
 

@@ -25,6 +25,7 @@ from lbbt_mm.language.layers import (
     TransformerBlock,
     build_norm,
 )
+from lbbt_mm.language.storage import tensor_bytes
 
 
 class LanguageModel(nn.Module):
@@ -136,14 +137,14 @@ class LanguageModel(nn.Module):
 
         def copy(target: Tensor, source: Tensor) -> None:
             target.copy_(source)
-            digest.update(target.detach().cpu().contiguous().numpy().tobytes())
+            digest.update(tensor_bytes(target))
 
         for index in range(self.config.num_layers):
             weights = checkpoint.block(index)
             parameters = dict(self.blocks[index].named_parameters())
-            BlockWeights(self.config, parameters, "the block to be filled")
-            for name, tensor in weights.items():
-                copy(parameters[name], tensor)
+            weights.copy_to(parameters)
+            for name in weights:
+                digest.update(tensor_bytes(parameters[name]))
         if self.positions is not None:
             copy(self.positions, _fitted_positions(checkpoint, self.positions))
         for name in ("embed_norm", "final_norm"):

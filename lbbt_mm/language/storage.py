@@ -236,15 +236,19 @@ def _harmless_globals() -> list[Any]:
     return [
         HistoryBuffer,
         (history_method, "builtins.getattr"),
-        (
-            codecs.encode,
-            "_codecs.encode",
-        ),  # how pickle writes bytes; newer torch has it
+        # How pickle writes bytes; newer torch lets it through by itself.
+        (codecs.encode, "_codecs.encode"),
         np.ndarray,
         np.dtype,
         *rebuild,
         *dtypes,
     ]
+
+
+def tensor_bytes(tensor: Tensor) -> memoryview:
+    """Return a tensor's bytes, for hashing; not copied if it is contiguous on CPU."""
+    flat = tensor.detach().cpu().contiguous().reshape(-1)
+    return flat.view(torch.uint8).numpy().data
 
 
 @contextlib.contextmanager

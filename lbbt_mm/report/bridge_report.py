@@ -38,11 +38,8 @@ class BridgeReport:
         """Lay out the arms side by side."""
         arms = list(self.curves)
 
-        def row(
-            name: str, values: list[float | None], chance: bool = True
-        ) -> list[str]:
-            cells = [percent(value) for value in values]
-            return [name, *cells, percent(self.chance) if chance else ""]
+        def row(name: str, values: list[float | None]) -> list[str]:
+            return [name, *map(percent, [*values, self.chance])]
 
         curves = [self.curves[arm] for arm in arms]
         rows = [

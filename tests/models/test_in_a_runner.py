@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import copy
 import shutil
-import struct
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
@@ -40,16 +38,11 @@ def language_model(tmp_path: Path) -> str:
 
 
 @pytest.fixture
-def config(language_model: str, tmp_path: Path) -> Config:
+def config(language_model: str, tmp_path: Path, write_idx_images) -> Config:
     """The shipped config on a tiny model and twelve images."""
     data = tmp_path / "data"
     data.mkdir()
-    images = np.random.RandomState(0).randint(0, 256, (12, 28, 28), np.uint8)
-    for split in ("train", "t10k"):
-        header = struct.pack(">IIII", 0x803, 12, 28, 28)
-        (data / f"{split}-images-idx3-ubyte").write_bytes(header + images.tobytes())
-        labels = struct.pack(">II", 0x801, 12) + bytes(i % 10 for i in range(12))
-        (data / f"{split}-labels-idx1-ubyte").write_bytes(labels)
+    write_idx_images(data, 12)
     cfg = Config.fromfile(ROOT / LEAF)
     cfg.work_dir = str(tmp_path / "work")
     cfg.merge_from_dict(

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-import struct
 import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -26,19 +24,14 @@ def quickstart(*options: str) -> subprocess.CompletedProcess:
 
 
 @pytest.fixture
-def options(tmp_path: Path) -> list[str]:
+def options(tmp_path: Path, write_idx_images) -> list[str]:
     import transformers as hf
 
     config = hf.GPT2Config(
         n_embd=32, n_layer=2, n_head=4, n_positions=64, vocab_size=64
     )
     hf.GPT2Model(config).save_pretrained(tmp_path / "gpt2")
-    images = np.random.RandomState(0).randint(0, 256, (40, 28, 28), np.uint8)
-    for split in ("train", "t10k"):
-        header = struct.pack(">IIII", 0x803, 40, 28, 28)
-        (tmp_path / f"{split}-images-idx3-ubyte").write_bytes(header + images.tobytes())
-        labels = struct.pack(">II", 0x801, 40) + bytes(i % 10 for i in range(40))
-        (tmp_path / f"{split}-labels-idx1-ubyte").write_bytes(labels)
+    write_idx_images(tmp_path, 40)
     return [
         *("--language-model", str(tmp_path / "gpt2"), "--blocks", "1"),
         *("--dataset", "fashion-mnist", "--data-root", str(tmp_path)),

@@ -30,19 +30,19 @@ clean_pipeline = [
     dict(type="Resize", scale=enlarged_size, interpolation="bicubic"),
     pack,
 ]
+images = dict(type="CIFAR10", data_root=data_root)
+random_labels = dict(
+    type="lbbt_mm.RandomLabelDataset",
+    num_classes=num_classes,
+    ratio=random_ratio,
+    seed=label_seed,
+)
 loader = dict(batch_size=batch_size, num_workers=num_workers, persistent_workers=True)
-
 
 train_dataloader = dict(
     **loader,
     dataset=dict(
-        type="lbbt_mm.RandomLabelDataset",
-        dataset=dict(
-            type="CIFAR10", data_root=data_root, split="train", pipeline=train_pipeline
-        ),
-        num_classes=num_classes,
-        ratio=random_ratio,
-        seed=label_seed,
+        **random_labels, dataset=dict(**images, split="train", pipeline=train_pipeline)
     ),
     sampler=dict(type="DefaultSampler", shuffle=True),
     collate_fn=dict(type="default_collate"),
@@ -51,13 +51,7 @@ train_dataloader = dict(
 val_dataloader = dict(
     **loader,
     dataset=dict(
-        type="lbbt_mm.RandomLabelDataset",
-        dataset=dict(
-            type="CIFAR10", data_root=data_root, split="train", pipeline=clean_pipeline
-        ),
-        num_classes=num_classes,
-        ratio=random_ratio,
-        seed=label_seed,
+        **random_labels, dataset=dict(**images, split="train", pipeline=clean_pipeline)
     ),
     sampler=dict(type="DefaultSampler", shuffle=False),
     collate_fn=dict(type="default_collate"),
@@ -66,9 +60,7 @@ val_evaluator = dict(type="lbbt_mm.BridgeAccuracy")
 # Images that were never seen, with their true labels.
 test_dataloader = dict(
     **loader,
-    dataset=dict(
-        type="CIFAR10", data_root=data_root, split="test", pipeline=clean_pipeline
-    ),
+    dataset=dict(**images, split="test", pipeline=clean_pipeline),
     sampler=dict(type="DefaultSampler", shuffle=False),
     collate_fn=dict(type="default_collate"),
 )
