@@ -134,7 +134,9 @@ class GGUFStore(TensorStore):
         with _explained(self._path, "a gguf file"):
             kind = self._gguf.GGMLQuantizationType(self._tensors[name].kind)
             rows = np.ascontiguousarray(self._rows_of_bytes(name)[start:stop])
-            return torch.from_numpy(self._gguf.quants.dequantize(rows, kind))
+            values = self._gguf.quants.dequantize(rows, kind)
+            # Unquantised rows are a view of the read-only file, which torch warns of.
+            return torch.from_numpy(np.require(values, requirements="W"))
 
     def _rows_of_bytes(self, name: str) -> Any:
         """Return a tensor's bytes as ``(rows, ..., bytes of a row)``, checked."""

@@ -76,6 +76,7 @@ def test_embedding_rows_are_a_slice(gpt2: Path, tmp_path: Path) -> None:
     for source in (str(gpt2), gguf_file):
         rows = open_checkpoint(source).embedding_rows(3, 9)
         assert_close(rows, reference.wte.weight[3:9].detach())
+        assert rows.numpy().flags.writeable
 
 
 @pytest.mark.parametrize("name", preset_names())
