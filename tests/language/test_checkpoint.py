@@ -6,6 +6,7 @@ import json
 import os
 import pickle
 import shutil
+import warnings
 from pathlib import Path
 
 import pytest
@@ -76,7 +77,17 @@ def test_embedding_rows_are_a_slice(gpt2: Path, tmp_path: Path) -> None:
     for source in (str(gpt2), gguf_file):
         rows = open_checkpoint(source).embedding_rows(3, 9)
         assert_close(rows, reference.wte.weight[3:9].detach())
-        assert rows.numpy().flags.writeable
+
+
+def test_unquantised_gguf_tensors_are_not_views_of_the_file(tmp_path: Path) -> None:
+    source = tiny.save(tiny.build("gpt2"), tmp_path, "gguf")
+    torch.set_warn_always(True)  # torch warns of a read-only array once a process
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            open_checkpoint(source).embedding_rows(3, 9)
+    finally:
+        torch.set_warn_always(False)
 
 
 @pytest.mark.parametrize("name", preset_names())
