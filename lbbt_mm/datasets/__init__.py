@@ -1,6 +1,14 @@
-"""Datasets: random labels around any dataset, and small real sets to try things on."""
+"""Datasets: random or few labels around any dataset, and small real sets."""
 
+from lbbt_mm.datasets.few_labels import FewLabelDataset
 from lbbt_mm.datasets.random_label import RandomLabelDataset
 from lbbt_mm.datasets.small import IdxDataset, MNIST5k
+from lbbt_mm.datasets.tiny_imagenet import TinyImageNet
 
-__all__ = ["IdxDataset", "MNIST5k", "RandomLabelDataset"]
+__all__ = [
+    "FewLabelDataset",
+    "IdxDataset",
+    "MNIST5k",
+    "RandomLabelDataset",
+    "TinyImageNet",
+]

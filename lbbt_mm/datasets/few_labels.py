@@ -1,0 +1,159 @@
+"""A dataset of which only some images have kept their labels: the few-label regime."""
+
+from __future__ import annotations
+
+import math
+import numbers
+from typing import Any
+
+import numpy as np
+from mmengine.dataset import BaseDataset, ConcatDataset
+
+from lbbt_mm.datasets.wrapper import DatasetWrapper, checked_integer, private_stream
+from lbbt_mm.registry import DATASETS
+
+_CHOICE = 2  # a purpose of private_stream; 0 and 1 are in random_label.py
+
+
+def choose_labelled(labels: np.ndarray, amount: float | int, seed: int) -> np.ndarray:
+    """Choose the images whose labels are known.
+
+    Under one seed each class has one fixed order, of which every amount takes a
+    beginning: a smaller choice is among the larger ones.
+
+    Args:
+        labels: Class of each image, shape (n,), int64.
+        amount: A float is the share of each class, at least one image of each; an int
+            is the number of images, from the number of classes to n, as even over the
+            classes as these have images.
+        seed: Another seed, another choice.
+
+    Returns:
+        Ascending indices, int64.
+    """
+    classes, index_of_class, sizes = np.unique(
+        labels, return_inverse=True, return_counts=True
+    )
+    rng = private_stream(_CHOICE, len(labels), len(classes), seed)
+    mixed = rng.permutation(len(labels))
+    by_class = mixed[np.argsort(index_of_class[mixed], kind="stable")]
+    starts = np.cumsum(sizes) - sizes
+    # Of each image in by_class: its number within its class.
+    number = np.arange(len(labels)) - np.repeat(starts, sizes)
+    if isinstance(amount, float):
+        wanted = np.maximum(1, np.round(amount * sizes)).astype(np.int64)
+        chosen = by_class[number < np.repeat(wanted, sizes)]
+    else:
+        # Deal out in rounds, one image of each class that still has one. Which classes
+        # are first decides who gets one more in the last round: not always the same.
+        turn = rng.permutation(len(classes))
+        order = np.lexsort((np.repeat(turn, sizes), number))
+        chosen = by_class[order[:amount]]
+    return np.sort(chosen)
+
+
+@DATASETS.register_module()
+class FewLabelDataset(DatasetWrapper):
+    """The part of a labelled classification dataset whose labels one can afford.
+
+    It holds the labelled images only: train and validate on it as on any dataset. The
+    choice is class-balanced and a pure function of (the labels, ``labels``, ``seed``):
+    the same on every rank, worker, epoch and resume. Under one seed, 1 % of the images
+    are among the 10 %, and 100 images among the 1 000.
+
+    Args:
+        dataset: Config or built dataset: a ``BaseDataset`` or a ``ConcatDataset``,
+            with one class per image.
+        labels: A float in (0, 1]: the share of each class, at least one image of each.
+            An int: the number of images altogether, as even over the classes as these
+            have images.
+        seed: Another seed, another choice.
+
+    Raises:
+        TypeError: An argument is of the wrong type, or an image has several labels.
+        ValueError: ``labels`` is out of range, or the dataset is unlabelled, empty or
+            of one class.
+    """
+
+    def __init__(
+        self,
+        dataset: BaseDataset | ConcatDataset | dict,
+        labels: float | int = 0.01,
+        seed: int = 0,
+    ) -> None:
+        self.labels = _amount(labels)
+        self.seed = checked_integer("FewLabelDataset", "seed", seed, 0, "give one")
+        super().__init__(dataset)
+
+    @property
+    def metainfo(self) -> dict:
+        """A copy of the inner dataset's, plus ``few_labels``: which were kept."""
+        few_labels = dict(labels=self.labels, seed=self.seed)
+        return dict(super().metainfo, few_labels=few_labels)
+
+    @property
+    def labelled(self) -> np.ndarray:
+        """Indices of the kept images in the inner dataset, ascending, read-only."""
+        self.full_init()
+        return self._kept
+
+    def _prepare(self, num_images: int) -> None:
+        """Read all labels and choose."""
+        truth = self._true_labels("", "use a dataset with one true label per image")
+        if isinstance(self.labels, int):
+            num_classes = len(np.unique(truth))
+            if not num_classes <= self.labels <= num_images:
+                whole = "; all of them are labels=1.0" if self.labels == 1 else ""
+                raise ValueError(
+                    "FewLabelDataset: expected a number of labels from "
+                    f"{num_classes}, one of each class, to {num_images}, all images, "
+                    f"got {self.labels}{whole}; a share of each class is written as a "
+                    "float, 1 % as 0.01."
+                )
+        self._kept = choose_labelled(truth, self.labels, self.seed)
+        self._labels = truth[self._kept]
+        self._labels.flags.writeable = self._kept.flags.writeable = False
+
+    def _source(self, index: int) -> int:
+        return int(self._kept[index])
+
+    def _index(self, source: int) -> int:
+        index = int(np.searchsorted(self._kept, source))
+        if index == len(self._kept) or self._kept[index] != source:
+            raise RuntimeError(
+                "FewLabelDataset: expected an inner dataset that reads only the images "
+                f"it is asked for, but it read image {source}, whose label is not "
+                "among the few; take what mixes images out of the inner dataset."
+            )
+        return index
+
+    def _view(self, leaf: Any, start: int) -> Any:
+        """As inherited, and a broken image is replaced by another of the few."""
+        view = super()._view(leaf, start)
+        low, high = np.searchsorted(self._kept, (start, start + len(leaf)))
+        view._rand_another = lambda: self._source(np.random.randint(low, high)) - start
+        return view
+
+    def __repr__(self) -> str:
+        """One line: how many labels, of what."""
+        return (
+            f"FewLabelDataset({type(self.dataset).__name__}, labels={self.labels!r}, "
+            f"seed={self.seed})"
+        )
+
+
+def _amount(labels: Any) -> float | int:
+    message = (
+        "FewLabelDataset: expected labels as a share of each class above 0 and up to "
+        "1.0, or as a number of images, 1 or more, "
+        f"got {labels!r}; write 1 % as 0.01 and a hundred images as 100."
+    )
+    if isinstance(labels, (bool, np.bool_)) or not isinstance(labels, numbers.Real):
+        raise TypeError(message)
+    if isinstance(labels, numbers.Integral):
+        if labels < 1:
+            raise ValueError(message)
+        return int(labels)
+    if math.isnan(labels) or not 0 < labels <= 1:
+        raise ValueError(message)
+    return float(labels)
