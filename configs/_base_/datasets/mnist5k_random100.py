@@ -1,58 +1,18 @@
-# MNIST-5k (4 000 images to train, 1 000 to test) with uniform random labels.
+# MNIST-5k with uniform random labels.
+_base_ = "./mnist5k.py"
 
 # often changed
-num_images = 2048  # of the 4 000, the same number of each class
 random_ratio = 1.0  # share of images whose label is redrawn
 label_seed = 0
 
-# sometimes changed
-batch_size = 32  # images a process
-num_workers = 0  # the images are in memory: a worker would cost more than it saves
-
-# never changed
-num_classes = 10
-pixel_mean, pixel_std = [33.3], [78.6]  # of MNIST, in grey levels
-
-data_preprocessor = dict(
-    num_classes=num_classes, mean=pixel_mean, std=pixel_std, to_rgb=False
-)
-# `true_label` goes along for the accuracies that are logged, never into the labels.
-pipeline = [dict(type="PackInputs", algorithm_keys=["true_label"])]
-images = dict(
-    type="lbbt_mm.MNIST5k", split="train", indices=num_images, pipeline=pipeline
-)
 random_images = dict(
     type="lbbt_mm.RandomLabelDataset",
-    dataset=images,
-    num_classes=num_classes,
+    dataset=_base_.train_dataloader.dataset,
+    num_classes=_base_.num_classes,
     ratio=random_ratio,
     seed=label_seed,
 )
-loader = dict(
-    batch_size=batch_size,
-    num_workers=num_workers,
-    persistent_workers=num_workers > 0,
-)
-
-train_dataloader = dict(
-    **loader,
-    dataset=random_images,
-    sampler=dict(type="DefaultSampler", shuffle=True),
-    collate_fn=dict(type="default_collate"),
-)
+train_dataloader = dict(dataset=dict(_delete_=True, **random_images))
 # A clean pass over the training images, against the random and the true labels.
-val_dataloader = dict(
-    **loader,
-    dataset=random_images,
-    sampler=dict(type="DefaultSampler", shuffle=False),
-    collate_fn=dict(type="default_collate"),
-)
-val_evaluator = dict(type="lbbt_mm.BridgeAccuracy")
-# Images that were never seen, with their true labels.
-test_dataloader = dict(
-    **loader,
-    dataset=dict(type="lbbt_mm.MNIST5k", split="test", pipeline=pipeline),
-    sampler=dict(type="DefaultSampler", shuffle=False),
-    collate_fn=dict(type="default_collate"),
-)
-test_evaluator = dict(type="Accuracy", topk=(1,))
+val_dataloader = dict(dataset=dict(_delete_=True, **random_images))
+val_evaluator = dict(_delete_=True, type="lbbt_mm.BridgeAccuracy")

@@ -1,0 +1,56 @@
+# CIFAR-10 with its labels: 50 000 images to train, 10 000 to test, 32x32.
+
+# often changed
+data_root = "data/cifar10"  # holds cifar-10-batches-py
+
+# sometimes changed
+batch_size = 64  # images a process
+num_workers = 4
+
+# never changed
+num_classes = 10
+enlarged_size = 224  # pixels, enlarged from 32 on the device
+pixel_mean = [125.307, 122.961, 113.8575]  # of CIFAR-10, RGB
+pixel_std = [51.5865, 50.847, 51.255]
+
+data_preprocessor = dict(
+    type="lbbt_mm.EnlargeOnDevice",
+    size=enlarged_size,
+    preprocessor=dict(
+        type="mmpretrain.ClsDataPreprocessor",
+        num_classes=num_classes,
+        mean=pixel_mean,
+        std=pixel_std,
+        to_rgb=False,
+    ),
+)
+# `true_label` goes along for the accuracies that are logged, never into the labels.
+pack = dict(type="PackInputs", algorithm_keys=["true_label"])
+train_pipeline = [
+    dict(type="RandomCrop", crop_size=32, padding=4),
+    dict(type="RandomFlip", prob=0.5, direction="horizontal"),
+    pack,
+]
+clean_pipeline = [pack]
+images = dict(type="CIFAR10", data_root=data_root)
+loader = dict(
+    batch_size=batch_size,
+    num_workers=num_workers,
+    persistent_workers=True,
+    collate_fn=dict(type="default_collate"),
+)
+
+train_dataloader = dict(
+    **loader,
+    dataset=dict(**images, split="train", pipeline=train_pipeline),
+    sampler=dict(type="DefaultSampler", shuffle=True),
+)
+val_dataloader = dict(
+    **loader,
+    dataset=dict(**images, split="test", pipeline=clean_pipeline),
+    sampler=dict(type="DefaultSampler", shuffle=False),
+)
+val_evaluator = dict(type="Accuracy", topk=(1,))
+# Images that were never seen, with their true labels.
+test_dataloader = val_dataloader
+test_evaluator = val_evaluator

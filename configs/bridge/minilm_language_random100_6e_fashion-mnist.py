@@ -1,0 +1,7 @@
+# MiniLM's 6 blocks on Fashion-MNIST with random labels.
+_base_ = [
+    "../_base_/models/minilm_28px.py",
+    "../_base_/datasets/fashion-mnist_random100.py",
+    "../_base_/schedules/adamw_6e.py",
+    "../_base_/runtime/default.py",
+]
