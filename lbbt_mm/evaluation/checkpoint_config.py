@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from lbbt_mm.language import CheckpointError, language_config
+from lbbt_mm.models.pretrained import split_pretrained
 
 _LANGUAGE_BACKBONES = {"lbbt_mm.LanguageBackbone", "LanguageBackbone"}
 
@@ -44,11 +45,11 @@ def find_dicts(node: Any, type_names: set[str]) -> Iterator[dict]:
 
 
 def use_checkpoint_only(cfg: Any, checkpoint: str) -> None:
-    """Edit ``cfg.model`` so that building it does not read the language file.
+    """Edit ``cfg.model`` so that building it reads no file of its own.
 
-    The weights come from ``checkpoint`` a moment later, and the file that they once
-    came from may be gone. Where it is, and is no well-known model, the architecture
-    comes from the checkpoint's own record.
+    The weights come from ``checkpoint`` a moment later, and the language model or the
+    bridge that they once came from may be gone. Where a language model is gone, and is
+    no well-known one, the architecture comes from the checkpoint's own record.
 
     Args:
         cfg: A config with a ``model``; edited in place.
@@ -56,6 +57,8 @@ def use_checkpoint_only(cfg: Any, checkpoint: str) -> None:
     """
     for backbone in find_dicts(cfg.model, _LANGUAGE_BACKBONES):
         backbone["pretrained"] = False
+        if "init_cfg" in backbone:
+            backbone["init_cfg"] = split_pretrained(backbone["init_cfg"])[1]
         try:
             language_config(backbone.get("language_model", ""))
         except CheckpointError:

@@ -20,6 +20,7 @@ from lbbt_mm.language.residual import (
     typical_word_embeddings,
 )
 from lbbt_mm.models.patch_tokens import PatchTokens, tokens_to_map
+from lbbt_mm.models.pretrained import load_part, split_pretrained
 from lbbt_mm.models.trainable import parse_trainable
 from lbbt_mm.registry import MODELS
 
@@ -66,8 +67,9 @@ class LanguageBackbone(BaseModule):
         drop_path_rate: Probability of leaving out the last block for an image;
             earlier blocks' grow linearly from zero.
         with_cp: Recompute blocks in the backward pass to save memory.
-        init_cfg: mmengine's initialisation. With ``type='Pretrained'`` the language
-            model's file is not needed.
+        init_cfg: mmengine's initialisation. With ``type='Pretrained'`` the weights
+            come from a checkpoint of a whole model (``prefix='backbone.'``), all of
+            them or none, and the language model's file is not needed.
 
     Raises:
         ValueError: An option is unknown or does not fit the model.
@@ -138,12 +140,14 @@ class LanguageBackbone(BaseModule):
         """Draw the patch embedding, and read the language weights if asked to.
 
         Raises:
-            CheckpointError: The language model's file is missing or does not fit.
+            CheckpointError: The language model's file, or the checkpoint that
+                ``init_cfg`` names, is missing or does not fit.
         """
         if self._is_init:
             super().init_weights()  # mmengine warns about the second call
             return
-        if not _is_pretrained_cfg(self.init_cfg):
+        pretrained, self.init_cfg = split_pretrained(self.init_cfg)
+        if not pretrained:
             words = None
             if self.pretrained:
                 source = open_checkpoint(self.language_model)
@@ -155,6 +159,8 @@ class LanguageBackbone(BaseModule):
             self.reset_patch_embed(words)
         self._weights_ready = True
         super().init_weights()
+        for cfg in pretrained:
+            load_part(self, cfg["checkpoint"], cfg.get("prefix"))
 
     def reset_patch_embed(self, words: Tensor | None = None) -> None:
         """Draw the patch embedding and its positions anew.
@@ -363,8 +369,3 @@ def _resolve_indices(indices: int | Sequence[int], num_layers: int) -> list[int]
             f"got {indices!r}."
         )
     return [index % num_layers for index in listed]
-
-
-def _is_pretrained_cfg(init_cfg: object) -> bool:
-    listed = init_cfg if isinstance(init_cfg, (list, tuple)) else [init_cfg]
-    return any(isinstance(c, dict) and c.get("type") == "Pretrained" for c in listed)

@@ -40,3 +40,15 @@ def test_an_architecture_that_is_gone_comes_from_the_checkpoint(tmp_path):
     cfg = Config(dict(model=dict(type="Any", backbone=backbone)))
     use_checkpoint_only(cfg, "bridge.pth")
     assert cfg.model.backbone.language_model == "bridge.pth"
+
+
+def test_the_bridge_that_training_started_from_may_be_gone():
+    bridge = dict(type="Pretrained", checkpoint="gone.pth", prefix="backbone.")
+    drawn = dict(type="Normal", layer="Conv2d")
+    backbone = dict(type="LanguageBackbone", language_model="gpt2", init_cfg=bridge)
+    cfg = Config(
+        dict(model=dict(a=backbone, b=dict(backbone, init_cfg=[bridge, drawn])))
+    )
+    use_checkpoint_only(cfg, "tuned.pth")
+    assert cfg.model.a.init_cfg is None
+    assert cfg.model.b.init_cfg == [drawn]

@@ -1,0 +1,135 @@
+"""A backbone that starts from a bridge: all of its weights, or one clear sentence."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.model import PretrainedInit
+from torch import nn
+from torch.testing import assert_close
+
+from lbbt_mm.language import CheckpointError
+from lbbt_mm.models import LanguageBackbone
+from lbbt_mm.models.pretrained import load_part, split_pretrained
+
+TINY = dict(num_layers=1, img_size=16, patch_size=8, pretrained=False)
+
+
+def backbone(checkpoint: Path, prefix: str | None = "backbone.", **options):
+    init_cfg = dict(type="Pretrained", checkpoint=str(checkpoint))
+    if prefix is not None:
+        init_cfg["prefix"] = prefix
+    return LanguageBackbone("distilgpt2", init_cfg=init_cfg, **{**TINY, **options})
+
+
+def save(path: Path, state: dict, prefix: str = "backbone.") -> Path:
+    head = {"head.fc.weight": torch.zeros(2, 768)}
+    state = {f"{prefix}{name}": value for name, value in state.items()} | head
+    torch.save(dict(state_dict=state, meta=dict(epoch=3)), path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def bridged() -> LanguageBackbone:
+    model = LanguageBackbone("distilgpt2", **TINY)
+    model.init_weights()
+    return model
+
+
+@pytest.mark.parametrize("saved_as", ["backbone.", "module.backbone."])
+@pytest.mark.parametrize("prefix", ["backbone.", "backbone"])
+def test_every_weight_comes_over(bridged, tmp_path, saved_as, prefix) -> None:
+    path = save(tmp_path / "epoch_3.pth", bridged.state_dict(), saved_as)
+    # The language arm needs no language file either: there is none here.
+    model = backbone(path, prefix, pretrained=True, trainable_layers="none")
+    model.init_weights()
+    for name, value in bridged.state_dict().items():
+        assert_close(model.state_dict()[name], value, rtol=0, atol=0)
+    model.eval()(torch.zeros(1, 3, 16, 16))
+    assert not any(p.requires_grad for p in model.parameters())
+
+
+def test_a_checkpoint_of_the_backbone_alone(bridged, tmp_path) -> None:
+    torch.save(bridged.state_dict(), tmp_path / "alone.pth")
+    model = backbone(tmp_path / "alone.pth", prefix=None)
+    model.init_weights()
+    for name, value in bridged.state_dict().items():
+        assert_close(model.state_dict()[name], value, rtol=0, atol=0)
+
+
+def test_missing_file_says_what_writes_it(tmp_path) -> None:
+    with pytest.raises(CheckpointError) as caught:
+        backbone(tmp_path / "epoch_400.pth").init_weights()
+    said = str(caught.value)
+    assert (
+        "epoch_400.pth, found no such file" in said and "train what writes it" in said
+    )
+    assert "--cfg-options model.backbone.init_cfg.checkpoint=FILE" in said
+    assert "\n" not in said
+
+
+def test_nothing_is_left_as_it_was_drawn(bridged, tmp_path) -> None:
+    state = bridged.state_dict()
+    state.pop("language.blocks.0.qkv.weight")
+    path = save(tmp_path / "torn.pth", state)
+    with pytest.raises(
+        CheckpointError, match=r"is not of this Lang(.|\n)*0.qkv.weight"
+    ):
+        backbone(path).init_weights()
+    deeper = save(tmp_path / "whole.pth", bridged.state_dict())
+    with pytest.raises(CheckpointError, match="blocks.1"):
+        backbone(deeper, num_layers=2).init_weights()
+
+
+def test_wrong_prefix_shows_what_is_there(bridged, tmp_path) -> None:
+    path = save(tmp_path / "b.pth", bridged.state_dict(), "encoder.")
+    with pytest.raises(CheckpointError, match=r"named backbone\.\* in .*encoder\.pat"):
+        backbone(path).init_weights()
+    torch.save([1, 2], tmp_path / "list.pth")
+    with pytest.raises(CheckpointError, match="got none"):
+        backbone(tmp_path / "list.pth").init_weights()
+
+
+class Evil:
+    def __init__(self, path: Path) -> None:
+        self.path = str(path)
+
+    def __reduce__(self):
+        return os.mkdir, (self.path,)
+
+
+def test_code_in_the_file_is_not_run(bridged, tmp_path) -> None:
+    state = {f"backbone.{k}": v for k, v in bridged.state_dict().items()}
+    bad = dict(state_dict=state, meta=Evil(tmp_path / "ran"))
+    torch.save(bad, tmp_path / "evil.pth")
+    with pytest.raises(CheckpointError, match="mkdir, which could run code"):
+        backbone(tmp_path / "evil.pth").init_weights()
+    assert not (tmp_path / "ran").exists()
+
+
+def test_other_initialisers_go_first(tmp_path) -> None:
+    pretrained = dict(type=PretrainedInit, checkpoint="a.pth")
+    drawn = dict(type="Constant", layer="Conv2d", val=1.0)
+    assert split_pretrained([pretrained, drawn]) == ([pretrained], [drawn])
+    assert split_pretrained(pretrained) == ([pretrained], None)
+    assert split_pretrained(None) == ([], None)
+
+    source = LanguageBackbone("distilgpt2", **TINY)
+    source.init_weights()
+    path = save(tmp_path / "b.pth", source.state_dict())
+    init_cfg = [
+        dict(type="Pretrained", checkpoint=str(path), prefix="backbone."),
+        drawn,
+    ]
+    model = LanguageBackbone("distilgpt2", init_cfg=init_cfg, **TINY)
+    model.init_weights()
+    kernel = model.patch_embed.projection.weight
+    assert_close(kernel, source.patch_embed.projection.weight, rtol=0, atol=0)
+
+
+def test_any_module() -> None:
+    with pytest.raises(CheckpointError, match="found no such file"):
+        load_part(nn.Linear(1, 1), "~/no/such/file.pth")
