@@ -6,6 +6,7 @@ import difflib
 import hashlib
 import itertools
 import json
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -145,7 +146,9 @@ class Plan:
             point = dict(zip(axes, values, strict=True))
             labels = dict(variant=variant, arm=arm, seed=seed, point=point)
             steps = [f"{axis}{value:g}" for axis, value in point.items()]
-            name = "_".join([variant, arm, *steps, f"s{seed}"])
+            name = re.sub(
+                r"[^\w.-]+", "-", "_".join([variant, arm, *steps, f"s{seed}"])
+            )
             options = self._options(variant, arm, seed, point)
             config = (self.path.parent / self.arms[arm]["config"]).resolve()
             before = None

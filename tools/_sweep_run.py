@@ -51,9 +51,9 @@ def run_task(
     cfg.dump(config)
     checkpoint = None
 
-    def tool(name: str, *options: str | Path) -> None:
+    def tool(name: str, *options: str | Path, work_dir: Path = home) -> None:
         words = [str(TOOLS / name), str(config), *map(str, options)]
-        words += ["--work-dir", str(home)]
+        words += ["--work-dir", str(work_dir)]
         words += ["--device", device] if device else []
         run_tool(words, home / f"{Path(name).stem}.log", progress, env)
 
@@ -75,8 +75,12 @@ def run_task(
             config = home / "probe_config.py"
             settings.dump(config)
             words = [checkpoint] if checkpoint else []
-            words += ["--out", out, "--amp", "--no-cache"]
-            tool("linear_probe.py", *words, *probe.get("arguments", ()))
+            words += ["--out", out, "--amp", *probe.get("arguments", ())]
+            # Many plans probe one model before training with different label sets:
+            # they share its test features. A trained model is probed once.
+            shared = task.kind == "before"
+            words += [] if shared else ["--no-cache"]
+            tool("linear_probe.py", *words, work_dir=folder if shared else home)
         record["probe"] = json.loads(out.read_text(encoding="utf-8"))
         for key in _PROBE_CURVES:
             record["probe"].pop(key, None)
@@ -133,7 +137,8 @@ def metrics_of(record: dict[str, Any]) -> dict[str, float]:
         if curve:
             metrics[name] = curve[max(curve, key=int)]
     if "probe" in record:
-        metrics["probe_after"] = record["probe"]["last_test_top1"]
+        when = "probe_after" if record.get("curves") else "probe_before"
+        metrics[when] = record["probe"]["last_test_top1"]
     if "test" in record:
         metrics["test"] = record["test"]["accuracy/top1"]
     return metrics

@@ -37,6 +37,16 @@ class Table:
         laid_out.insert(1, "  ".join("-" * width for width in widths))
         return "\n".join([*laid_out, *([self.caption] if self.caption else [])])
 
+    def to_markdown(self) -> str:
+        """Write the table for a document; numbers stand at the right."""
+        lines = [
+            " | ".join(cell.replace("|", "\\|") for cell in row)
+            for row in (self.headings, *self.rows)
+        ]
+        lines.insert(1, "|".join(["---", *["---:"] * (len(self.headings) - 1)]))
+        caption = f"\n\n*{self.caption}*" if self.caption else ""
+        return "\n".join(f"| {line} |" for line in lines) + caption
+
     def to_html(self) -> str:
         """Write the table as HTML, escaped."""
         head = "".join(f"<th>{html.escape(cell)}</th>" for cell in self.headings)
