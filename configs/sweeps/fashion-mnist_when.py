@@ -6,9 +6,7 @@ epochs = 4
 probe_images = 2000  # of the probe's training set, and as many to test
 
 arms = dict(
-    language=dict(
-        config="../bridge/smollm2-b8_language_random100_6e_fashion-mnist.py"
-    ),
+    language=dict(config="../bridge/smollm2-b8_language_random100_6e_fashion-mnist.py"),
     scratch=dict(config="../bridge/smollm2-b8_scratch_random100_6e_fashion-mnist.py"),
 )
 options = {

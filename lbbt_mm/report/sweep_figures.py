@@ -1,0 +1,198 @@
+"""Pictures of sweeps, for people."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from lbbt_mm.report.figures import ARM_COLOURS
+from lbbt_mm.report.sweep import Selection, SweepRun, interval, select
+
+_BARS = {"probe_before": "without", "probe_after": "after"}
+
+
+def bridge_figure(runs: Sequence[SweepRun], chance: float, path: Path) -> None:
+    """Draw training curves, one panel a variant, and the probes beside them.
+
+    Args:
+        runs: Finished runs, every seed of every arm and variant.
+        chance: Accuracy of guessing, in %.
+        path: Picture to write; its suffix decides the format.
+    """
+    variants = list(dict.fromkeys(run.variant for run in runs))
+    figure, panels = _panels(len(variants) + 1)
+    for axes, variant in zip(panels, variants, strict=False):
+        for run in (r for r in runs if r.variant == variant):
+            epochs = sorted(run.train_acc)
+            axes.plot(
+                epochs,
+                [run.train_acc[epoch] for epoch in epochs],
+                color=arm_colour(run.arm),
+                marker="o",
+                ms=3,
+                lw=1.2,
+                label=run.arm if run.seed == min(r.seed for r in runs) else None,
+            )
+        axes.axhline(chance, color="0.4", ls=":", lw=1)
+        axes.set(
+            title=f"Bridge, {variant}: fitting random labels",
+            xlabel="epoch",
+            ylabel="training accuracy, %",
+            ylim=(0, 102),
+        )
+        axes.legend(frameon=False, loc="upper left")
+    _probe_bars(panels[-1], runs, variants, chance)
+    figure.savefig(path, dpi=150)
+
+
+def _probe_bars(
+    axes: Any, runs: Sequence[SweepRun], variants: Sequence[str], chance: float
+) -> None:
+    arms = list(dict.fromkeys(run.arm for run in runs))
+    groups = [(variant, arm) for variant in variants for arm in arms]
+    for place, (variant, arm) in enumerate(groups):
+        for side, (metric, when) in enumerate(_BARS.items()):
+            found = [
+                r.metrics[metric]
+                for r in runs
+                if (r.variant, r.arm) == (variant, arm) and metric in r.metrics
+            ]
+            if not found:
+                continue
+            mean = interval(found)
+            x = place + (side - 0.5) * 0.38
+            bar = axes.bar(
+                x, mean.mean, 0.36, color=arm_colour(arm), alpha=1.0 if side else 0.45
+            )
+            axes.plot([x, x], [mean.low, mean.high], color="0.2", lw=1.5)
+            axes.bar_label(
+                bar, labels=[f"{mean.mean:.0f}\n{when}"], padding=3, fontsize=7
+            )
+    axes.axhline(chance, color="0.4", ls=":", lw=1)
+    axes.set(
+        title="Linear probe, without and after the bridge",
+        ylabel="test accuracy with true labels, %",
+        ylim=(0, 112),
+        xticks=range(len(groups)),
+        xticklabels=[f"{arm}\n{variant}" for variant, arm in groups],
+        yticks=range(0, 101, 20),
+    )
+    axes.tick_params(axis="x", labelsize=8)
+
+
+def variants_figure(runs: Sequence[SweepRun], selection: Selection, path: Path) -> None:
+    """Draw what each variant does to the bridge and to the probe.
+
+    Args:
+        runs: Finished runs.
+        selection: How each arm's hyper-parameters are chosen.
+        path: Picture to write.
+    """
+    chosen = select(runs, selection)
+    variants = list(dict.fromkeys(key[0] for key in chosen))
+    figure, (left, right) = _panels(2, height=1.4 + 0.42 * len(variants))
+    for (variant, _, arm), (_, seeds) in chosen.items():
+        y = -variants.index(variant) + (0.12 if arm == "language" else -0.12)
+        colour = arm_colour(arm)
+        fitted = interval([run.metrics["train_acc"] for run in seeds]).mean
+        label = arm if variant == variants[0] else None
+        left.plot(fitted, y, "o", color=colour, ms=7, label=label)
+        pair = [
+            interval([r.metrics[m] for r in seeds if m in r.metrics] or [float("nan")])
+            for m in _BARS
+        ]
+        before, after = (value.mean for value in pair)
+        right.annotate(
+            "",
+            xy=(after, y),
+            xytext=(before, y),
+            arrowprops=dict(arrowstyle="->", color=colour, lw=1.8),
+        )
+        right.plot(before, y, "o", color=colour, mfc="white", ms=5)
+        right.plot(after, y, alpha=0)  # the axis makes room for the arrow's head
+    ticks = dict(yticks=[-i for i in range(len(variants))], yticklabels=variants)
+    left.set(
+        title="Bridge: training accuracy, last epoch",
+        xlabel="training accuracy, %",
+        xlim=(0, 102),
+        **ticks,
+    )
+    right.set(
+        title="Linear probe: without → after the bridge",
+        xlabel="test accuracy with true labels, %",
+        **{**ticks, "yticklabels": []},
+    )
+    for axes in (left, right):
+        axes.grid(axis="y", color="0.9")
+        axes.set_axisbelow(True)
+    left.legend(frameon=False, loc="lower left")
+    figure.savefig(path, dpi=150)
+
+
+def few_labels_figure(
+    runs: Sequence[SweepRun],
+    labels: Mapping[str, int],
+    metrics: Mapping[str, str],
+    path: Path,
+) -> None:
+    """Draw test accuracy against the number of labels, one panel a metric.
+
+    Args:
+        runs: Finished runs.
+        labels: Variant -> its number of labels.
+        metrics: Metric -> title of its panel.
+        path: Picture to write.
+    """
+    figure, panels = _panels(len(metrics))
+    arms = list(dict.fromkeys(run.arm for run in runs))
+    for axes, (metric, title) in zip(panels, metrics.items(), strict=True):
+        for arm in arms:
+            line = {}
+            for variant, count in labels.items():
+                found = [
+                    run.metrics[metric]
+                    for run in runs
+                    if (run.variant, run.arm) == (variant, arm)
+                    and metric in run.metrics
+                ]
+                if found:
+                    line[count] = interval(found)
+            axes.errorbar(
+                list(line),
+                [value.mean for value in line.values()],
+                yerr=[
+                    [value.mean - value.low for value in line.values()],
+                    [value.high - value.mean for value in line.values()],
+                ],
+                color=arm_colour(arm),
+                ls="-" if "bridge" in arm else "--",
+                marker="o" if "bridge" in arm else "s",
+                ms=4,
+                capsize=2,
+                label=arm,
+            )
+        axes.set(
+            title=title,
+            xlabel="labelled images",
+            ylabel="test accuracy, %",
+            xscale="log",
+        )
+    panels[0].legend(frameon=False, fontsize=8)
+    figure.savefig(path, dpi=150)
+
+
+def arm_colour(arm: str) -> str:
+    """Give an arm the colour of the weights that it starts from."""
+    return ARM_COLOURS["scratch" if "scratch" in arm else "language"]
+
+
+def _panels(count: int, height: float = 4.2) -> tuple[Any, Any]:
+    # Not pyplot: it would pick a backend for the whole process.
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(5.2 * count, height), layout="constrained")
+    panels = figure.subplots(1, count, squeeze=False)[0]
+    for axes in panels:
+        axes.spines[["top", "right"]].set_visible(False)
+    return figure, panels

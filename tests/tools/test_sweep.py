@@ -1,0 +1,176 @@
+"""tools/sweep.py: plans, what is run, what is not run twice, what is refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+PLAN = """
+arms = dict(language=dict(config="tiny.py"),
+            scratch=dict(config="tiny.py", options={{"model.head.topk": (1,)}}))
+variants = {{"some images": {{}}}}
+options = {{"work_dir": "of-{{arm}}-{{seed}}"}}
+grid = dict(lr=dict(keys=["optim_wrapper.optimizer.lr"], values=[0.1, 0.2]))
+seeds = {seeds}
+probe = dict(when=["before", "after"], options={{"train_dataloader.batch_size": 2}})
+selection = dict(over=["lr"], by="scratch")
+thresholds = [50]
+"""
+
+
+@pytest.fixture
+def plan(project):
+    path = project.root / "plan.py"
+    path.write_text(PLAN.format(seeds=[0]))
+    return path
+
+
+@pytest.fixture
+def faked(monkeypatch: pytest.MonkeyPatch):
+    """Stand in for the tools, which have tests of their own; returns what ran."""
+    ran: list[list[str]] = []
+
+    def run_tool(command, log, progress, env=None):
+        ran.append(command)
+        name, options = Path(command[0]).name, command[1:]
+        home = Path(options[options.index("--work-dir") + 1])
+        if name == "train.py":
+            (home / "epoch_1.pth").touch()
+            (home / "last_checkpoint").write_text("epoch_1.pth")
+            scalars = home / "1" / "vis_data" / "scalars.json"
+            scalars.parent.mkdir(parents=True, exist_ok=True)
+            lr = 100 * float("lr0.2" in str(home)) + 20
+            scalars.write_text(json.dumps(dict(epoch=1, train_acc=lr)) + "\n")
+        elif name == "linear_probe.py":
+            out = Path(options[options.index("--out") + 1])
+            out.write_text(json.dumps(dict(last_test_top1=42.0, test_top1=[1.0])))
+        return ""
+
+    def install(module) -> list[list[str]]:
+        import _sweep_run
+
+        monkeypatch.setattr(_sweep_run, "run_tool", run_tool)
+        return ran
+
+    return install
+
+
+def test_runs_what_the_plan_says_and_nothing_twice(
+    tool, plan: Path, faked, capsys, project
+) -> None:
+    out = project.root / "log.json"
+    module = tool("sweep.py", plan, "--device", "cpu", "--jobs", "2", "--out", out)
+    ran = faked(module)
+    module.main()
+    # Two arms at two rates are trained and probed; two models are probed before.
+    names = [Path(command[0]).stem for command in ran]
+    assert (names.count("train"), names.count("linear_probe")) == (4, 6)
+    said = capsys.readouterr().out
+    assert "lr chosen by the scratch arm alone" in said
+    record = json.loads(out.read_text())
+    assert [run["metrics"]["probe_before"] for run in record["runs"]] == [42.0] * 4
+    assert all("test_top1" not in run["probe"] for run in record["runs"])
+    folder = project.root / "work_dirs/sweeps/plan"
+    assert not list(folder.rglob("*.pth"))
+
+    ran.clear()
+    module.main()
+    assert not ran
+    # A longer plan runs what is new.
+    plan.write_text(PLAN.format(seeds=[0, 1]))
+    module.main()
+    assert [Path(command[0]).stem for command in ran].count("train") == 4
+    assert all("_s1" in " ".join(command) for command in ran)
+    config = (folder / "some-images_scratch_lr0.2_s1" / "config.py").read_text()
+    assert "lr=0.2" in config
+    assert "of-scratch-1" in config
+
+
+def test_other_settings_under_the_same_name_are_refused(
+    tool, plan: Path, faked, project
+) -> None:
+    module = tool("sweep.py", plan, "--device", "cpu")
+    ran = faked(module)
+    module.main()
+    ran.clear()
+    plan.write_text(PLAN.format(seeds=[0]).replace("batch_size", "num_workers"))
+    with pytest.raises(SystemExit, match="holds a run with other settings"):
+        module.main()
+    assert not ran
+
+
+def test_a_failing_run_does_not_stop_the_others(
+    tool, plan: Path, faked, monkeypatch
+) -> None:
+    module = tool("sweep.py", plan, "--device", "cpu")
+    ran = faked(module)
+    import _sweep_run
+    from _subtask import SubtaskError
+
+    well = _sweep_run.run_tool
+
+    def run_tool(command, *args):
+        if "train.py" in command[0] and "scratch_lr0.1" in command[1]:
+            raise SubtaskError("the disk is full")
+        return well(command, *args)
+
+    monkeypatch.setattr(_sweep_run, "run_tool", run_tool)
+    with pytest.raises(SystemExit, match="(?s)1 run.*scratch_lr0.1.*disk is full"):
+        module.main()
+    monkeypatch.setattr(_sweep_run, "run_tool", well)
+    ran.clear()
+    module.main()  # only the one that failed
+    assert [Path(command[0]).stem for command in ran].count("train") == 1
+
+
+def test_a_second_sweep_waits_outside(tool, plan: Path, faked, project) -> None:
+    module = tool("sweep.py", plan, "--device", "cpu")
+    faked(module)
+    lock = module.lock_folder(project.root / "work_dirs/sweeps/plan")
+    with pytest.raises(SystemExit, match="another sweep is at work"):
+        module.main()
+    lock.close()
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "sentence"),
+    [
+        ("arms =", "arm =", "arm is unknown; expected arms"),
+        ('"tiny.py"', '"tony.py"', "tony.py of arm language is missing"),
+        ('by="scratch"', 'by="sketch"', "by must be 'each' or one of the arms"),
+        ('over=["lr"]', 'over=["wd"]', "names .'wd'., not in the grid"),
+        ("values=[0.1, 0.2]", "values=[]", "needs keys and values"),
+        ('"before", "after"', '"never"', "must hold 'before', 'after'"),
+        ('over=["lr"]', 'metric="test"', "measured on the test images"),
+    ],
+)
+def test_a_slip_in_the_plan_is_named(
+    tool, plan: Path, before: str, after: str, sentence: str
+) -> None:
+    plan.write_text(plan.read_text().replace(before, after, 1))
+    with pytest.raises(SystemExit, match=sentence):
+        tool("sweep.py", plan).main()
+
+
+def test_a_missing_plan_and_an_empty_choice_are_named(tool, plan: Path) -> None:
+    with pytest.raises(SystemExit, match="nowhere.py does not exist"):
+        tool("sweep.py", "nowhere.py").main()
+    with pytest.raises(SystemExit, match="no run of .* is named like 'x'"):
+        tool("sweep.py", plan, "--only", "x").main()
+
+
+@pytest.mark.parametrize(
+    "path",
+    sorted(Path(__file__).resolve().parents[2].glob("configs/sweeps/*.py")),
+    ids=lambda path: path.stem,
+)
+def test_shipped_plans_can_be_carried_out(tool, path: Path) -> None:
+    tool("sweep.py", path)
+    from _sweep_plan import read_plan
+
+    tasks = read_plan(path).tasks()
+    assert len({task.name for task in tasks}) == len(tasks)
+    known = tasks[-1].build_config()  # the options fit the config
+    assert known.train_cfg.max_epochs >= 2

@@ -1,0 +1,159 @@
+"""Write docs/results.md and its pictures from the logs in docs/results/.
+
+The words come from docs/results.template.md, every number in a table and every
+picture from the logs, which tools/sweep.py wrote. `--check` tells whether the page is
+what the logs say.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import _launch
+from _sweep_plan import PlanError, read_plan
+
+from lbbt_mm.report.sweep import SweepRun, chosen_table, grid_table
+from lbbt_mm.report.sweep_figures import (
+    bridge_figure,
+    few_labels_figure,
+    variants_figure,
+)
+
+ROOT = Path(__file__).resolve().parent.parent
+CHANCE = 10.0  # %, of ten classes
+_PLACE = re.compile(r"^<!-- (table|grid|figure|made) ([\w.-]+)(?: (\w+))? -->$", re.M)
+
+
+class Log:
+    """One committed log, and the plan that it was made by.
+
+    Args:
+        path: A file of docs/results/.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.record = json.loads(path.read_text(encoding="utf-8"))
+        self.plan = read_plan(ROOT / self.record["plan"])
+        self.runs = [SweepRun.from_record(run) for run in self.record["runs"]]
+
+    def table(self) -> str:
+        """Lay out every arm at its chosen point."""
+        plan = self.plan
+        return chosen_table(self.runs, plan.selection, plan.thresholds).to_markdown()
+
+    def grid(self, metric: str) -> str:
+        """Lay out one metric at every point."""
+        return grid_table(self.runs, self.plan.selection, metric).to_markdown()
+
+    def made(self) -> str:
+        """Tell how the numbers came to be."""
+        runs = self.record["runs"]
+        where = {
+            (e["device"], e["cpus"], e["threads"], e["torch"], e["lbbt_mm"])
+            for e in (run["environment"] for run in runs)
+        }
+        commits = sorted({str(run["environment"]["commit"]) for run in runs})
+        machines = "; ".join(
+            f"{device}, {cpus} cores, {threads} thread(s) a run, torch {torch}, "
+            f"lbbt_mm {version}"
+            for device, cpus, threads, torch, version in sorted(where, key=str)
+        )
+        seeds = sorted({run["seed"] for run in runs})
+        minutes = sum(run["seconds"] for run in runs) / 60
+        return (
+            f"Made by `python tools/sweep.py {self.record['plan']}`; plan "
+            f"[{self.plan.path.name}](../{self.record['plan']}), log "
+            f"[{self.path.name}](results/{self.path.name}): {len(runs)} runs, seeds "
+            f"{', '.join(map(str, seeds))}, {minutes:.0f} minutes in all, commit "
+            f"{', '.join(commits)}. {machines}."
+        )
+
+    def figure(self, kind: str, images: Path) -> str:
+        """Draw the picture and refer to it."""
+        name = f"results_{self.plan.name}_{kind}.png"
+        draw: dict[str, Callable[[Path], None]] = {
+            "bridge": lambda path: bridge_figure(self.runs, CHANCE, path),
+            "variants": lambda path: variants_figure(
+                self.runs, self.plan.selection, path
+            ),
+            "labels": lambda path: few_labels_figure(
+                self.runs,
+                {v: int(v.split()[0]) for v in self.plan.variants},
+                {"probe_before": "Frozen blocks, linear probe", "test": "Fine-tuned"},
+                path,
+            ),
+        }
+        images.mkdir(parents=True, exist_ok=True)
+        draw[kind](images / name)
+        return f"![{self.plan.name}: {kind}](images/{name})"
+
+
+def render(template: str, folder: Path, images: Path) -> str:
+    """Fill in a template.
+
+    Args:
+        template: Text with lines ``<!-- table NAME -->``, ``<!-- grid NAME METRIC
+            -->``, ``<!-- figure NAME bridge|variants|labels -->`` and ``<!-- made NAME
+            -->``; NAME is a file of ``folder`` without ``.json``.
+        folder: Of the logs.
+        images: Where the pictures go.
+
+    Returns:
+        The page.
+    """
+    logs: dict[str, Log] = {}
+
+    def fill_in(match: re.Match[str]) -> str:
+        what, name, detail = match.groups()
+        path = folder / f"{name}.json"
+        if not path.is_file():
+            _launch.fail(f"the template names {name}, but {path} does not exist.")
+        log = logs.setdefault(name, Log(path))
+        if what == "figure":
+            return log.figure(detail, images)
+        return log.grid(detail) if what == "grid" else getattr(log, what)()
+
+    return _PLACE.sub(fill_in, template)
+
+
+def main() -> None:
+    """Write the page, or compare it."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--docs", type=Path, default=ROOT / "docs")
+    parser.add_argument(
+        "--check", action="store_true", help="write nothing; fail if it would change"
+    )
+    args = parser.parse_args()
+    page, images = args.docs / "results.md", args.docs / "images"
+    template = (args.docs / "results.template.md").read_text(encoding="utf-8")
+    if args.check:
+        import tempfile
+
+        with tempfile.TemporaryDirectory() as scratch:
+            text = _rendered(template, args.docs / "results", Path(scratch))
+        if not page.is_file() or page.read_text(encoding="utf-8") != text:
+            _launch.fail(f"{page} is not what the logs say: run tools/results.py.")
+        return
+    page.write_text(_rendered(template, args.docs / "results", images), "utf-8")
+    print(f"Written to {page} and {images}")
+
+
+def _rendered(template: str, folder: Path, images: Path) -> str:
+    head = (
+        "<!-- Written by tools/results.py from results.template.md and results/. -->\n"
+    )
+    try:
+        return head + render(template, folder, images)
+    except PlanError as error:
+        _launch.fail(str(error))
+
+
+if __name__ == "__main__":
+    main()
