@@ -202,11 +202,8 @@ def read_plan(path: Path) -> Plan:
     raw = Config.fromfile(path).to_dict()
     for key in set(raw) - _KEYS:  # numbers with a name are welcome, slips are not
         meant = difflib.get_close_matches(key, _KEYS, n=1, cutoff=0.75)
-        if meant or isinstance(raw[key], dict):
-            raise PlanError(
-                f"{path}: {key} is unknown; expected "
-                f"{' or '.join(meant or sorted(_KEYS))}."
-            )
+        if meant:
+            raise PlanError(f"{path}: {key} is unknown; expected {meant[0]}.")
     given = {key: value for key, value in raw.items() if key in _KEYS}
     if not given.get("arms"):
         raise PlanError(f"{path} has no arms: expected at least one, with its config.")

@@ -1,7 +1,7 @@
 # When do language weights help the bridge, and when does the bridge help the probe?
 # One thing at a time is changed; each arm has its own learning rate, by one rule.
 
-num_images = 1024  # of the bridge
+num_images = 768  # of the bridge
 epochs = 4
 probe_images = 2000  # of the probe's training set, and as many to test
 
@@ -27,7 +27,7 @@ variants = {
     "tokens x1": {"model.backbone.token_scale": 1.0},  # the paper's initialisation
     "tokens x30": {"model.backbone.token_scale": 30.0},
     "8 epochs": {"train_cfg.max_epochs": 2 * epochs},
-    "256 images, 16 epochs": {
+    "192 images, 16 epochs": {
         "train_dataloader.dataset.dataset.indices": num_images // 4,
         "train_cfg.max_epochs": 4 * epochs,
     },
