@@ -25,6 +25,7 @@ from lbbt_mm.report.sweep_figures import (
 
 ROOT = Path(__file__).resolve().parent.parent
 CHANCE = 10.0  # %, of ten classes
+_LABEL_PANELS = {"probe_before": "Frozen blocks, linear probe", "test": "Fine-tuned"}
 _PLACE = re.compile(r"^<!-- (table|grid|figure|made) ([\w.-]+)(?: (\w+))? -->$", re.M)
 
 
@@ -40,6 +41,10 @@ class Log:
         self.record = json.loads(path.read_text(encoding="utf-8"))
         self.plan = read_plan(ROOT / self.record["plan"])
         self.runs = [SweepRun.from_record(run) for run in self.record["runs"]]
+
+    def has(self, metric: str) -> bool:
+        """Whether any run measured it."""
+        return any(metric in run.metrics for run in self.runs)
 
     def table(self) -> str:
         """Lay out every arm at its chosen point."""
@@ -84,7 +89,7 @@ class Log:
             "labels": lambda path: few_labels_figure(
                 self.runs,
                 {v: int(v.split()[0]) for v in self.plan.variants},
-                {"probe_before": "Frozen blocks, linear probe", "test": "Fine-tuned"},
+                {m: name for m, name in _LABEL_PANELS.items() if self.has(m)},
                 path,
             ),
         }

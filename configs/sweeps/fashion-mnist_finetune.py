@@ -1,4 +1,5 @@
-# An unlabelled bridge, then few labels to fine-tune all blocks. Run fashion-mnist_bridge.py first: the bridges come from there.
+# An unlabelled bridge, then few labels to fine-tune all blocks. Run
+# fashion-mnist_bridge.py first: the bridges come from there.
 
 bridges = "work_dirs/sweeps/fashion-mnist_bridge"
 bridge_epochs = 5
