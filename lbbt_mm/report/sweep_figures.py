@@ -20,6 +20,8 @@ def bridge_figure(runs: Sequence[SweepRun], chance: float, path: Path) -> None:
         chance: Accuracy of guessing, in %.
         path: Picture to write; its suffix decides the format.
     """
+    from matplotlib.ticker import MaxNLocator
+
     variants = list(dict.fromkeys(run.variant for run in runs))
     figure, panels = _panels(len(variants) + 1)
     for axes, variant in zip(panels, variants, strict=False):
@@ -41,6 +43,7 @@ def bridge_figure(runs: Sequence[SweepRun], chance: float, path: Path) -> None:
             ylabel="training accuracy, %",
             ylim=(0, 102),
         )
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.legend(frameon=False, loc="upper left")
     _probe_bars(panels[-1], runs, variants, chance)
     figure.savefig(path, dpi=150)
@@ -62,13 +65,12 @@ def _probe_bars(
                 continue
             mean = interval(found)
             x = place + (side - 0.5) * 0.38
-            bar = axes.bar(
+            axes.bar(
                 x, mean.mean, 0.36, color=arm_colour(arm), alpha=1.0 if side else 0.45
             )
             axes.plot([x, x], [mean.low, mean.high], color="0.2", lw=1.5)
-            axes.bar_label(
-                bar, labels=[f"{mean.mean:.0f}\n{when}"], padding=3, fontsize=7
-            )
+            words = f"{mean.mean:.0f}\n{when}"
+            axes.text(x, mean.high + 1.5, words, ha="center", va="bottom", fontsize=7)
     axes.axhline(chance, color="0.4", ls=":", lw=1)
     axes.set(
         title="Linear probe, without and after the bridge",
@@ -126,7 +128,7 @@ def variants_figure(runs: Sequence[SweepRun], selection: Selection, path: Path) 
     for axes in (left, right):
         axes.grid(axis="y", color="0.9")
         axes.set_axisbelow(True)
-    left.legend(frameon=False, loc="lower left")
+    figure.legend(frameon=False, ncols=2, loc="outside lower center")
     figure.savefig(path, dpi=150)
 
 
