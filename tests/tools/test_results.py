@@ -1,0 +1,83 @@
+"""tools/results.py: the page holds what the logs say, and notices when it does not."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+TEMPLATE = """# Results
+
+<!-- table when -->
+
+<!-- grid when probe_after -->
+
+<!-- figure when variants -->
+
+<!-- made when -->
+"""
+
+
+def record(arm: str, lr: float, train_acc: float, probe: float) -> dict:
+    return dict(
+        name=f"base_{arm}_{lr}",
+        variant="base",
+        arm=arm,
+        seed=0,
+        point=dict(lr=lr),
+        metrics=dict(train_acc=train_acc, probe_before=50.0, probe_after=probe),
+        curves=dict(train_acc={"1": 20.0, "2": train_acc}),
+        seconds=60,
+        environment=dict(
+            device="a processor",
+            cpus=2,
+            threads="1",
+            torch="2",
+            lbbt_mm="0",
+            commit="abc",
+        ),
+    )
+
+
+@pytest.fixture
+def docs(tmp_path: Path) -> Path:
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results.template.md").write_text(TEMPLATE)
+    runs = [
+        record("language", 1e-4, 90.0, 60.5),
+        record("language", 2e-4, 80.0, 61.5),
+        record("scratch", 1e-4, 70.0, 62.5),
+    ]
+    log = dict(plan="configs/sweeps/fashion-mnist_when.py", runs=runs)
+    (tmp_path / "results" / "when.json").write_text(json.dumps(log))
+    return tmp_path
+
+
+def test_the_page_is_made_of_the_logs_and_checked(tool, docs: Path) -> None:
+    module = tool("results.py", "--docs", docs)
+    module.main()
+    page = (docs / "results.md").read_text()
+    assert "| base language | 0.0001 | 90.0 | 50.0 | 60.5 | 2.0 |" in page
+    assert "| base language | 60.5 | 61.5 |" in page
+    assert "3 runs, seeds 0, 3 minutes in all, commit abc" in page
+    picture = re.search(r"\((images/\S+\.png)\)", page)[1]
+    assert (docs / picture).stat().st_size > 1000
+
+    check = tool("results.py", "--docs", docs, "--check")
+    check.main()
+    (docs / "results.md").write_text(page.replace("90.0", "99.0"))
+    with pytest.raises(SystemExit, match="not what the logs say"):
+        check.main()
+
+
+def test_a_missing_log_is_named(tool, docs: Path) -> None:
+    (docs / "results.template.md").write_text("<!-- table never -->\n")
+    with pytest.raises(SystemExit, match="names never, but .*never.json"):
+        tool("results.py", "--docs", docs).main()
+
+
+def test_the_shipped_page_is_what_the_logs_say(tool) -> None:
+    tool("results.py", "--check").main()
