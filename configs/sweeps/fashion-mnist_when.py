@@ -3,6 +3,7 @@
 
 num_images = 768  # of the bridge
 epochs = 4
+num_layers = 4  # blocks
 probe_images = 2000  # of the probe's training set, and as many to test
 
 arms = dict(
@@ -10,6 +11,7 @@ arms = dict(
     scratch=dict(config="../bridge/smollm2-b8_scratch_random100_6e_fashion-mnist.py"),
 )
 options = {
+    "model.backbone.num_layers": num_layers,
     "train_cfg.max_epochs": epochs,
     "train_cfg.val_interval": 100,  # no clean pass: the time goes to more runs
     "train_dataloader.dataset.dataset.indices": num_images,
@@ -23,7 +25,7 @@ augmented = [
     dict(type="PackInputs", algorithm_keys=["true_label"]),
 ]
 variants = {
-    "base": {},  # tokens as large as the residual stream, 8 blocks, uniform labels
+    "base": {},  # tokens as large as the residual stream, 4 blocks, uniform labels
     "tokens x1": {"model.backbone.token_scale": 1.0},  # the paper's initialisation
     "tokens x30": {"model.backbone.token_scale": 30.0},
     "8 epochs": {"train_cfg.max_epochs": 2 * epochs},
@@ -32,7 +34,7 @@ variants = {
         "train_cfg.max_epochs": 4 * epochs,
     },
     "augmented": {"train_dataloader.dataset.dataset.pipeline": augmented},
-    "4 blocks": {"model.backbone.num_layers": 4},
+    "8 blocks": {"model.backbone.num_layers": 2 * num_layers},
     "correct labels": {"train_dataloader.dataset.ratio": 0.0},
     "never the true label": {"train_dataloader.dataset.exclude_true_label": True},
 }
