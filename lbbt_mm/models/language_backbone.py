@@ -162,6 +162,13 @@ class LanguageBackbone(BaseModule):
         for cfg in pretrained:
             load_part(self, cfg["checkpoint"], cfg.get("prefix"))
 
+    def expect_weights(self) -> None:
+        """Take note that another process sends the weights, in place of initialising.
+
+        Sharded training calls it: one process reads them, all get their shards.
+        """
+        self._weights_ready = True
+
     def reset_patch_embed(self, words: Tensor | None = None) -> None:
         """Draw the patch embedding and its positions anew.
 
@@ -295,7 +302,8 @@ class LanguageBackbone(BaseModule):
             block.requires_grad_(trains)
             if not trains:
                 block.eval()
-                for name, child in block.named_children():
+                # All modules, not children: FSDP and checkpointing wrap the block.
+                for name, child in block.named_modules():
                     if name.endswith("_norm"):
                         child.requires_grad_(wanted.norms)
         language.drop.train(self.training and (wanted.patch_embed or wanted.positions))

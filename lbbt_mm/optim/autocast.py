@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from mmengine.optim import OptimWrapper
@@ -21,8 +22,9 @@ class AutocastOptimWrapper(OptimWrapper):
     mmengine's ``AmpOptimWrapper`` refuses to run without an accelerator and always
     scales the loss. bfloat16 has the exponent range of float32 and needs no loss
     scaling, so this one works wherever autocast does. Gradient accumulation and
-    clipping are those of ``OptimWrapper``; parameters, gradients and the optimiser's
-    state stay in float32. Only training is affected: validation runs in float32
+    clipping are those of ``OptimWrapper``, except that the norm is taken over all
+    shards where FSDP spreads the gradients over processes; parameters, gradients and
+    the optimiser's state stay in float32. Only training is affected: validation runs in float32
     unless ``val_cfg=dict(fp16=True)`` (bfloat16 on CPU, float16 on GPU).
 
     Args:
@@ -49,6 +51,7 @@ class AutocastOptimWrapper(OptimWrapper):
             )
         super().__init__(**kwargs)
         self.dtype = _DTYPES[dtype]
+        self._sharded: Any = None
 
     @contextmanager
     def optim_context(self, model: nn.Module) -> Iterator[None]:
@@ -63,6 +66,7 @@ class AutocastOptimWrapper(OptimWrapper):
         Raises:
             RuntimeError: The GPU has no bfloat16.
         """
+        self._sharded = model if hasattr(model, "clip_grad_norm_") else None
         # Not mmengine.get_device(): that names the machine's accelerator even when
         # the model was left on the CPU.
         device = next(model.parameters()).device
@@ -83,3 +87,11 @@ class AutocastOptimWrapper(OptimWrapper):
             ),
         ):
             yield
+
+    def _clip_grad(self) -> None:
+        by_norm = self.clip_func is nn.utils.clip_grad_norm_
+        if self._sharded is None or not by_norm:
+            super()._clip_grad()
+            return
+        norm = self._sharded.clip_grad_norm_(**self.clip_grad_kwargs)
+        self.message_hub.update_scalar(f"train/{self.grad_name}", float(norm))
