@@ -20,7 +20,7 @@ def _seeded() -> None:
     torch.manual_seed(0)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def write_idx_images():
     """Write random 28x28 images of ten classes as the four idx files of MNIST."""
 

@@ -179,8 +179,9 @@ def prepare_launch(cfg: Any, launcher: str, local_rank: int = 0) -> None:
         return
     import torch.distributed as dist
 
-    _export_rank(launcher)
-    dist.init_process_group("gloo")
+    if not dist.is_initialized():
+        _export_rank(launcher)
+        dist.init_process_group("gloo")
     wrapper = cfg.get("model_wrapper_cfg") or dict(
         type="MMDistributedDataParallel",
         broadcast_buffers=False,

@@ -57,6 +57,7 @@ class LanguageBackbone(BaseModule):
             ``'raw'`` tokens ``(B, T, C)`` or ``'featmap'`` ``(B, C, rows, columns)``.
         out_indices: Block or blocks whose outputs are returned; negative numbers
             count from the end. The final norm applies to the last block's only.
+            What comes after all of them does not train.
         token_scale: Factor on the initialisation of the patch embedding and of new
             positions, or ``'residual'``: tokens as large as the typical token in the
             residual stream of these very blocks, language or scratch (see
@@ -295,17 +296,20 @@ class LanguageBackbone(BaseModule):
         self.patch_embed.requires_grad_(wanted.patch_embed)
         if language.positions is not None:
             language.positions.requires_grad_(wanted.positions)
-        for around in (language.embed_norm, language.final_norm):
-            around.requires_grad_(wanted.final_norm or wanted.norms)
+        # DDP takes a parameter that gets no gradient for an error.
+        last_read = max(self.out_indices)
+        norms = wanted.final_norm or wanted.norms
+        language.embed_norm.requires_grad_(norms)
+        language.final_norm.requires_grad_(norms and last_read == self.num_layers - 1)
         for index, block in enumerate(language.blocks):
-            trains = index in wanted.blocks
+            trains = index in wanted.blocks and index <= last_read
             block.requires_grad_(trains)
             if not trains:
                 block.eval()
                 # All modules, not children: FSDP and checkpointing wrap the block.
                 for name, child in block.named_modules():
                     if name.endswith("_norm"):
-                        child.requires_grad_(wanted.norms)
+                        child.requires_grad_(wanted.norms and index <= last_read)
         language.drop.train(self.training and (wanted.patch_embed or wanted.positions))
         # Blocks that no gradient has to pass: everything before them is frozen too.
         embedding = [self.patch_embed, language.embed_norm]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import mmengine
@@ -18,6 +19,7 @@ from torch.distributed.fsdp import FullyShardedDataParallel
 from torch.overrides import TorchFunctionMode
 
 from lbbt_mm.language.layers import TransformerBlock
+from lbbt_mm.language.storage import load_pickle
 from lbbt_mm.models import LanguageBackbone
 from lbbt_mm.optim.autocast import AutocastOptimWrapper
 from lbbt_mm.registry import FUNCTIONS, STRATEGIES
@@ -69,8 +71,8 @@ class ShardedStrategy(FSDPStrategy):
     - A checkpoint is one file that everything else here opens: whole weights, and the
       optimiser's whole state. The first process streams it to disk under another name
       and then renames it. mmengine builds two more copies of it in memory.
-    - Loading maps the file instead of reading it in every process, and never puts it
-      on the GPU; ``resume`` works on torch 2.1 and later, where mmengine hands the
+    - Loading maps the file instead of reading it in every process, never puts it on
+      the GPU and runs no code in it; ``resume`` works on torch 2.1 and later, where mmengine hands the
       optimiser's state over in the order of torch 2.0.
     - It runs on CPU too, from torch 2.6 on, for tests.
 
@@ -203,12 +205,11 @@ class ShardedStrategy(FSDPStrategy):
             The checkpoint without its weights.
         """
         kwargs["map_location"] = "cpu"
-        path = os.path.expanduser(filename)
-        if not os.path.isfile(path):
+        path = Path(filename).expanduser()
+        if not path.is_file():
             return super().load_checkpoint(filename, callback=callback, **kwargs)
         self.logger.info(f"Load checkpoint from {filename}")
-        # As mmengine reads it, but from the page cache that all processes share.
-        checkpoint = torch.load(path, map_location="cpu", mmap=True, weights_only=False)
+        checkpoint = load_pickle(path)  # mapped: all processes share its pages
         if callback is not None:
             callback(checkpoint)
         weights = checkpoint.pop("state_dict")

@@ -1,0 +1,38 @@
+# Qwen3-14B looks at 224x224 images, sharded over GPUs.
+
+# often changed
+language_model = "Qwen/Qwen3-14B"
+num_layers = 40  # blocks, all of them
+
+# sometimes changed
+img_size = 224  # pixels
+patch_size = 16  # pixels: 196 tokens an image
+label_smoothing = 0.1
+drop_path_rate = 0.1  # of whole blocks, as the paper says; the family has no dropout
+
+# never changed
+width = 5120  # channels of Qwen3-14B
+head_init_std = 0.02
+
+model = dict(
+    type="ImageClassifier",
+    backbone=dict(
+        type="lbbt_mm.LanguageBackbone",
+        language_model=language_model,
+        pretrained=True,
+        num_layers=num_layers,
+        img_size=img_size,
+        patch_size=patch_size,
+        drop_path_rate=drop_path_rate,
+    ),
+    head=dict(
+        type="LinearClsHead",
+        num_classes=10,
+        in_channels=width,
+        cal_acc=True,  # the running training accuracy in the log
+        loss=dict(
+            type="LabelSmoothLoss", label_smooth_val=label_smoothing, mode="original"
+        ),
+        init_cfg=dict(type="Normal", layer="Linear", std=head_init_std),
+    ),
+)

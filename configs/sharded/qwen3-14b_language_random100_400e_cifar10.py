@@ -1,0 +1,10 @@
+# Qwen3-14B, the bridge on CIFAR-10 (table 5): 8 processes.
+_base_ = [
+    "../_base_/models/qwen3-14b_224px.py",
+    "../_base_/datasets/cifar10_random100.py",
+    "../_base_/schedules/adamw_400e.py",
+    "../_base_/runtime/fsdp.py",
+]
+
+batch_size = 8  # images a process
+train_dataloader = dict(batch_size=batch_size)

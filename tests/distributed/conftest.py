@@ -1,0 +1,53 @@
+"""One launch in two processes; the tests examine what it left."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import experiment
+import pytest
+import torch
+
+HERE = Path(__file__).resolve().parent
+collect_ignore = [] if experiment.can_shard_on_cpu() else ["test_sharded_runs.py"]
+
+
+@pytest.fixture(scope="session")
+def runs(
+    tmp_path_factory: pytest.TempPathFactory, write_idx_images: Callable
+) -> experiment.Runs:
+    """Every run of ``experiment.py``, of a tiny GPT-2 and a tiny Qwen3."""
+    import transformers as hf
+
+    folder = tmp_path_factory.mktemp("distributed")
+    (folder / "data").mkdir()
+    write_idx_images(folder / "data", experiment.IMAGES)
+    torch.manual_seed(0)
+    gpt2 = hf.GPT2Config(n_embd=32, n_layer=3, n_head=4, n_positions=64, vocab_size=64)
+    hf.GPT2Model(gpt2).save_pretrained(folder / "data_parallel")
+    qwen3 = hf.Qwen3Config(
+        hidden_size=32,
+        intermediate_size=48,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=16,
+        vocab_size=64,
+        max_position_embeddings=64,
+    )
+    hf.Qwen3Model(qwen3).save_pretrained(folder / "sharded")
+    paths = [str(HERE.parents[1]), os.environ.get("PYTHONPATH", "")]
+    done = subprocess.run(
+        [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+        + ["--nproc_per_node=2", str(HERE / "worker.py"), str(folder)],
+        env=dict(os.environ, PYTHONPATH=os.pathsep.join(filter(None, paths))),
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+    assert done.returncode == 0, done.stdout[-8000:]
+    return experiment.Runs(folder)
