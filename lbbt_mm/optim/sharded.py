@@ -72,9 +72,9 @@ class ShardedStrategy(FSDPStrategy):
       optimiser's whole state. The first process streams it to disk under another name
       and then renames it. mmengine builds two more copies of it in memory.
     - Loading maps the file instead of reading it in every process, never puts it on
-      the GPU and runs no code in it; ``resume`` works on torch 2.1 and later, where mmengine hands the
-      optimiser's state over in the order of torch 2.0.
-    - It runs on CPU too, from torch 2.6 on, for tests.
+      the GPU and runs no code in it. Resuming works: mmengine hands the optimiser's
+      state over in the order of torch 2.0, which later versions take for a model.
+    - It runs on CPU too, for tests (not on torch 2.1, whose FSDP needs GPUs).
 
     Gradients must be clipped by a wrapper that knows of shards, which
     :class:`lbbt_mm.optim.AutocastOptimWrapper` does: the norm of one process's shards
@@ -187,9 +187,12 @@ class ShardedStrategy(FSDPStrategy):
             callback(checkpoint)
         if is_main_process():
             os.makedirs(os.path.dirname(os.path.abspath(filename)), exist_ok=True)
-            unfinished = f"{filename}.unfinished"
-            torch.save(checkpoint, unfinished)
-            os.replace(unfinished, filename)
+            unfinished = Path(f"{filename}.unfinished")
+            try:
+                torch.save(checkpoint, unfinished)
+                os.replace(unfinished, filename)
+            finally:
+                unfinished.unlink(missing_ok=True)
 
     def load_checkpoint(
         self, filename: str, *, callback: Callable | None = None, **kwargs: Any

@@ -23,7 +23,10 @@ def test_two_processes_see_the_labels_of_one(runs: Runs) -> None:
         data_root=str(runs.folder / "data"), classes="fashion_mnist", split="train"
     )
     expected = RandomLabelDataset(images, 10, ratio=1, seed=0).random_labels
-    ranks, one = runs.ranks("data_parallel", "exact"), runs.one("data_parallel", "exact")
+    ranks, one = (
+        runs.ranks("data_parallel", "exact"),
+        runs.one("data_parallel", "exact"),
+    )
     assert len(one["steps"]) == 8  # 2 epochs of 8 + 8 + 8 + 4 images
     for step, *parts in zip(
         one["steps"], *(rank["steps"] for rank in ranks), strict=True
@@ -38,7 +41,10 @@ def test_two_processes_see_the_labels_of_one(runs: Runs) -> None:
 
 
 def test_two_processes_compute_the_loss_of_one(runs: Runs) -> None:
-    ranks, one = runs.ranks("data_parallel", "exact"), runs.one("data_parallel", "exact")
+    ranks, one = (
+        runs.ranks("data_parallel", "exact"),
+        runs.one("data_parallel", "exact"),
+    )
     losses = [step["loss"] for step in one["steps"]]
     assert losses[-1] != pytest.approx(losses[0], rel=1e-2)  # it has learned
     assert mean_losses(ranks) == pytest.approx(losses, rel=1e-5)

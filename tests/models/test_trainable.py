@@ -93,6 +93,17 @@ def test_every_trainable_parameter_gets_a_gradient() -> None:
             assert (parameter.grad is not None) == parameter.requires_grad, name
 
 
+@pytest.mark.parametrize("spec", ["all", "norms", "last:1+final_norm"])
+def test_what_no_output_reads_does_not_train(spec: str) -> None:
+    """DDP would wait for gradients that never come."""
+    backbone = make(spec, out_indices=1, out_type="avg")
+    trained(backbone)
+    for name, parameter in backbone.named_parameters():
+        assert (parameter.grad is not None) == parameter.requires_grad, name
+        unread = name.startswith(("language.blocks.2", "language.final_norm"))
+        assert not (unread and parameter.requires_grad), name
+
+
 def test_train_freezes_again_what_somebody_unfroze() -> None:
     backbone = make("first:1")
     backbone.requires_grad_(True)

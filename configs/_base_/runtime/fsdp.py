@@ -8,6 +8,7 @@ checkpoint_interval = 20  # epochs; the file holds 12 bytes a parameter
 # sometimes changed
 param_dtype = "bfloat16"  # of the weights that a block gathers to compute with
 reduce_dtype = "float32"  # of the gradients that are summed over processes
+timeout = 3600  # seconds that processes wait while the first one reads or writes a file
 
 runner_type = "FlexibleRunner"
 strategy = dict(
@@ -23,3 +24,4 @@ strategy = dict(
     activation_checkpointing=dict(check_fn="lbbt_mm.is_language_block"),
 )
 default_hooks = dict(checkpoint=dict(interval=checkpoint_interval))
+env_cfg = dict(dist_cfg=dict(timeout=timeout))
