@@ -24,8 +24,8 @@ class AutocastOptimWrapper(OptimWrapper):
     scaling, so this one works wherever autocast does. Gradient accumulation and
     clipping are those of ``OptimWrapper``, except that the norm is taken over all
     shards where FSDP spreads the gradients over processes; parameters, gradients and
-    the optimiser's state stay in float32. Only training is affected: validation runs in float32
-    unless ``val_cfg=dict(fp16=True)`` (bfloat16 on CPU, float16 on GPU).
+    the optimiser's state stay in float32. Only training is affected: validation runs
+    in float32 unless ``val_cfg=dict(fp16=True)`` (bfloat16 on CPU, float16 on GPU).
 
     Args:
         dtype: ``'bfloat16'``, or ``'float32'`` to switch autocast off without

@@ -85,7 +85,7 @@ def test_a_sharded_checkpoint_is_one_file_like_any_other(runs: Runs) -> None:
 
 
 def test_bfloat16_as_shipped_stays_near(runs: Runs) -> None:
-    """Gathered weights are rounded, the loss with them; what is kept and saved is not."""
+    """Gathered weights are rounded, and the loss with them; what is saved is not."""
     ranks = runs.ranks("sharded", "bf16")
     exact = mean_losses(runs.ranks("sharded", "exact"))
     assert mean_losses(ranks) == pytest.approx(exact, rel=0.05)

@@ -1,5 +1,5 @@
-# As long.py, with the model sharded over all processes by mmengine's FSDP strategy. What
-# it costs in memory is in docs/distributed.md.
+# As long.py, with the model sharded over all processes by mmengine's FSDP strategy.
+# What it costs in memory is in docs/distributed.md.
 _base_ = "./long.py"
 
 # often changed
