@@ -29,9 +29,33 @@ from mmengine.logging import MMLogger  # noqa: E402
 from mmengine.utils.dl_utils import set_multi_processing  # noqa: E402
 
 from lbbt_mm.evaluation.linear_probe import LinearProbeResult, linear_probe  # noqa: E402
+from lbbt_mm.evaluation.probe_selection import (  # noqa: E402
+    DEFAULT_HELD_OUT,
+    DEFAULT_LRS,
+    LearningRateSelection,
+    check_grid,
+    select_learning_rate,
+)
 from lbbt_mm.evaluation.probe_setup import ProbeData, probe_features  # noqa: E402
 from lbbt_mm.language.errors import CheckpointError  # noqa: E402
 from lbbt_mm.version import __version__  # noqa: E402
+
+
+def learning_rate(text: str) -> float:
+    """Read one value of ``--lr-sweep``.
+
+    Args:
+        text: A word of the command line.
+
+    Returns:
+        The number.
+    """
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"expected learning rates, got {text!r}; put CHECKPOINT before this option"
+        ) from None
 
 
 def parse_args() -> argparse.Namespace:
@@ -51,11 +75,27 @@ def parse_args() -> argparse.Namespace:
         help="images per step of the probe, default: %(default)s; that of extraction "
         "is test_dataloader.batch_size",
     )
-    parser.add_argument(
+    rates = parser.add_mutually_exclusive_group()
+    rates.add_argument(
         "--lr",
         type=float,
         default=1e-3,
         help="of AdamW, cosine to 0, default: %(default)s",
+    )
+    rates.add_argument(
+        "--lr-sweep",
+        nargs="*",
+        type=learning_rate,
+        metavar="LR",
+        help="choose the learning rate on held-out training images, then probe with "
+        f"all of them; default: {' '.join(map(str, DEFAULT_LRS))}",
+    )
+    parser.add_argument(
+        "--held-out",
+        type=float,
+        metavar="SHARE",
+        help="of the training images of each class, for --lr-sweep; default: "
+        f"{DEFAULT_HELD_OUT}",
     )
     parser.add_argument(
         "--weight-decay", type=float, default=0.05, help="default: %(default)s"
@@ -94,7 +134,17 @@ def parse_args() -> argparse.Namespace:
         help="default: WORK_DIR/linear_probe.json, or linear_probe_unbridged.json",
     )
     # Intermixed: CHECKPOINT is optional and may come after options.
-    return parser.parse_intermixed_args()
+    args = parser.parse_intermixed_args()
+    if args.lr_sweep is not None:
+        args.lr_sweep = args.lr_sweep or list(DEFAULT_LRS)
+        args.held_out = DEFAULT_HELD_OUT if args.held_out is None else args.held_out
+        try:
+            check_grid(args.lr_sweep, args.held_out)  # before the long work
+        except ValueError as error:
+            parser.error(str(error))
+    elif args.held_out is not None:
+        parser.error("--held-out expects --lr-sweep, for which images are held out")
+    return args
 
 
 def save_results(
@@ -102,7 +152,8 @@ def save_results(
     args: argparse.Namespace,
     data: ProbeData,
     result: LinearProbeResult,
-    probing_seconds: float,
+    selection: LearningRateSelection | None,
+    seconds: dict[str, float],
     model_seed: int,
 ) -> None:
     """Write the numbers with everything that is needed to get them again.
@@ -112,7 +163,8 @@ def save_results(
         args: The command line.
         data: The features.
         result: The probe's accuracies.
-        probing_seconds: How long the probe took.
+        selection: How the learning rate was chosen, if it was.
+        seconds: How long choosing and probing took.
         model_seed: Seed of the model's initialisation.
     """
     record = dict(
@@ -138,15 +190,26 @@ def save_results(
             schedule="cosine to 0",
             epochs=args.epochs,
             batch_size=args.batch_size,
-            lr=args.lr,
+            lr=selection.chosen if selection else args.lr,
             weight_decay=args.weight_decay,
             standardize=not args.no_standardize,
+        ),
+        lr_sweep=selection
+        and dict(
+            lrs=selection.lrs,
+            held_out_top1=selection.held_out_top1,
+            held_out_loss=selection.held_out_loss,
+            chosen=selection.chosen,
+            at_edge=selection.at_edge,
+            images=dict(
+                train=selection.train_images, held_out=selection.held_out_images
+            ),
         ),
         precision="bfloat16 autocast" if args.amp else "float32",
         seconds=dict(
             train_features=data.seconds["train"],
             test_features=data.seconds["test"],
-            probing=probing_seconds,
+            **seconds,
         ),
         features_from_cache=data.cached,
         versions=dict(
@@ -170,7 +233,10 @@ def save_results(
 
 
 def print_table(
-    args: argparse.Namespace, data: ProbeData, result: LinearProbeResult
+    args: argparse.Namespace,
+    data: ProbeData,
+    result: LinearProbeResult,
+    selection: LearningRateSelection | None,
 ) -> None:
     """Show the result.
 
@@ -178,11 +244,19 @@ def print_table(
         args: The command line.
         data: The features.
         result: The probe's accuracies.
+        selection: How the learning rate was chosen, if it was.
     """
+    chosen = (
+        f", learning rate {selection.chosen:g} of {len(selection.lrs)}, chosen on "
+        "held-out training images"
+        if selection
+        else ""
+    )
     print(
         f"\nLinear probe of {args.checkpoint or 'the unbridged model'}: "
         f"{len(data.train.labels)} training and {len(data.test.labels)} test images, "
-        f"{data.train.features.shape[1]} channels, {data.num_classes} classes\n\n"
+        f"{data.train.features.shape[1]} channels, {data.num_classes} classes"
+        f"{chosen}\n\n"
         f"{'top-1 in %':<24}{'train':>8}{'test':>8}\n"
         f"{f'last epoch ({args.epochs})':<24}"
         f"{result.last_train_top1:>8.2f}{result.last_test_top1:>8.2f}\n"
@@ -191,6 +265,99 @@ def print_table(
         f"{'chance':<24}{'':>8}{result.chance:>8.2f}\n"
         f"{'commonest class':<24}{'':>8}{result.majority:>8.2f}\n"
     )
+
+
+def print_selection(selection: LearningRateSelection) -> None:
+    """Show how the learning rate was chosen.
+
+    Args:
+        selection: The grid and what came of it.
+    """
+    print(
+        f"\nlearning rates on {selection.held_out_images} held-out training images, "
+        f"trained on the other {selection.train_images} (one image is "
+        f"{100 / selection.held_out_images:.3g} points):\n"
+        f"{'':<12}{'top-1 in %':>12}{'loss':>10}"
+    )
+    rows = zip(
+        selection.lrs, selection.held_out_top1, selection.held_out_loss, strict=True
+    )
+    for lr, top1, loss in rows:
+        mark = "  chosen" if lr == selection.chosen else ""
+        print(f"{lr:<12g}{top1:>12.2f}{loss:>10.4f}{mark}")
+    if selection.at_edge:
+        print(
+            f"{selection.chosen:g} is at the edge of the grid: one beyond it may be "
+            "better; widen --lr-sweep."
+        )
+    print(flush=True)
+
+
+def probe(
+    args: argparse.Namespace, data: ProbeData
+) -> tuple[LearningRateSelection | None, LinearProbeResult, dict[str, float]]:
+    """Choose the learning rate if asked to, and probe.
+
+    Args:
+        args: The command line.
+        data: The features.
+
+    Returns:
+        The choice, the probe's accuracies, and how long either took in seconds.
+    """
+    settings = dict(
+        epochs=args.epochs,
+        batch_size=args.batch_size,
+        weight_decay=args.weight_decay,
+        standardize=not args.no_standardize,
+        seed=args.seed,
+        device=get_device(),
+    )
+    train, test = data.train, data.test
+    selection, seconds, lr = None, {}, args.lr
+
+    def due(epoch: int) -> bool:
+        return epoch % max(1, args.epochs // 10) == 0
+
+    def on_sweep_epoch(epoch: int) -> None:
+        if due(epoch):
+            print(f"learning rates, epoch {epoch:>4}/{args.epochs}", flush=True)
+
+    def on_epoch(epoch: int, train_top1: float, test_top1: float) -> None:
+        if due(epoch):
+            print(
+                f"epoch {epoch:>4}/{args.epochs}: "
+                f"train {train_top1:6.2f}  test {test_top1:6.2f}",
+                flush=True,
+            )
+
+    start = time.perf_counter()
+    if args.lr_sweep:
+        selection = select_learning_rate(
+            train.features,
+            train.labels,
+            data.num_classes,
+            args.lr_sweep,
+            args.held_out,
+            on_epoch=on_sweep_epoch,
+            **settings,
+        )
+        print_selection(selection)
+        lr = selection.chosen
+        seconds["lr_sweep"] = time.perf_counter() - start
+    start = time.perf_counter()
+    result = linear_probe(
+        train.features,
+        train.labels,
+        test.features,
+        test.labels,
+        data.num_classes,
+        lr=lr,
+        on_epoch=on_epoch,
+        **settings,
+    )
+    seconds["probing"] = time.perf_counter() - start
+    return selection, result, seconds
 
 
 def prepare(args: argparse.Namespace) -> Any:
@@ -242,38 +409,14 @@ def main() -> None:
             how = "read from the cache" if cached else "extracted"
             print(f"{split} features: {how} in {data.seconds[split]:.1f} s")
 
-        def on_epoch(epoch: int, train_top1: float, test_top1: float) -> None:
-            if epoch % max(1, args.epochs // 10) == 0:
-                print(
-                    f"epoch {epoch:>4}/{args.epochs}: "
-                    f"train {train_top1:6.2f}  test {test_top1:6.2f}",
-                    flush=True,
-                )
-
-        start = time.perf_counter()
-        result = linear_probe(
-            data.train.features,
-            data.train.labels,
-            data.test.features,
-            data.test.labels,
-            data.num_classes,
-            epochs=args.epochs,
-            batch_size=args.batch_size,
-            lr=args.lr,
-            weight_decay=args.weight_decay,
-            standardize=not args.no_standardize,
-            seed=args.seed,
-            device=get_device(),
-            on_epoch=on_epoch,
-        )
-        probing_seconds = time.perf_counter() - start
+        selection, result, seconds = probe(args, data)
     except (ValueError, OSError, CheckpointError) as error:
         # What is wrong with the config, the checkpoint or the data is in the message.
         _launch.fail(str(error))
-    print_table(args, data, result)
+    print_table(args, data, result, selection)
     name = "linear_probe.json" if args.checkpoint else "linear_probe_unbridged.json"
     out = Path(args.out) if args.out else work_dir / name
-    save_results(out, args, data, result, probing_seconds, seed)
+    save_results(out, args, data, result, selection, seconds, seed)
     print(f"Written to {out}")
 
 

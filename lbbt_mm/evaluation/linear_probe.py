@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
+
+from lbbt_mm.evaluation.linear_layers import LinearLayers, evaluate, train_epochs
 
 
 @dataclass(frozen=True)
@@ -95,81 +96,78 @@ def linear_probe(
         ValueError: Shapes or labels do not fit, a feature is not finite, all training
             images are of one class, or a hyper-parameter is out of range.
     """
-    _check(train_features, train_labels, num_classes, "train")
-    _check(test_features, test_labels, num_classes, "test")
+    check_features(train_features, train_labels, num_classes, "train")
+    check_features(test_features, test_labels, num_classes, "test")
     if train_features.shape[1] != test_features.shape[1]:
         raise ValueError(
             "Expected train and test features of the same width, got "
             f"{train_features.shape[1]} and {test_features.shape[1]} channels."
         )
-    if train_labels.unique().numel() < 2:
-        raise ValueError(
-            "A linear probe needs training images of at least two classes, got only "
-            f"class {int(train_labels[0])}."
-        )
-    if min(epochs, batch_size, lr) <= 0 or weight_decay < 0:
-        raise ValueError(
-            "Expected epochs, batch_size and lr above 0 and weight_decay at least 0, "
-            f"got {epochs}, {batch_size}, {lr} and {weight_decay}."
-        )
+    check_settings(train_labels, epochs, batch_size, [lr], weight_decay)
     majority = 100 * (test_labels == train_labels.mode().values).float().mean().item()
 
     x_NC = train_features.to(device, torch.float32)
     y_N = train_labels.to(device, torch.int64)
     test_x = test_features.to(device, torch.float32)
     test_y = test_labels.to(device, torch.int64)
-    mean_C, scale_C = _statistics(x_NC) if standardize else (0.0, 1.0)
-
-    weight_KC = torch.zeros(num_classes, x_NC.shape[1], device=device)
-    bias_K = torch.zeros(num_classes, device=device)
-    groups = [
-        dict(params=[weight_KC.requires_grad_()]),
-        dict(params=[bias_K.requires_grad_()], weight_decay=0.0),
-    ]
-    optimizer = torch.optim.AdamW(groups, lr=lr, weight_decay=weight_decay)
-    generator = torch.Generator().manual_seed(seed)
-
-    def logits(rows: Tensor) -> Tensor:
-        # Standardised batch by batch: a second copy of all features is never made,
-        # and folding the statistics into the weights would lose digits.
-        return F.linear((rows - mean_C) * scale_C, weight_KC, bias_K)
-
-    steps, step = epochs * math.ceil(len(x_NC) / batch_size), 0
+    layer = LinearLayers(x_NC, [lr], num_classes, weight_decay, standardize)
+    training = train_epochs(layer, x_NC, y_N, epochs, batch_size, seed)
     train_top1, test_top1 = [], []
-    for epoch in range(1, epochs + 1):
-        hits = torch.zeros((), dtype=torch.int64, device=device)
-        order = torch.randperm(len(x_NC), generator=generator).to(device)
-        for index in order.split(batch_size):
-            for group in optimizer.param_groups:
-                group["lr"] = lr * 0.5 * (1 + math.cos(math.pi * step / steps))
-            scores, target = logits(x_NC[index]), y_N[index]
-            optimizer.zero_grad()
-            F.cross_entropy(scores, target).backward()
-            optimizer.step()
-            hits += (scores.argmax(1) == target).sum()
-            step += 1
-        train_top1.append(100 * hits.item() / len(x_NC))
-        with torch.no_grad():
-            answers = torch.cat([logits(rows).argmax(1) for rows in test_x.split(4096)])
-        test_top1.append(100 * (answers == test_y).float().mean().item())
+    for epoch, running in enumerate(training, 1):
+        train_top1 += running
+        test_top1 += evaluate(layer, test_x, test_y)[0]
         if on_epoch:
             on_epoch(epoch, train_top1[-1], test_top1[-1])
     return LinearProbeResult(train_top1, test_top1, 100 / num_classes, majority)
 
 
-def _statistics(x_NC: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and 1 / standard deviation per channel, (C,) each.
+def check_settings(
+    train_labels: Tensor,
+    epochs: int,
+    batch_size: int,
+    lrs: Sequence[float],
+    weight_decay: float,
+) -> None:
+    """Refuse what no linear layer can be trained with.
 
-    A channel that is constant up to rounding carries nothing: it is shifted but not
-    scaled, which would blow the rounding up to unit size.
+    Args:
+        train_labels: Classes of the training images.
+        epochs: See :func:`linear_probe`.
+        batch_size: See :func:`linear_probe`.
+        lrs: Learning rates.
+        weight_decay: See :func:`linear_probe`.
+
+    Raises:
+        ValueError: There is only one class, or a number is out of range.
     """
-    var_C, mean_C = torch.var_mean(x_NC, dim=0, correction=0)
-    std_C = var_C.sqrt()
-    constant = std_C <= 1e-6 * mean_C.abs()
-    return mean_C, torch.where(constant, 1.0, std_C).reciprocal()
+    if train_labels.unique().numel() < 2:
+        raise ValueError(
+            "A linear probe needs training images of at least two classes, got only "
+            f"class {int(train_labels[0])}."
+        )
+    positive = all(0 < value < math.inf for value in (epochs, batch_size, *lrs))
+    if not (positive and 0 <= weight_decay < math.inf):  # so NaN fails too
+        raise ValueError(
+            "Expected epochs, batch_size and lr above 0 and weight_decay at least 0, "
+            f"got {epochs}, {batch_size}, {', '.join(map(str, lrs))} and "
+            f"{weight_decay}."
+        )
 
 
-def _check(features: Tensor, labels: Tensor, num_classes: int, split: str) -> None:
+def check_features(
+    features: Tensor, labels: Tensor, num_classes: int, split: str
+) -> None:
+    """Refuse features and labels that do not fit, or are not numbers.
+
+    Args:
+        features: (N, C).
+        labels: (N,).
+        num_classes: Number of classes.
+        split: What the message calls them.
+
+    Raises:
+        ValueError: See the messages.
+    """
     if features.ndim != 2 or labels.shape != features.shape[:1] or not len(labels):
         raise ValueError(
             f"Expected {split} features (N, C) and labels (N,) with N above 0, got "

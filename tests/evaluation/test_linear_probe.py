@@ -178,7 +178,15 @@ def test_bad_data_is_refused(data, message):
 
 
 @pytest.mark.parametrize(
-    "bad", [dict(epochs=0), dict(batch_size=0), dict(lr=0), dict(weight_decay=-1)]
+    "bad",
+    [
+        dict(epochs=0),
+        dict(batch_size=0),
+        dict(lr=0),
+        dict(lr=math.nan),
+        dict(weight_decay=-1),
+        dict(weight_decay=math.nan),
+    ],
 )
 def test_bad_settings_are_refused(bad):
     with pytest.raises(ValueError, match="Expected epochs, batch_size and lr above 0"):

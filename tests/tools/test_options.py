@@ -44,6 +44,15 @@ def error_of(capsys, run):
         ("test", ["tiny.py", "tiny.py", "--show-dir", "x"], "expects default_hooks.vi"),
         # The optional CHECKPOINT may stand behind options.
         ("linear_probe", ["tiny.py", "--amp", "x.pth"], "checkpoint x.pth does not ex"),
+        ("linear_probe", ["tiny.py", "--lr-sweep", "x.pth"], "put CHECKPOINT before"),
+        ("linear_probe", ["tiny.py", "--lr-sweep", "0.1"], "expects two or more"),
+        ("linear_probe", ["tiny.py", "--held-out", "0.1"], "expects --lr-sweep"),
+        ("linear_probe", ["tiny.py", "--lr-sweep", "--lr", "1"], "not allowed with"),
+        (
+            "linear_probe",
+            ["tiny.py", "--lr-sweep", "--held-out", "2"],
+            "share between 0 and 1, got 2",
+        ),
         ("train", ["tiny.py", "--device", "cuda"], "cuda was asked for, .* 'cpu'"),
         (
             "linear_probe",

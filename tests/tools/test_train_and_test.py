@@ -134,6 +134,31 @@ def test_linear_probe_of_the_unbridged_model(project, tool, capfd):
     assert "chance" in output
 
 
+def test_linear_probe_chooses_its_learning_rate(project, tool, capfd):
+    options = ("--work-dir", project.work_dir, "--epochs", "30", "--held-out", "0.5")
+    sweep = ("--lr-sweep", "1e-1", "1e-6", "1e-2")
+    tool("linear_probe.py", project.config, *options, *sweep).main()
+    output = capfd.readouterr().out
+    assert "learning rates on 4 held-out training images" in output
+    assert "one image is 25 points" in output
+    record = json.loads((project.work_dir / "linear_probe_unbridged.json").read_text())
+    sweep = record["lr_sweep"]
+    assert sweep["lrs"] == [1e-6, 1e-2, 1e-1]
+    assert sweep["images"] == dict(train=4, held_out=4)
+    assert len(sweep["held_out_top1"]) == len(sweep["held_out_loss"]) == 3
+    # Everything learns dark from light; the largest rate is the surest of it.
+    assert record["probe"]["lr"] == sweep["chosen"] == 1e-1
+    assert sweep["at_edge"] and "0.1 is at the edge of the grid" in output
+    assert f"{1e-1:<12g}" in output and "chosen" in output
+    assert record["seconds"]["lr_sweep"] > 0 and record["last_test_top1"] == 100
+    # The final probe is the ordinary one with that rate, on all images.
+    tool("linear_probe.py", project.config, *options[:4], "--lr", "0.1").main()
+    plain = json.loads((project.work_dir / "linear_probe_unbridged.json").read_text())
+    assert plain["lr_sweep"] is None
+    assert plain["test_top1"] == record["test_top1"]
+    assert plain["train_top1"] == record["train_top1"]
+
+
 def test_benchmark_names_its_baseline(project, trained, tool, capfd):
     tool(
         "benchmarks/linear_probe.py", project.config, trained.work_dir / "epoch_1.pth",
