@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from lbbt_mm.models.standardize_neck import inverse_std
+
 BETAS, EPS = (0.9, 0.999), 1e-8
 
 
@@ -42,7 +44,10 @@ class LinearLayers:
         new = dict(device=x_NC.device)
         self.channels = x_NC.shape[1]
         self.weight_decay = weight_decay
-        self.mean_C, self.scale_C = _statistics(x_NC) if standardize else (0.0, 1.0)
+        self.mean_C, self.scale_C = 0.0, 1.0
+        if standardize:
+            var_C, self.mean_C = torch.var_mean(x_NC, dim=0, correction=0)
+            self.scale_C = inverse_std(self.mean_C, var_C)
         self.lr_R11 = torch.tensor(lrs, dtype=torch.float32, **new).view(-1, 1, 1)
         # The bias is the last column: one update for both. The problem is convex, so
         # the start at 0 decides nothing but how long training takes.
@@ -158,15 +163,3 @@ def evaluate(
         loss_R += F.cross_entropy(scores_RKB, wanted_RB, reduction="none").sum(1)
     top1 = [100 * hits / len(y_M) for hits in hits_R.tolist()]
     return top1, (loss_R / len(y_M)).tolist()
-
-
-def _statistics(x_NC: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and 1 / standard deviation per channel, (C,) each.
-
-    A channel that is constant up to rounding carries nothing: it is shifted but not
-    scaled, which would blow the rounding up to unit size.
-    """
-    var_C, mean_C = torch.var_mean(x_NC, dim=0, correction=0)
-    std_C = var_C.sqrt()
-    constant = std_C <= 1e-6 * mean_C.abs()
-    return mean_C, torch.where(constant, 1.0, std_C).reciprocal()
