@@ -2,19 +2,35 @@
 
 from __future__ import annotations
 
+import copy
 import re
 from pathlib import Path
 
 import pytest
 import torch
-from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
-from mmengine.registry import FUNCTIONS, RUNNERS, STRATEGIES, init_default_scope
+from mmengine.registry import FUNCTIONS, RUNNERS, STRATEGIES
 
-ROOT = Path(__file__).resolve().parents[2]
-LEAVES = sorted((ROOT / "configs/sharded").glob("*.py"))
+from lbbt_mm.models import LanguageBackbone
+
+from shipped import (  # isort: skip
+    CONFIGS,
+    LEAVES as ALL,
+    ROOT,
+    build_model,
+    load,
+    parse_name,
+)
+
+LEAVES = [path for path in ALL if path.parent.name == "sharded"]
 PROCESSES = 8  # as the head of each config says
-IMAGE = 32  # pixels; those of CIFAR
+MODELS = {
+    "llama-3.2-1b": ("meta-llama/Llama-3.2-1B", 16, 2048),
+    "qwen3-8b": ("Qwen/Qwen3-8B", 36, 4096),
+    "qwen3-14b": ("Qwen/Qwen3-14B", 40, 5120),
+}
+CLASSES = {"cifar10": 10, "cifar100": 100, "tiny-imagenet": 200, "imagenet1k": 1000}
+every_leaf = pytest.mark.parametrize("path", LEAVES, ids=lambda path: path.stem)
 
 
 @pytest.fixture(scope="module")
@@ -49,9 +65,24 @@ def test_the_papers_large_models_are_there() -> None:
                 assert f"qwen3-{size}_{arm}_random100_400e_{data}" in names
 
 
-@pytest.mark.parametrize("path", LEAVES, ids=lambda path: path.stem)
+@every_leaf
+def test_the_name_says_what_is_trained(path: Path) -> None:
+    name, cfg = parse_name(path), load(path)
+    backbone, head = cfg.model.backbone, cfg.model.head
+    sizes = (backbone.language_model, backbone.num_layers, head.in_channels)
+    assert sizes == MODELS[name.model]
+    assert backbone.pretrained == (name.arm == "language")
+    assert cfg.train_cfg.max_epochs == name.epochs
+    train, val = cfg.train_dataloader.dataset, cfg.val_dataloader.dataset
+    assert train.num_classes == val.num_classes == head.num_classes
+    assert head.num_classes == CLASSES[name.dataset]
+    assert train.ratio == val.ratio == {"correct": 0, "random100": 1}[name.labels]
+    assert path.with_name(path.name.replace("_language_", "_scratch_")) in LEAVES
+
+
+@every_leaf
 def test_everything_it_names_exists(path: Path) -> None:
-    cfg = Config.fromfile(path)
+    cfg = load(path)
     assert RUNNERS.get(cfg.runner_type) is not None
     assert STRATEGIES.get(cfg.strategy.type).__name__ == "ShardedStrategy"
     wrapper = cfg.strategy.model_wrapper
@@ -67,9 +98,9 @@ def test_everything_it_names_exists(path: Path) -> None:
     assert cfg.optim_wrapper.type == "lbbt_mm.AutocastOptimWrapper"
 
 
-@pytest.mark.parametrize("path", LEAVES, ids=lambda path: path.stem)
+@every_leaf
 def test_learning_rate_follows_the_whole_batch(path: Path) -> None:
-    cfg = Config.fromfile(path)
+    cfg = load(path)
     batch = PROCESSES * cfg.train_dataloader.batch_size
     assert batch == cfg.auto_scale_lr.base_batch_size
     assert cfg.optim_wrapper.optimizer.lr == pytest.approx(1e-3 * batch / 256)
@@ -77,27 +108,24 @@ def test_learning_rate_follows_the_whole_batch(path: Path) -> None:
     assert f"{PROCESSES} processes" in head or "without language weights" in head
 
 
-@pytest.mark.parametrize("path", LEAVES, ids=lambda path: path.stem)
+@every_leaf
 def test_one_step_of_two_narrow_blocks(path: Path, tiny: dict[str, str]) -> None:
     """At 32 channels: two blocks of Qwen3-14B have 660 million parameters."""
-    from mmpretrain.registry import MODELS
     from mmpretrain.structures import DataSample
 
-    cfg = Config.fromfile(path)
-    init_default_scope(cfg.default_scope)
-    family = re.match("[a-z]+[0-9]?", path.stem)[0]
+    cfg = copy.deepcopy(load(path))
+    family = parse_name(path).model.split("-")[0]
     cfg.model.backbone.update(language_model=tiny[family], num_layers=2)
     cfg.model.head.in_channels = 32
     cfg.optim_wrapper.optimizer.fused = False  # torch 2.1 cannot on CPU
-    model = MODELS.build(dict(cfg.model, data_preprocessor=cfg.data_preprocessor))
+    model = build_model(cfg)
     model.init_weights()
     model.train()
     wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
     classes = cfg.model.head.num_classes
-    size = IMAGE if "preprocessor" in cfg.data_preprocessor else 224
-    size = 64 if "tiny-imagenet" in path.stem else size
+    side = 32 if "size" in cfg.data_preprocessor else cfg.model.backbone.img_size
     data = dict(
-        inputs=torch.randint(0, 256, (2, 3, size, size), dtype=torch.uint8),
+        inputs=torch.randint(0, 256, (2, 3, side, side), dtype=torch.uint8),
         data_samples=[DataSample().set_gt_label(i) for i in (0, classes - 1)],
     )
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
@@ -110,21 +138,20 @@ def test_one_step_of_two_narrow_blocks(path: Path, tiny: dict[str, str]) -> None
 
 
 def test_memory_table_is_what_arithmetic_says() -> None:
-    from lbbt_mm.models import LanguageBackbone
-
     text = (ROOT / "docs" / "distributed.md").read_text(encoding="utf-8")
-    bases = {
-        "LLaMA-3.2-1B": "llama-3.2-1b",
-        "Qwen3-8B": "qwen3-8b",
-        "Qwen3-14B": "qwen3-14b",
-    }
-    for title, base in bases.items():
-        cfg = Config.fromfile(ROOT / f"configs/_base_/models/{base}_224px.py")
+    titles = re.findall(r"^# (\S+) looks", _bases(), flags=re.M)
+    assert len(titles) == len(MODELS)
+    for title in titles:
         with torch.device("meta"):
-            model = LanguageBackbone(cfg.language_model)
+            model = LanguageBackbone(MODELS[title.lower()][0])
         total = sum(p.numel() for p in model.parameters()) / 1e9
         block = sum(p.numel() for p in model.language.blocks[0].parameters()) / 1e9
         kept = 8 * 196 * model.embed_dims * model.num_layers * 2 / 1e9
         row = f"| {title} | {total:.2f} | {16 * total:.1f} | {2 * total:.1f} "
         row += f"| {total:.1f} | {2 * block:.2f} | {kept:.2f} | {12 * total:.1f} |"
         assert row in text
+
+
+def _bases() -> str:
+    paths = [CONFIGS / "_base_" / "models" / f"{name}_224px.py" for name in MODELS]
+    return "".join(path.read_text(encoding="utf-8") for path in paths)

@@ -211,7 +211,10 @@ def test_bridged_differs_by_its_start_only(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", [p for p in LEAVES if "random" in p.name], ids=relative
+    "path",
+    # The paper bridges Qwen3, and trains it with correct labels nowhere.
+    [p for p in LEAVES if "random" in p.name and not p.name.startswith("qwen3")],
+    ids=relative,
 )
 def test_label_ratios_differ_in_nothing_else(path: Path) -> None:
     correct = Path(re.sub(r"random\d+", "correct", path.name))
