@@ -26,8 +26,6 @@ def block_shapes(config: LanguageConfig) -> dict[str, tuple[int, ...]]:
         Part name -> shape, in the order in which a block computes.
     """
     width, ffn_width = config.width, config.ffn_width
-    q_rows = config.num_heads * config.head_dim
-    kv_rows = config.num_kv_heads * config.head_dim
     shapes: dict[str, tuple[int, ...]] = {}
 
     def linear(name: str, rows: int, columns: int, bias: bool) -> None:
@@ -41,11 +39,11 @@ def block_shapes(config: LanguageConfig) -> dict[str, tuple[int, ...]]:
             shapes[f"{name}.bias"] = (channels,)
 
     norm("attn_norm")
-    linear("qkv", q_rows + 2 * kv_rows, width, config.qkv_bias)
+    linear("qkv", sum(config.qkv_rows), width, config.qkv_bias)
     if config.qk_norm:
         norm("q_norm", config.head_dim)
         norm("k_norm", config.head_dim)
-    linear("out", width, q_rows, config.out_bias)
+    linear("out", width, config.qkv_rows[0], config.out_bias)
     norm("ffn_norm")
     if config.gated:
         linear("gate", ffn_width, width, config.ffn_bias)
@@ -63,7 +61,7 @@ class BlockWeights(Mapping[str, Tensor]):
         origin: Where they come from, for messages; for example ``'gpt2, block 3'``.
 
     Raises:
-        CheckpointError: A part is missing, unknown or misshapen.
+        CheckpointError: A part is missing, unknown, misshapen or not of floats.
     """
 
     def __init__(
@@ -81,6 +79,11 @@ class BlockWeights(Mapping[str, Tensor]):
             f"{name}: not a part of this block, got {list(tensors[name].shape)}"
             for name in tensors
             if name not in expected
+        ]
+        problems += [
+            f"{name}: expected floating-point numbers, got {tensor.dtype}"
+            for name, tensor in tensors.items()
+            if not tensor.is_floating_point()
         ]
         if problems:
             raise CheckpointError(

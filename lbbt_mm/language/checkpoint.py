@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from lbbt_mm.language.storage import (
     SafetensorsStore,
     TensorStore,
     TorchStore,
-    load_pickle,
+    load_state_dict,
 )
 
 RECORD_KEY = "_extra_state"
@@ -41,7 +41,8 @@ class Checkpoint:
         record: What a checkpoint of ours says about its origin.
 
     Raises:
-        CheckpointError: A name outside the blocks is unknown, or there are no blocks.
+        CheckpointError: A name outside the blocks is unknown, there are no blocks, or
+            one has a part missing, unknown or misshapen.
     """
 
     def __init__(
@@ -60,29 +61,49 @@ class Checkpoint:
         self._shapes = store.shapes()
         self._prefix = self._find_prefix()
         self._check_names()
+        for index in range(config.num_layers):  # before a byte of them is read
+            self._assemble(index, self._outline)
 
     def block(self, index: int) -> BlockWeights:
-        """Read one block; every key of it must be known and present.
+        """Read one block.
 
         Args:
             index: Block number, from 0.
 
         Raises:
-            CheckpointError: A key is missing, unknown or misshapen.
+            CheckpointError: The file is damaged.
         """
+        return self._assemble(index, self._store.read)
+
+    def _outline(self, name: str) -> Tensor:
+        """Return a tensor of the stored shape, without reading it."""
+        return torch.empty(self._shapes[name], device="meta")
+
+    def _assemble(self, index: int, read: Callable[[str], Tensor]) -> BlockWeights:
+        """Put a block's stored tensors together; every key must be known and fit."""
+        origin = f"{self.source}, block {index}"
         root = self._prefix + self._table.block.format(i=index)
         stored = {name[len(root) :] for name in self._shapes if name.startswith(root)}
         tensors: dict[str, Tensor] = {}
-        for part in block_shapes(self.config):
+        for part, shape in block_shapes(self.config).items():
             name, _, kind = part.rpartition(".")
             keys = [f"{key}.{kind}" for key in self._table.parts.get(name, ())]
             if keys and all(key in stored for key in keys):
-                rows = [self._stored_part(root, name, key) for key in keys]
-                tensors[part] = rows[0] if len(rows) == 1 else torch.cat(rows)
+                pieces = [self._oriented(read(root + key), name, key) for key in keys]
+                if len(pieces) > 1:
+                    # Their sum could be right where the heads are not.
+                    fitting = [(rows, *shape[1:]) for rows in self.config.qkv_rows]
+                    found = [tuple(piece.shape) for piece in pieces]
+                    if found != fitting:
+                        raise CheckpointError(
+                            f"{origin} should hold {', '.join(keys)} of shapes "
+                            f"{fitting} by its configuration; found {found}."
+                        )
+                tensors[part] = pieces[0] if len(pieces) == 1 else torch.cat(pieces)
             stored -= set(keys)
         for key in sorted(stored - set(self._table.ignored_in_block)):
-            tensors[key] = self._store.read(root + key)
-        return BlockWeights(self.config, tensors, f"{self.source}, block {index}")
+            tensors[key] = self._outline(root + key)
+        return BlockWeights(self.config, tensors, origin)
 
     def positions(self) -> Tensor:
         """Read the learned position table, ``(max_positions, width)``.
@@ -99,7 +120,7 @@ class Checkpoint:
             self._table.positions, (config.max_positions, config.width)
         )
         if self._table.token_types:
-            table = table + self._read_global(self._table.token_types, 0, 1)
+            table = table + self._rows(self._table.token_types, 0, 1)
         return table
 
     def norm(self, which: str) -> dict[str, Tensor]:
@@ -125,13 +146,15 @@ class Checkpoint:
         """
         if not self._table.embeddings:
             raise CheckpointError(f"{self.source} carries no word embedding.")
-        return self._read_global(self._table.embeddings, start, stop).float()
+        return self._rows(self._table.embeddings, start, stop).float()
 
-    def _stored_part(self, root: str, part: str, key: str) -> Tensor:
-        """Read one stored tensor of a block in our orientation and row order."""
-        tensor = self._store.read(root + key)
+    def _oriented(self, tensor: Tensor, part: str, key: str) -> Tensor:
+        """Turn a stored tensor of a block to our orientation and row order.
+
+        One that is misshapen comes back as it is, for the shapes are checked later.
+        """
         if part in self._table.transposed and key.endswith(".weight"):
-            return tensor.t()
+            return tensor.t() if tensor.ndim == 2 else tensor
         if key.rpartition(".")[0] in self._table.interleaved:
             return _uninterleave(tensor, self.config.head_dim)
         return tensor
@@ -143,13 +166,16 @@ class Checkpoint:
                 f"{self.source} should hold {self._prefix}{name} of shape "
                 f"{list(shape)}; found {list(found) if found else 'nothing'}."
             )
-        return self._read_global(name)
+        return self._store.read(self._prefix + name)
 
-    def _read_global(
-        self, name: str, start: int = 0, stop: int | None = None
-    ) -> Tensor:
-        if self._prefix + name not in self._shapes:
-            raise CheckpointError(f"{self.source} lacks {self._prefix}{name}.")
+    def _rows(self, name: str, start: int, stop: int) -> Tensor:
+        found = self._shapes.get(self._prefix + name, ())
+        if len(found) != 2 or found[0] < stop or found[1] != self.config.width:
+            raise CheckpointError(
+                f"{self.source} should hold {self._prefix}{name} of {stop} or more "
+                f"rows and {self.config.width} columns; found "
+                f"{list(found) if found else 'nothing'}."
+            )
         return self._store.read(self._prefix + name, start, stop)
 
     def _find_prefix(self) -> str:
@@ -167,7 +193,7 @@ class Checkpoint:
         """Refuse names that no table explains, and count the blocks."""
         table = self._table
         pattern = re.compile(
-            re.escape(self._prefix + table.block).replace(r"\{i\}", r"(\d+)")
+            re.escape(self._prefix + table.block).replace(r"\{i\}", r"([0-9]{1,9})")
         )
         known = {table.embeddings, table.positions, table.token_types}
         known |= {
@@ -192,11 +218,12 @@ class Checkpoint:
                 f"not have: {', '.join(sorted(unknown)[:6])}. It may be of another "
                 f"family, or carry an adapter that must be merged first."
             )
-        if blocks != set(range(self.config.num_layers)):
+        count = self.config.num_layers  # by a lying file, billions: not to be listed
+        if len(blocks) != count or max(blocks) != count - 1:
             raise CheckpointError(
-                f"{self.source} should hold blocks 0 to {self.config.num_layers - 1} "
-                f"by its configuration; found {len(blocks)} blocks, up to "
-                f"number {max(blocks)}."
+                f"{self.source} should hold blocks 0 to {count - 1} by its "
+                f"configuration; found {len(blocks)} blocks, up to number "
+                f"{max(blocks)}."
             )
 
 
@@ -232,15 +259,24 @@ def open_checkpoint(language_model: str) -> Checkpoint:
     if first.suffix == ".safetensors":
         config = _hf_config(language_model, files.config)
         hf_store = SafetensorsStore(files.weights)
+        lost = sorted(files.names - hf_store.shapes().keys())
+        if lost:
+            raise CheckpointError(
+                f"The index.json of {language_model} lists tensors that its shards do "
+                f"not hold: {', '.join(lost[:6])}. Fetch index and shards again, all "
+                f"of one version."
+            )
         return Checkpoint(language_model, config, FAMILIES[config.family].hf, hf_store)
     tensors: dict[str, Any] = {}
     for path in files.weights:
-        content = load_pickle(path)
-        if not isinstance(content, dict):
+        shard = load_state_dict(path)
+        twice = tensors.keys() & shard.keys()
+        if twice:
             raise CheckpointError(
-                f"{path} holds a {type(content).__name__}; expected a state dict."
+                f"{path} holds {min(twice)}, which another shard holds too; fetch the "
+                f"shards again, all of one version."
             )
-        tensors.update(content.get("state_dict", content))
+        tensors.update(shard)
     record = _own_record(tensors)
     if record is not None:
         root, fields = record
@@ -249,7 +285,7 @@ def open_checkpoint(language_model: str) -> Checkpoint:
             for name, value in tensors.items()
             if name.startswith(root)
         }
-        config = LanguageConfig.from_dict(fields["config"])
+        config = LanguageConfig.from_dict(fields.get("config"))
         return Checkpoint(language_model, config, OURS, TorchStore(own), fields)
     config = _hf_config(language_model, files.config)
     return Checkpoint(
@@ -306,7 +342,7 @@ def _hf_config(language_model: str, path: Path | None) -> LanguageConfig:
         )
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(
             f"{path} is not readable JSON ({error}); fetch it again."
         ) from error
@@ -316,7 +352,12 @@ def _hf_config(language_model: str, path: Path | None) -> LanguageConfig:
 
 
 def _uninterleave(tensor: Tensor, head_dim: int) -> Tensor:
-    """Undo llama.cpp's rotary layout: rows (pair, half) of a head -> (half, pair)."""
+    """Undo llama.cpp's rotary layout: rows (pair, half) of a head -> (half, pair).
+
+    A tensor that has no whole heads is left alone.
+    """
+    if tensor.ndim == 0 or tensor.shape[0] % head_dim:
+        return tensor
     heads = tensor.shape[0] // head_dim
     split = tensor.reshape(heads, head_dim // 2, 2, *tensor.shape[1:])
     return split.transpose(1, 2).reshape(tensor.shape)

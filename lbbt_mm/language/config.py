@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -79,18 +80,38 @@ class LanguageConfig:
     scaled_residual_init: bool = False
 
     def __post_init__(self) -> None:
+        says = f"The configuration of this {self.family} model says"
         for name in _SIZES:
             value = getattr(self, name)
+            if value is None and name == "sliding_window":
+                continue
             if not isinstance(value, int) or isinstance(value, bool) or value < 1:
                 raise CheckpointError(
-                    f"The configuration of this {self.family} model says "
-                    f"{name}={value!r}; expected a positive whole number."
+                    f"{says} {name}={value!r}; expected a positive whole number."
                 )
+        for name in _POSITIVE + _SHARES:
+            value, share = getattr(self, name), name in _SHARES
+            is_number = type(value) in (int, float)
+            if not is_number or not (0 <= value < 1 if share else 0 < value < math.inf):
+                raise CheckpointError(
+                    f"{says} {name}={value!r}; expected a number "
+                    f"{'from 0 to below 1' if share else 'above 0'}."
+                )
+        if self.position == "rotary" and self.head_dim % 2:
+            raise CheckpointError(
+                f"{says} head_dim={self.head_dim}; rotary positions need an even one."
+            )
         if self.num_heads % self.num_kv_heads:
             raise CheckpointError(
                 f"The configuration of this {self.family} model has {self.num_heads} "
                 f"query heads, which {self.num_kv_heads} key-value heads do not divide."
             )
+
+    @property
+    def qkv_rows(self) -> tuple[int, int, int]:
+        """Rows of the query, key and value projections."""
+        kv_rows = self.num_kv_heads * self.head_dim
+        return self.num_heads * self.head_dim, kv_rows, kv_rows
 
     def with_layers(self, num_layers: int | None) -> LanguageConfig:
         """Return the configuration of the first ``num_layers`` blocks.
@@ -115,7 +136,7 @@ class LanguageConfig:
         return dataclasses.asdict(self)
 
     @classmethod
-    def from_dict(cls, fields: dict[str, Any]) -> LanguageConfig:
+    def from_dict(cls, fields: Any) -> LanguageConfig:
         """Rebuild a configuration that :meth:`to_dict` wrote.
 
         Raises:
@@ -157,7 +178,10 @@ _SIZES = (
     "ffn_width",
     "vocab_size",
     "max_positions",
+    "sliding_window",
 )
+_POSITIVE = ("norm_eps", "rope_theta", "init_std")
+_SHARES = ("embed_drop", "attn_drop", "residual_drop")
 _FREE = frozenset(
     {
         "num_layers",

@@ -1,5 +1,19 @@
 """The one error of this room."""
 
 
+_LONGEST = 2000  # characters
+
+
 class CheckpointError(RuntimeError):
-    """A language model that cannot be used; the message says what to do."""
+    """A language model that cannot be used; the message says what to do.
+
+    Args:
+        message: One sentence or two. Names out of a damaged file may be in it: line
+            breaks and control characters are escaped, and what is too long is cut.
+    """
+
+    def __init__(self, message: str) -> None:
+        line = "".join(c if c.isprintable() else repr(c)[1:-1] for c in message)
+        if len(line) > _LONGEST:  # what to do stands at the end
+            line = f"{line[: _LONGEST - 500]} ... {line[-500:]}"
+        super().__init__(line)

@@ -7,7 +7,6 @@ also trusts the sizes that a header states. Dequantisation is the package's.
 
 from __future__ import annotations
 
-import math
 import struct
 from dataclasses import dataclass
 from typing import Any
@@ -29,6 +28,7 @@ _SCALARS = {
 _MAX_DIMENSIONS = 4
 # Longer arrays are vocabularies and merges, which nobody asks for.
 _LONGEST_ARRAY = 64
+_PAST_THE_END = "its header runs past the end of the file"
 
 
 @dataclass(frozen=True)
@@ -53,28 +53,31 @@ class Header:
     Attributes:
         metadata: Key -> value; of long arrays only their length, as ``KEY.length``.
         tensors: Name -> where it lies.
+        start: First byte of the tensors' data.
+        alignment: Every tensor begins at a multiple of it, in bytes.
     """
 
     metadata: dict[str, Any]
     tensors: dict[str, TensorInfo]
+    start: int
+    alignment: int
 
 
 class _Cursor:
-    """A place in the file; every read is checked against its end by ``struct``."""
+    """A place in the file; every read is checked against its end."""
 
     def __init__(self, buffer: Any) -> None:
         self.buffer = buffer
         self.place = 0
 
     def scalar(self, code: str) -> Any:
-        layout = struct.Struct("<" + code)
-        (value,) = layout.unpack_from(self.buffer, self.place)
-        self.place += layout.size
-        return value
+        layout, start = struct.Struct("<" + code), self.place
+        self.skip(layout.size)
+        return layout.unpack_from(self.buffer, start)[0]
 
     def skip(self, size: int) -> None:
         if size > len(self.buffer) - self.place:
-            raise ValueError("its header runs past the end of the file")
+            raise ValueError(_PAST_THE_END)
         self.place += size
 
     def string(self) -> str:
@@ -92,15 +95,18 @@ class _Cursor:
         if kind != _ARRAY:
             raise ValueError(f"its header has a value of the unknown type {kind}")
         item, length = self.scalar("I"), self.scalar("Q")
+        if item not in _SCALARS and item != _STRING:
+            # Nor does llama.cpp read arrays of arrays.
+            raise ValueError(f"its header has an array of the unknown type {item}")
         if length <= _LONGEST_ARRAY:
             return [self.value(item) for _ in range(length)]
         if item in _SCALARS:
             self.skip(length * struct.calcsize("<" + _SCALARS[item]))
-        elif item == _STRING:
-            for _ in range(length):
-                self.skip(self.scalar("Q"))
-        else:
-            raise ValueError("its header has a long array of arrays")
+            return _Long(length)
+        if length > len(self.buffer) // 8:  # each string has its length before it
+            raise ValueError(_PAST_THE_END)
+        for _ in range(length):
+            self.skip(self.scalar("Q"))
         return _Long(length)
 
 
@@ -119,7 +125,6 @@ def read_header(buffer: Any) -> Header:
 
     Raises:
         ValueError: The header contradicts itself or the file's size.
-        struct.error: The file ends inside the header.
     """
     cursor = _Cursor(buffer)
     if bytes(buffer[:4]) != b"GGUF":
@@ -133,22 +138,32 @@ def read_header(buffer: Any) -> Header:
     for _ in range(value_count):
         key = cursor.string()
         value = cursor.value(cursor.scalar("I"))
-        metadata[f"{key}.length" if isinstance(value, _Long) else key] = value
+        key = f"{key}.length" if isinstance(value, _Long) else key
+        if key in metadata:
+            raise ValueError(f"its header says {key[:40]!r} twice")
+        metadata[key] = value
     listed: dict[str, TensorInfo] = {}
     for _ in range(tensor_count):
         name = cursor.string()
         dimensions = cursor.scalar("I")
-        if not 1 <= dimensions <= _MAX_DIMENSIONS or name in listed:
-            raise ValueError(f"its header describes the tensor {name[:40]!r} wrongly")
+        if name in listed:
+            raise ValueError(f"its header lists the tensor {name[:40]!r} twice")
+        if not 1 <= dimensions <= _MAX_DIMENSIONS:
+            raise ValueError(
+                f"the tensor {name[:40]!r} has {dimensions} dimensions, not 1 to "
+                f"{_MAX_DIMENSIONS}"
+            )
         sizes = [cursor.scalar("Q") for _ in range(dimensions)]
+        if not all(sizes):
+            raise ValueError(f"the tensor {name[:40]!r} is empty")
         kind, offset = cursor.scalar("I"), cursor.scalar("Q")
         listed[name] = TensorInfo(tuple(reversed(sizes)), kind, offset)
     alignment = metadata.get("general.alignment", 32)
-    if not isinstance(alignment, int) or alignment < 1:
-        raise ValueError(f"its alignment is {alignment!r}")
-    start = math.ceil(cursor.place / alignment) * alignment
+    if type(alignment) is not int or alignment < 1 or alignment & (alignment - 1):
+        raise ValueError(f"its alignment is {alignment!r}, not a power of two")
+    start = -(-cursor.place // alignment) * alignment
     tensors = {
         name: TensorInfo(info.shape, info.kind, start + info.offset)
         for name, info in listed.items()
     }
-    return Header(metadata, tensors)
+    return Header(metadata, tensors, start, alignment)

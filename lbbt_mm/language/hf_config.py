@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,7 +20,25 @@ _ACTIVATIONS = {
     "swish": "silu",
     "relu": "relu",
 }
-_ROPE_TYPES = ("default", "linear", "llama3")
+_ROPE_TYPES = {
+    "default": (),
+    "linear": ("factor",),
+    "llama3": (
+        "factor",
+        "low_freq_factor",
+        "high_freq_factor",
+        "original_max_position_embeddings",
+    ),
+}
+"""Context extensions -> the numbers, all above 0, that they need."""
+_GGUF_NEEDED = (
+    "block_count",
+    "embedding_length",
+    "attention.head_count",
+    "feed_forward_length",
+    "context_length",
+    "vocab_size",
+)
 
 
 def config_from_hf(hf: Mapping[str, Any], origin: str) -> LanguageConfig:
@@ -37,7 +56,7 @@ def config_from_hf(hf: Mapping[str, Any], origin: str) -> LanguageConfig:
             variant that the stack does not compute.
     """
     family = hf.get("model_type")
-    if family not in FAMILIES:
+    if not isinstance(family, str) or family not in FAMILIES:
         raise CheckpointError(
             f"{origin} is of model_type {family!r}; supported families: "
             f"{', '.join(FAMILIES)}. A new one is a table in "
@@ -50,6 +69,12 @@ def config_from_hf(hf: Mapping[str, Any], origin: str) -> LanguageConfig:
         raise CheckpointError(
             f"The configuration of {origin} lacks {error}, which a {family} model "
             f"needs; copy the model's own config.json beside its weights."
+        ) from error
+    except (TypeError, ValueError, AttributeError, OverflowError) as error:
+        raise CheckpointError(
+            f"The configuration of {origin} holds a value of another kind than a "
+            f"{family} model's ({error}); copy the model's own config.json beside its "
+            f"weights."
         ) from error
 
 
@@ -76,6 +101,17 @@ def config_from_gguf(
         # Stored as float32: 1e-5 comes back as 9.999999747378752e-06.
         return float(f"{value:.6g}") if isinstance(value, float) else value
 
+    if arch in FAMILIES:
+        absent = [
+            f"{arch}.{key}"
+            for key in _GGUF_NEEDED
+            if get(key) is None and not (key == "vocab_size" and vocab_size)
+        ]
+        if absent:
+            raise CheckpointError(
+                f"The header of {origin} lacks {', '.join(absent)}, which a {arch} "
+                f"model needs; fetch it again, or convert it with a current llama.cpp."
+            )
     hf: dict[str, Any] = {
         "model_type": arch,
         "num_hidden_layers": get("block_count"),
@@ -190,6 +226,12 @@ def _llama_like(family: str, hf: Mapping[str, Any], origin: str) -> LanguageConf
             f"{origin} extends its context by rope_type {rope_type!r}; the stack "
             f"computes {', '.join(_ROPE_TYPES)}. Use the model's short-context config."
         )
+    for key in _ROPE_TYPES[rope_type]:
+        if not 0 < float(rope[key]) < math.inf:
+            raise CheckpointError(
+                f"{origin} extends its context with {key}={rope[key]!r}; expected a "
+                f"number above 0."
+            )
     windowed = family == "mistral" or hf.get("use_sliding_window", False)
     if windowed and family != "mistral" and hf.get("sliding_window"):
         raise CheckpointError(
@@ -236,12 +278,22 @@ def _activation(name: str, origin: str) -> str:
 
 
 def _head_dim(width: int, heads: int, origin: str) -> int:
+    _whole(width, "width", origin)
+    _whole(heads, "number of heads", origin)
     if width % heads:
         raise CheckpointError(
             f"The configuration of {origin} has width {width}, which its {heads} heads "
             f"do not divide."
         )
     return width // heads
+
+
+def _whole(value: Any, name: str, origin: str) -> None:
+    if type(value) is not int or value < 1:
+        raise CheckpointError(
+            f"The configuration of {origin} says that its {name} is {value!r}; "
+            f"expected a positive whole number."
+        )
 
 
 def _refuse(hf: Mapping[str, Any], origin: str, key: str, needed: Any) -> None:

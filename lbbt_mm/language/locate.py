@@ -22,10 +22,12 @@ class ModelFiles:
     Attributes:
         weights: One file or all shards; of one format.
         config: The ``config.json`` that belongs to them, if there is one.
+        names: Tensors that the shards hold by their index; empty without one.
     """
 
     weights: list[Path]
     config: Path | None
+    names: frozenset[str] = frozenset()
 
 
 def locate(language_model: str) -> ModelFiles:
@@ -93,14 +95,15 @@ def _in_path(path: Path, language_model: str) -> ModelFiles:
             return ModelFiles([path / name], config if config.is_file() else None)
         index = path / f"{name}.index.json"
         if index.is_file():
-            shards = [path / shard for shard in _shard_names(index)]
+            names, files = _shards(index)
+            shards = [path / file for file in files]
             absent = [shard.name for shard in shards if not shard.is_file()]
             if absent:
                 raise CheckpointError(
                     f"{index} lists {len(shards)} shards; missing in {path}: "
                     f"{', '.join(absent)}. Copy them there."
                 )
-            return ModelFiles(shards, config if config.is_file() else None)
+            return ModelFiles(shards, config if config.is_file() else None, names)
     found = sorted(p.name for p in path.iterdir() if p.suffix in _SUFFIXES)
     if len(found) == 1:
         return _in_path(path / found[0], language_model)
@@ -110,17 +113,23 @@ def _in_path(path: Path, language_model: str) -> ModelFiles:
     )
 
 
-def _shard_names(index: Path) -> list[str]:
+def _shards(index: Path) -> tuple[frozenset[str], list[str]]:
+    """Read an index: the tensors' names and the shards' file names."""
     try:
         weight_map = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
-        names = sorted(set(weight_map.values()))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        files = sorted(set(weight_map.values()))
+        inside = all(Path(file).name == file for file in files)
+        if not files:
+            raise ValueError("its weight_map is empty")
+    except (
+        OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError
+    ) as error:  # fmt: skip
         raise CheckpointError(
             f"{index} is not a list of shards ({error}); fetch it again."
         ) from error
-    if any(Path(name).name != name for name in names):
+    if not inside:
         raise CheckpointError(f"{index} points outside its own folder; do not use it.")
-    return names
+    return frozenset(weight_map), files
 
 
 def _from_hub(hub_id: str) -> ModelFiles:
@@ -134,11 +143,16 @@ def _from_hub(hub_id: str) -> ModelFiles:
             return ModelFiles([single], config)
         index = _hub_file(hub_id, f"{name}.index.json")
         if index is not None:
-            shards = [_hub_file(hub_id, shard) for shard in _shard_names(index)]
+            names, files = _shards(index)
+            shards = [_hub_file(hub_id, file) for file in files]
             if None in shards:
                 raise _not_available(hub_id)
-            return ModelFiles([shard for shard in shards if shard], config)
-    raise _not_available(hub_id)
+            return ModelFiles([shard for shard in shards if shard], config, names)
+    raise CheckpointError(
+        f"The repository {hub_id!r} holds a config.json but neither {_WEIGHTS[0]} nor "
+        f"{_WEIGHTS[1]} (or their shards); choose another one, or download a file that "
+        f"it does hold and give its path."
+    )
 
 
 def _hub_file(hub_id: str, name: str) -> Path | None:

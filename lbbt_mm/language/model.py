@@ -213,14 +213,14 @@ class LanguageModel(nn.Module):
         record = decode_record(state)
         if record is None:
             return
-        stored = LanguageConfig.from_dict(record["config"])
+        stored = LanguageConfig.from_dict(record.get("config"))
         differences = self.config.differences(stored)
         if differences:
             raise CheckpointError(
                 f"The checkpoint holds another language model than the config builds "
                 f"(built != stored): {'; '.join(differences)}."
             )
-        self.origin = dict(record["origin"])
+        self.origin = dict(record.get("origin") or {})
 
     def block_weights(self, index: int) -> BlockWeights:
         """Return one block's parameters as :class:`BlockWeights`."""

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import codecs
 import contextlib
+import json
 import math
 import pickle
 import re
+import struct
 import types
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
@@ -55,7 +57,11 @@ class SafetensorsStore(TensorStore):
         for path in files:
             with _explained(path, "a safetensors file"):
                 handle = safe_open(str(path), framework="pt")
+                _refuse_repeated_names(path)
                 for name in handle.keys():
+                    if name in self._handles:
+                        other = self._handles[name][1].name
+                        raise ValueError(f"{other} holds {name} too")
                     shape = handle.get_slice(name).get_shape()
                     self._shapes[name] = tuple(shape)
                     self._handles[name] = (handle, path)
@@ -73,6 +79,22 @@ class SafetensorsStore(TensorStore):
             return handle.get_slice(name)[start:stop]
 
 
+def _refuse_repeated_names(path: Path) -> None:
+    """Check what the safetensors package does not: which of two would it be?"""
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) < len(pairs):
+            names = [name for name, _ in pairs]
+            twice = next(name for name in names if names.count(name) > 1)
+            raise ValueError(f"its header says {twice[:40]!r} twice")
+        return found
+
+    with open(path, "rb") as file:
+        (size,) = struct.unpack("<Q", file.read(8))  # the package has checked it
+        json.loads(file.read(size), object_pairs_hook=unique)
+
+
 class TorchStore(TensorStore):
     """A state dict that is already in memory or memory-mapped.
 
@@ -80,7 +102,7 @@ class TorchStore(TensorStore):
         tensors: Name -> tensor.
     """
 
-    def __init__(self, tensors: Mapping[str, Tensor]) -> None:
+    def __init__(self, tensors: Mapping[str, Any]) -> None:
         self._tensors = {
             name: value for name, value in tensors.items() if torch.is_tensor(value)
         }
@@ -91,7 +113,8 @@ class TorchStore(TensorStore):
 
     def read(self, name: str, start: int = 0, stop: int | None = None) -> Tensor:
         """Return a tensor or some of its rows."""
-        return self._tensors[name][start:stop] if stop else self._tensors[name]
+        whole = start == 0 and stop is None
+        return self._tensors[name] if whole else self._tensors[name][start:stop]
 
 
 class GGUFStore(TensorStore):
@@ -119,8 +142,7 @@ class GGUFStore(TensorStore):
             header = read_header(memoryview(self._bytes.data))
             self.metadata = header.metadata
             self._tensors = header.tensors
-            for name in self._tensors:
-                self._rows_of_bytes(name)
+            self._check_places(header.start, header.alignment)
         self.vocab_size: int | None = header.metadata.get(
             "tokenizer.ggml.tokens.length"
         )
@@ -138,17 +160,48 @@ class GGUFStore(TensorStore):
             # Unquantised rows are a view of the read-only file, which torch warns of.
             return torch.from_numpy(np.require(values, requirements="W"))
 
-    def _rows_of_bytes(self, name: str) -> Any:
-        """Return a tensor's bytes as ``(rows, ..., bytes of a row)``, checked."""
+    def _check_places(self, end: int, alignment: int) -> None:
+        """Check that the tensors fill the file one after the other, as written."""
+        places = sorted(
+            (info.offset, name, math.prod(self._byte_shape(name)))
+            for name, info in self._tensors.items()
+        )
+        for offset, name, size in places:
+            if offset % alignment or not end <= offset < end + alignment:
+                # Also how a size or a storage type that is wrong shows itself.
+                raise ValueError(
+                    f"the tensor {name[:40]!r} starts at byte {offset}, but what is "
+                    f"before it ends at {end}"
+                )
+            end = offset + size
+            if end > len(self._bytes):
+                raise ValueError(
+                    f"the tensor {name[:40]!r} does not lie within the file"
+                )
+
+    def _byte_shape(self, name: str) -> tuple[int, ...]:
+        """Return ``(rows, ..., bytes of a row)``."""
         info = self._tensors[name]
-        kind = self._gguf.GGMLQuantizationType(info.kind)
+        try:
+            kind = self._gguf.GGMLQuantizationType(info.kind)
+        except ValueError as error:
+            raise ValueError(
+                f"the tensor {name[:40]!r} is stored as type {info.kind}, which this "
+                f"gguf package does not know (a newer one may)"
+            ) from error
         elements, size = self._gguf.GGML_QUANT_SIZES[kind]
         *outer, columns = info.shape
-        row = columns // elements * size
-        stop = info.offset + math.prod(outer) * row
-        if columns % elements or stop > len(self._bytes):
-            raise ValueError(f"the tensor {name} does not lie within the file")
-        return self._bytes[info.offset : stop].reshape(*outer, row)
+        if columns % elements:
+            raise ValueError(
+                f"a row of the tensor {name[:40]!r} has {columns} numbers, not a "
+                f"multiple of {elements} as {kind.name} needs"
+            )
+        return (*outer, columns // elements * size)
+
+    def _rows_of_bytes(self, name: str) -> Any:
+        """Return a tensor's bytes as ``(rows, ..., bytes of a row)``."""
+        shape, start = self._byte_shape(name), self._tensors[name].offset
+        return self._bytes[start : start + math.prod(shape)].reshape(shape)
 
 
 def load_pickle(path: Path) -> Any:
@@ -176,6 +229,29 @@ def load_pickle(path: Path) -> Any:
                     raise
                 # Files from before torch 1.6 are no zip archives to be mapped.
                 return torch.load(path, "cpu", weights_only=True)
+
+
+def load_state_dict(path: Path) -> dict[str, Any]:
+    """Open a ``.pth`` or ``.bin`` file of weights; see :func:`load_pickle`.
+
+    Args:
+        path: The file: a state dict, or a dict that has one under ``state_dict``.
+
+    Returns:
+        Name -> tensor. A model's extra state may be of another type.
+
+    Raises:
+        CheckpointError: As :func:`load_pickle`, or there is no state dict in it.
+    """
+    content = load_pickle(path)
+    if isinstance(content, dict):
+        content = content.get("state_dict", content)
+    if not isinstance(content, dict) or not all(isinstance(k, str) for k in content):
+        raise CheckpointError(
+            f"{path} holds a {type(content).__name__}; expected a state dict, whose "
+            f"keys are the names of tensors. Save model.state_dict() instead."
+        )
+    return dict(content)
 
 
 def _weights_only_takes_exceptions() -> bool:
