@@ -10,8 +10,10 @@ import argparse
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
+from urllib.parse import urlparse
 
 # A clone works without installation; an installed package comes first.
 sys.path.append(str(Path(__file__).resolve().parent.parent))
@@ -220,6 +222,69 @@ def _export_rank(launcher: str) -> None:
         )
 
 
+def refuse_code_in_checkpoints() -> None:
+    """Make mmengine read ``load_from``, resume and ``init_cfg`` without running code.
+
+    Its own loader warns of a file that holds more than tensors and plain types, and
+    then runs whatever is in it. Files and addresses are covered, the storage services
+    that need a client of their own (``s3://``, ``pavi://``) are not.
+    """
+    import torch
+    from mmengine.runner import CheckpointLoader, checkpoint
+
+    from lbbt_mm.language.storage import load_pickle
+
+    def load_from_local(filename: str, map_location: Any = None) -> Any:
+        # Not mapped: a run may write to the file that it was started from.
+        return load_pickle(Path(filename).expanduser(), map_location, mmap=False)
+
+    def load_url(
+        url: str, model_dir: Any = None, map_location: Any = None, progress: bool = True
+    ) -> Any:
+        folder = Path(model_dir or os.path.join(torch.hub.get_dir(), "checkpoints"))
+        path = folder / Path(urlparse(url).path).name
+        if not path.exists():
+            folder.mkdir(parents=True, exist_ok=True)
+            torch.hub.download_url_to_file(url, str(path), progress=progress)
+        return load_pickle(path, map_location, mmap=False)
+
+    CheckpointLoader.register_scheme("", load_from_local, force=True)
+    checkpoint.load_url = load_url  # what every scheme with an address ends in
+
+
+def write_whole(path: Path, write: Callable[[Path], Any]) -> None:
+    """Write a file whole or not at all; an earlier one stays until then.
+
+    Args:
+        path: The file; its folder is made.
+        write: Writes to the path that it is given.
+
+    Raises:
+        OSError: It could not be written; nothing is left of it.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.stem}.part{path.suffix}")
+    try:
+        write(part)
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def fail_to_write(what: str, path: str | Path, error: OSError) -> NoReturn:
+    """End with a sentence about a file that could not be written.
+
+    Args:
+        what: What is in it.
+        path: Where it should be.
+        error: Why it is not.
+    """
+    fail(
+        f"{what} could not be written to {path} ({error.strerror or error}). Free some "
+        "space or name another file, and run it again."
+    )
+
+
 def build_runner(cfg: Any) -> Any:
     """Build mmengine's runner, or the one that ``runner_type`` names.
 
@@ -227,9 +292,10 @@ def build_runner(cfg: Any) -> Any:
         cfg: A complete config.
 
     Returns:
-        The runner, ready to train or test.
+        The runner, ready to train or test; it runs no code from checkpoints.
     """
     from mmengine.registry import RUNNERS
     from mmengine.runner import Runner
 
+    refuse_code_in_checkpoints()
     return RUNNERS.build(cfg) if "runner_type" in cfg else Runner.from_cfg(cfg)

@@ -226,10 +226,11 @@ def save_results(
         train_top1=result.train_top1,
         test_top1=result.test_top1,
     )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.part")  # never a half-written result
-    part.write_text(json.dumps(record, indent=2) + "\n")
-    os.replace(part, path)
+    text = json.dumps(record, indent=2) + "\n"
+    try:
+        _launch.write_whole(path, lambda part: part.write_text(text))
+    except OSError as error:
+        _launch.fail_to_write("the result above", path, error)
 
 
 def print_table(
@@ -380,11 +381,14 @@ def prepare(args: argparse.Namespace) -> Any:
             "given. Give it as CHECKPOINT, or probe the unbridged model with "
             "--cfg-options load_from=None."
         )
-    os.makedirs(cfg.work_dir, exist_ok=True)
-    # mmengine lists every parameter's initialisation: in the file, if there is one.
-    MMLogger.get_instance(
-        "linear_probe", log_file=os.path.join(cfg.work_dir, "linear_probe.log")
-    )
+    log_file = os.path.join(cfg.work_dir, "linear_probe.log")
+    try:
+        os.makedirs(cfg.work_dir, exist_ok=True)
+        # mmengine lists every parameter's initialisation: in the file, if there is one.
+        MMLogger.get_instance("linear_probe", log_file=log_file)
+    except OSError as error:
+        _launch.fail_to_write("the log", log_file, error)
+    _launch.refuse_code_in_checkpoints()  # init_cfg may name one
     set_multi_processing(**(cfg.get("env_cfg") or {}).get("mp_cfg", {}))
     return cfg
 

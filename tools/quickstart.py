@@ -194,8 +194,15 @@ def report(
             "versions": {**first["versions"], "lbbt_mm": __version__},
         },
     )
-    paths = result.write(folder)
     print(f"\n{result.table().to_text()}\n")
+    try:
+        paths = result.write(folder)
+    except OSError as error:
+        raise SystemExit(
+            f"quickstart.py: error: the report could not be written to {folder} "
+            f"({error.strerror or error}). Free some space and run the same command "
+            "again: what is done already is not repeated."
+        ) from error
     for name, path in paths.items():
         print(f"  {name:<13} {path.resolve()}")
     print(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import Any
 
 import _launch
@@ -13,6 +14,7 @@ import mmengine  # noqa: E402
 import torch  # noqa: E402
 from mmengine.dist import is_main_process  # noqa: E402
 from mmengine.evaluator import DumpResults  # noqa: E402
+from mmengine.logging import print_log  # noqa: E402
 
 from lbbt_mm.evaluation.checkpoint_config import use_checkpoint_only  # noqa: E402
 from lbbt_mm.language.errors import CheckpointError  # noqa: E402
@@ -42,6 +44,29 @@ def parse_args() -> argparse.Namespace:
     if args.out and not args.out.endswith((".json", ".pkl")):
         parser.error(f"--out expects FILE.json or FILE.pkl, got {args.out}")
     return args
+
+
+class Predictions(DumpResults):
+    """Every prediction in a file; where it cannot be written, metrics still count."""
+
+    problem: OSError | None = None
+
+    def compute_metrics(self, results: list) -> dict:
+        """Write the file.
+
+        Args:
+            results: The predictions of all images.
+
+        Returns:
+            No metrics.
+        """
+        path = Path(self.out_file_path)
+        try:
+            _launch.write_whole(path, lambda part: mmengine.dump(results, str(part)))
+            print_log(f"Every prediction is in {path}.", logger="current")
+        except OSError as error:
+            Predictions.problem = error
+        return {}
 
 
 def draw_predictions(cfg: Any, folder: str) -> None:
@@ -95,13 +120,19 @@ def main() -> None:
 
     try:
         runner = _launch.build_runner(cfg)
+        if args.out and args.out.endswith(".pkl"):
+            runner.test_evaluator.metrics.append(Predictions(args.out))
+        metrics = runner.test()
     except CheckpointError as error:
         _launch.fail(str(error))
-    if args.out and args.out.endswith(".pkl"):
-        runner.test_evaluator.metrics.append(DumpResults(args.out))
-    metrics = runner.test()
     if args.out and args.out.endswith(".json") and is_main_process():
-        mmengine.dump(metrics, args.out, indent=2)
+        text = mmengine.dump(metrics, file_format="json", indent=2)
+        try:
+            _launch.write_whole(Path(args.out), lambda part: part.write_text(text))
+        except OSError as error:
+            _launch.fail_to_write("the metrics", args.out, error)
+    if Predictions.problem:
+        _launch.fail_to_write("the predictions", args.out, Predictions.problem)
 
 
 if __name__ == "__main__":

@@ -261,6 +261,15 @@ def _read(path: Path) -> Features:
         checksum = (file.metadata() or {}).get("sha256")
     if checksum != _content_sha256(found):
         raise ValueError("its content does not match its checksum")
+    # The checksum is of bytes alone; with these, they leave one shape only.
+    kinds = found.features.dtype, found.labels.dtype
+    images = found.features.shape[:1]
+    if kinds != (torch.float32, torch.int64) or found.labels.shape != images:
+        raise ValueError(
+            f"expected float32 features and an int64 label for each image, got "
+            f"{kinds[0]} {tuple(found.features.shape)} and "
+            f"{kinds[1]} {tuple(found.labels.shape)}"
+        )
     return found
 
 

@@ -25,7 +25,7 @@ from lbbt_mm.evaluation.features import (
     file_sha256,
     weights_sha256,
 )
-from lbbt_mm.language.storage import load_pickle
+from lbbt_mm.language.storage import load_state_dict
 from lbbt_mm.version import __version__, require
 
 
@@ -163,8 +163,7 @@ def build_frozen_model(
 def _load_backbone(backbone: nn.Module, checkpoint: str) -> None:
     """Load the backbone exactly; the head, which is not probed, may be any."""
     # Not mmengine's loader, which falls back to running whatever code is in the file.
-    state = load_pickle(Path(checkpoint).expanduser())
-    state = state.get("state_dict", state)
+    state = load_state_dict(Path(checkpoint).expanduser())
     state = {name.removeprefix("module."): value for name, value in state.items()}
     prefix = "backbone."
     wanted = {

@@ -103,11 +103,21 @@ class _Cursor:
         if item in _SCALARS:
             self.skip(length * struct.calcsize("<" + _SCALARS[item]))
             return _Long(length)
-        if length > len(self.buffer) // 8:  # each string has its length before it
-            raise ValueError(_PAST_THE_END)
-        for _ in range(length):
-            self.skip(self.scalar("Q"))
+        self.skip_strings(length)
         return _Long(length)
+
+    def skip_strings(self, count: int) -> None:
+        """Pass over strings; a vocabulary has 49 000, so this loop is kept short."""
+        size_of = struct.Struct("<Q").unpack_from
+        buffer, place, last = self.buffer, self.place, len(self.buffer) - 8
+        if count > len(buffer) // 8:  # each has its length before it
+            raise ValueError(_PAST_THE_END)
+        for _ in range(count):
+            if place > last:
+                raise ValueError(_PAST_THE_END)
+            place += 8 + size_of(buffer, place)[0]
+        self.place = place
+        self.skip(0)
 
 
 class _Long(int):

@@ -204,31 +204,41 @@ class GGUFStore(TensorStore):
         return self._bytes[start : start + math.prod(shape)].reshape(shape)
 
 
-def load_pickle(path: Path) -> Any:
+def load_pickle(path: Path, map_location: Any = "cpu", mmap: bool = True) -> Any:
     """Open a ``.pth`` or ``.bin`` file without running any code in it.
 
     Args:
         path: The file.
+        map_location: As in :func:`torch.load`.
+        mmap: Map tensors into memory instead of reading them, where the format allows
+            it. The file must not change while they are in use.
 
     Returns:
-        What was saved, tensors memory-mapped where the format allows it.
+        What was saved.
 
     Raises:
-        CheckpointError: It is truncated, or holds objects other than tensors, plain
-            types and mmengine's training history.
+        CheckpointError: It is missing or truncated, or holds objects other than
+            tensors, plain types and mmengine's training history.
     """
+    if not path.is_file():
+        raise CheckpointError(
+            f"There is no file {path.absolute()}; expected a checkpoint, check its "
+            f"path."
+        )
     with _explained(path, "a PyTorch checkpoint of tensors and plain types"):
         if not _weights_only_takes_exceptions():
             restricted = _old_unpickler()
-            return torch.load(path, "cpu", pickle_module=restricted, weights_only=False)
+            return torch.load(
+                path, map_location, pickle_module=restricted, weights_only=False
+            )
         with torch.serialization.safe_globals(_harmless_globals()):
             try:
-                return torch.load(path, "cpu", weights_only=True, mmap=True)
+                return torch.load(path, map_location, weights_only=True, mmap=mmap)
             except RuntimeError as error:
                 if "mmap" not in str(error):
                     raise
                 # Files from before torch 1.6 are no zip archives to be mapped.
-                return torch.load(path, "cpu", weights_only=True)
+                return torch.load(path, map_location, weights_only=True)
 
 
 def load_state_dict(path: Path) -> dict[str, Any]:
@@ -313,6 +323,7 @@ def _harmless_globals() -> list[Any]:
     dtypes = {type(np.dtype(kind)) for kind in "?bhilqBHILQefd"}
     return [
         HistoryBuffer,
+        slice,
         (history_method, "builtins.getattr"),
         # How pickle writes bytes; newer torch lets it through by itself.
         (codecs.encode, "_codecs.encode"),
