@@ -61,7 +61,7 @@ class BlockWeights(Mapping[str, Tensor]):
         origin: Where they come from, for messages; for example ``'gpt2, block 3'``.
 
     Raises:
-        CheckpointError: A part is missing, unknown, misshapen or not of floats.
+        CheckpointError: A part is missing, unknown or misshapen.
     """
 
     def __init__(
@@ -79,11 +79,6 @@ class BlockWeights(Mapping[str, Tensor]):
             f"{name}: not a part of this block, got {list(tensors[name].shape)}"
             for name in tensors
             if name not in expected
-        ]
-        problems += [
-            f"{name}: expected floating-point numbers, got {tensor.dtype}"
-            for name, tensor in tensors.items()
-            if not tensor.is_floating_point()
         ]
         if problems:
             raise CheckpointError(

@@ -73,7 +73,16 @@ class Checkpoint:
         Raises:
             CheckpointError: The file is damaged.
         """
-        return self._assemble(index, self._store.read)
+        return self._assemble(index, self._read)
+
+    def _read(self, name: str, start: int = 0, stop: int | None = None) -> Tensor:
+        tensor = self._store.read(name, start, stop)
+        if not tensor.is_floating_point():
+            raise CheckpointError(
+                f"{self.source} holds {name} as {tensor.dtype}; expected floating-point "
+                f"numbers. Use the model's unquantised file, or a gguf one."
+            )
+        return tensor
 
     def _outline(self, name: str) -> Tensor:
         """Return a tensor of the stored shape, without reading it."""
@@ -166,7 +175,7 @@ class Checkpoint:
                 f"{self.source} should hold {self._prefix}{name} of shape "
                 f"{list(shape)}; found {list(found) if found else 'nothing'}."
             )
-        return self._store.read(self._prefix + name)
+        return self._read(self._prefix + name)
 
     def _rows(self, name: str, start: int, stop: int) -> Tensor:
         found = self._shapes.get(self._prefix + name, ())
@@ -176,7 +185,7 @@ class Checkpoint:
                 f"rows and {self.config.width} columns; found "
                 f"{list(found) if found else 'nothing'}."
             )
-        return self._store.read(self._prefix + name, start, stop)
+        return self._read(self._prefix + name, start, stop)
 
     def _find_prefix(self) -> str:
         for prefix in self._table.prefixes:

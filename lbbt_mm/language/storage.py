@@ -345,7 +345,7 @@ def _explained(path: Path, kind: str) -> Iterator[None]:
     """Turn whatever a reader raises into one sentence that names the file."""
     try:
         yield
-    except CheckpointError:
+    except (CheckpointError, MemoryError):
         raise
     except Exception as error:
         # torch's refusal is a page of advice; the name it stumbled over is what counts.
