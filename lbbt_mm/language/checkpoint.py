@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +15,11 @@ from lbbt_mm.language.block import BlockWeights, block_shapes
 from lbbt_mm.language.config import LanguageConfig
 from lbbt_mm.language.errors import CheckpointError
 from lbbt_mm.language.families import FAMILIES, OURS, KeyTable
+from lbbt_mm.language.gguf_store import GGUFStore
 from lbbt_mm.language.hf_config import config_from_gguf, config_from_hf
 from lbbt_mm.language.locate import locate
 from lbbt_mm.language.presets import preset_config
 from lbbt_mm.language.storage import (
-    GGUFStore,
     SafetensorsStore,
     TensorStore,
     TorchStore,
@@ -79,8 +79,9 @@ class Checkpoint:
         tensor = self._store.read(name, start, stop)
         if not tensor.is_floating_point():
             raise CheckpointError(
-                f"{self.source} holds {name} as {tensor.dtype}; expected floating-point "
-                f"numbers. Use the model's unquantised file, or a gguf one."
+                f"{self.source} holds {name} as {tensor.dtype}; expected "
+                f"floating-point numbers. Use the model's unquantised file, or a gguf "
+                f"one."
             )
         return tensor
 
@@ -268,13 +269,7 @@ def open_checkpoint(language_model: str) -> Checkpoint:
     if first.suffix == ".safetensors":
         config = _hf_config(language_model, files.config)
         hf_store = SafetensorsStore(files.weights)
-        lost = sorted(files.names - hf_store.shapes().keys())
-        if lost:
-            raise CheckpointError(
-                f"The index.json of {language_model} lists tensors that its shards do "
-                f"not hold: {', '.join(lost[:6])}. Fetch index and shards again, all "
-                f"of one version."
-            )
+        _check_index(language_model, files.names, hf_store.shapes())
         return Checkpoint(language_model, config, FAMILIES[config.family].hf, hf_store)
     tensors: dict[str, Any] = {}
     for path in files.weights:
@@ -286,6 +281,7 @@ def open_checkpoint(language_model: str) -> Checkpoint:
                 f"shards again, all of one version."
             )
         tensors.update(shard)
+    _check_index(language_model, files.names, tensors)
     record = _own_record(tensors)
     if record is not None:
         root, fields = record
@@ -338,6 +334,19 @@ def _own_record(tensors: Mapping[str, Any]) -> tuple[str, dict[str, Any]] | None
             if fields is not None:
                 return name[: -len(RECORD_KEY)], fields
     return None
+
+
+def _check_index(
+    language_model: str, names: frozenset[str], held: Iterable[str]
+) -> None:
+    """Refuse shards that lack what their index promises."""
+    lost = sorted(names - set(held))
+    if lost:
+        raise CheckpointError(
+            f"The index.json of {language_model} lists tensors that its shards do not "
+            f"hold: {', '.join(lost[:6])}. Fetch index and shards again, all of one "
+            f"version."
+        )
 
 
 def _hf_config(language_model: str, path: Path | None) -> LanguageConfig:

@@ -1,6 +1,5 @@
 """The one error of this room."""
 
-
 _LONGEST = 2000  # characters
 
 

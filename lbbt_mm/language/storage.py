@@ -9,7 +9,6 @@ from __future__ import annotations
 import codecs
 import contextlib
 import json
-import math
 import pickle
 import re
 import struct
@@ -24,7 +23,6 @@ import torch
 from torch import Tensor
 
 from lbbt_mm.language.errors import CheckpointError
-from lbbt_mm.language.gguf_header import read_header
 
 
 class TensorStore(ABC):
@@ -55,7 +53,7 @@ class SafetensorsStore(TensorStore):
         self._shapes: dict[str, tuple[int, ...]] = {}
         self._handles: dict[str, tuple[Any, Path]] = {}
         for path in files:
-            with _explained(path, "a safetensors file"):
+            with explained(path, "a safetensors file"):
                 handle = safe_open(str(path), framework="pt")
                 _refuse_repeated_names(path)
                 for name in handle.keys():
@@ -73,7 +71,7 @@ class SafetensorsStore(TensorStore):
     def read(self, name: str, start: int = 0, stop: int | None = None) -> Tensor:
         """Read a tensor or some of its rows."""
         handle, path = self._handles[name]
-        with _explained(path, "a safetensors file"):
+        with explained(path, "a safetensors file"):
             if start == 0 and stop is None:
                 return handle.get_tensor(name)
             return handle.get_slice(name)[start:stop]
@@ -117,93 +115,6 @@ class TorchStore(TensorStore):
         return self._tensors[name] if whole else self._tensors[name][start:stop]
 
 
-class GGUFStore(TensorStore):
-    """A llama.cpp file; quantised tensors become float32 when they are read.
-
-    Args:
-        path: The file.
-
-    Raises:
-        CheckpointError: It is truncated or not in this format, or the ``gguf``
-            package is missing.
-    """
-
-    def __init__(self, path: Path) -> None:
-        try:
-            import gguf
-        except ImportError as error:
-            raise CheckpointError(
-                f"Reading {path.name} needs the gguf package: pip install gguf"
-            ) from error
-        self._gguf = gguf
-        self._path = path
-        with _explained(path, "a gguf file"):
-            self._bytes = np.memmap(path, dtype=np.uint8, mode="r")
-            header = read_header(memoryview(self._bytes.data))
-            self.metadata = header.metadata
-            self._tensors = header.tensors
-            self._check_places(header.start, header.alignment)
-        self.vocab_size: int | None = header.metadata.get(
-            "tokenizer.ggml.tokens.length"
-        )
-
-    def shapes(self) -> Mapping[str, tuple[int, ...]]:
-        """Return name -> shape."""
-        return {name: info.shape for name, info in self._tensors.items()}
-
-    def read(self, name: str, start: int = 0, stop: int | None = None) -> Tensor:
-        """Read and dequantise a tensor or some of its rows."""
-        with _explained(self._path, "a gguf file"):
-            kind = self._gguf.GGMLQuantizationType(self._tensors[name].kind)
-            rows = np.ascontiguousarray(self._rows_of_bytes(name)[start:stop])
-            values = self._gguf.quants.dequantize(rows, kind)
-            # Unquantised rows are a view of the read-only file, which torch warns of.
-            return torch.from_numpy(np.require(values, requirements="W"))
-
-    def _check_places(self, end: int, alignment: int) -> None:
-        """Check that the tensors fill the file one after the other, as written."""
-        places = sorted(
-            (info.offset, name, math.prod(self._byte_shape(name)))
-            for name, info in self._tensors.items()
-        )
-        for offset, name, size in places:
-            if offset % alignment or not end <= offset < end + alignment:
-                # Also how a size or a storage type that is wrong shows itself.
-                raise ValueError(
-                    f"the tensor {name[:40]!r} starts at byte {offset}, but what is "
-                    f"before it ends at {end}"
-                )
-            end = offset + size
-            if end > len(self._bytes):
-                raise ValueError(
-                    f"the tensor {name[:40]!r} does not lie within the file"
-                )
-
-    def _byte_shape(self, name: str) -> tuple[int, ...]:
-        """Return ``(rows, ..., bytes of a row)``."""
-        info = self._tensors[name]
-        try:
-            kind = self._gguf.GGMLQuantizationType(info.kind)
-        except ValueError as error:
-            raise ValueError(
-                f"the tensor {name[:40]!r} is stored as type {info.kind}, which this "
-                f"gguf package does not know (a newer one may)"
-            ) from error
-        elements, size = self._gguf.GGML_QUANT_SIZES[kind]
-        *outer, columns = info.shape
-        if columns % elements:
-            raise ValueError(
-                f"a row of the tensor {name[:40]!r} has {columns} numbers, not a "
-                f"multiple of {elements} as {kind.name} needs"
-            )
-        return (*outer, columns // elements * size)
-
-    def _rows_of_bytes(self, name: str) -> Any:
-        """Return a tensor's bytes as ``(rows, ..., bytes of a row)``."""
-        shape, start = self._byte_shape(name), self._tensors[name].offset
-        return self._bytes[start : start + math.prod(shape)].reshape(shape)
-
-
 def load_pickle(path: Path, map_location: Any = "cpu", mmap: bool = True) -> Any:
     """Open a ``.pth`` or ``.bin`` file without running any code in it.
 
@@ -225,7 +136,7 @@ def load_pickle(path: Path, map_location: Any = "cpu", mmap: bool = True) -> Any
             f"There is no file {path.absolute()}; expected a checkpoint, check its "
             f"path."
         )
-    with _explained(path, "a PyTorch checkpoint of tensors and plain types"):
+    with explained(path, "a PyTorch checkpoint of tensors and plain types"):
         if not _weights_only_takes_exceptions():
             restricted = _old_unpickler()
             return torch.load(
@@ -341,8 +252,16 @@ def tensor_bytes(tensor: Tensor) -> memoryview:
 
 
 @contextlib.contextmanager
-def _explained(path: Path, kind: str) -> Iterator[None]:
-    """Turn whatever a reader raises into one sentence that names the file."""
+def explained(path: Path, kind: str) -> Iterator[None]:
+    """Turn whatever a reader raises into one sentence that names the file.
+
+    Args:
+        path: The file.
+        kind: What it should be, with its article.
+
+    Raises:
+        CheckpointError: Reading failed, for any reason but a lack of memory.
+    """
     try:
         yield
     except (CheckpointError, MemoryError):

@@ -5,6 +5,11 @@ from __future__ import annotations
 import errno
 import io
 import os
+import resource
+import subprocess
+import sys
+import textwrap
+import warnings
 
 import pytest
 import torch
@@ -155,7 +160,9 @@ def test_second_call_reads_the_file(tmp_path, some_features):
     assert [p.name for p in path.parent.iterdir()] == [path.name]  # nothing left over
 
 
-@pytest.mark.parametrize("damage", ["truncated", "flipped", "empty", "no_checksum"])
+@pytest.mark.parametrize(
+    "damage", ["truncated", "flipped", "empty", "no_checksum", "turned", "halves"]
+)
 def test_a_damaged_file_is_made_again(tmp_path, some_features, damage):
     path = tmp_path / "train-1.safetensors"
     cached_features(path, lambda: some_features)
@@ -167,8 +174,15 @@ def test_a_damaged_file_is_made_again(tmp_path, some_features, damage):
         path.write_bytes(content)
     elif damage == "empty":
         path.write_bytes(b"")
-    else:
+    elif damage == "no_checksum":
         module.save_file(dict(features=torch.ones(4, 3), labels=torch.ones(4)), path)
+    else:  # the same bytes, and so the same checksum, under another header
+        old, new = {
+            "turned": (b'"shape":[4,3]', b'"shape":[3,4]'),
+            "halves": (b'"dtype":"F32"', b'"dtype":"I32"'),
+        }[damage]
+        assert content.count(old) == 1
+        path.write_bytes(content.replace(old, new))
     with pytest.warns(UserWarning, match="is damaged .*extracting again"):
         found, cached = cached_features(path, lambda: some_features)
     assert not cached
@@ -189,6 +203,52 @@ def test_a_full_disk_loses_nothing(tmp_path, some_features, monkeypatch):
     assert not cached
     assert_same(found, some_features)
     assert list(tmp_path.iterdir()) == []  # no half-written file under any name
+
+
+def test_a_disk_that_fills_up_under_the_writer(tmp_path):
+    """Not simulated: the system stops the real writer after a page."""
+    path = tmp_path / "train-1.safetensors"
+    features = Features(torch.ones(4096, 3), torch.zeros(4096, dtype=torch.int64))
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
+        try:
+            found, cached = cached_features(path, lambda: features)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert not cached and found is features
+    assert ["could not be written" in str(one.message) for one in told] == [True]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_killed_writer_left_is_never_read(tmp_path, some_features):
+    path = tmp_path / "train-1.safetensors"
+    program = textwrap.dedent(
+        """
+        import os, pathlib, sys, torch
+        from lbbt_mm.evaluation import features
+
+        def killed(tensors, part, metadata):
+            pathlib.Path(part).write_bytes(b"half")
+            os._exit(9)  # no handler, no finally: as kill -9
+
+        features.save_file = killed
+        found = features.Features(torch.zeros(4, 3), torch.zeros(4).long())
+        features.cached_features(pathlib.Path(sys.argv[1]), lambda: found)
+        """
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, path],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+    assert done.returncode == 9
+    (part,) = tmp_path.iterdir()
+    assert part.name != path.name and part.read_bytes() == b"half"
+    found, cached = cached_features(path, lambda: some_features)
+    assert not cached
+    assert_same(found, some_features)
+    assert_same(cached_features(path, pytest.fail)[0], some_features)
 
 
 def test_the_file_appears_only_when_it_is_complete(

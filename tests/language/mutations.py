@@ -82,9 +82,13 @@ def safetensors_lies(data: bytes, rng: random.Random) -> Iterator[Mutant]:
         yield f"{name} gone", file(rest)
         yield f"{name} renamed", file({**rest, f"{name}x": header[name]})
         for more in (rng.choice(MORE), -rng.choice(MORE), rng.choice(HUGE)):
-            yield f"{name} ends later", edited(name, "data_offsets", [begin, end + more])
-            yield f"{name} moved", edited(
-                name, "data_offsets", [begin + more, end + more]
+            yield (
+                f"{name} ends later",
+                edited(name, "data_offsets", [begin, end + more]),
+            )
+            yield (
+                f"{name} moved",
+                edited(name, "data_offsets", [begin + more, end + more]),
             )
             axis = rng.randrange(len(shape))
             sizes = [*shape[:axis], shape[axis] + more, *shape[axis + 1 :]]
@@ -130,7 +134,9 @@ class Gguf:
             length, text = self._text(data)
             return dict(size=size, key=key, kind=kind, value=_packed(length, text))
         width = {4: 4, 5: 4, 6: 4, 7: 1, 10: 8}[kind]
-        return dict(size=size, key=key, kind=kind, value=self._take(data, f"{width}s")[0])
+        return dict(
+            size=size, key=key, kind=kind, value=self._take(data, f"{width}s")[0]
+        )
 
     def _info(self, data: bytes) -> dict:
         size, name = self._text(data)
@@ -199,7 +205,10 @@ def gguf_lies(data: bytes, rng: random.Random) -> Iterator[Mutant]:
         ("values", (0, good.values - 1, good.values + 1, *HUGE)),
     ):
         for value in values:
-            yield f"{name} {value!r}", good.lie(lambda f, n=name, v=value: setattr(f, n, v))
+            yield (
+                f"{name} {value!r}",
+                good.lie(lambda f, n=name, v=value: setattr(f, n, v)),
+            )
     for size in (0, 3, 4, 23, start - 1, start, start + 1, len(data) // 2):
         yield f"cut to {size}", data[:size]
     for alignment in (0, 3, 24, 2**31):
@@ -212,16 +221,19 @@ def gguf_lies(data: bytes, rng: random.Random) -> Iterator[Mutant]:
         yield f"an array of {length} of type {item}", with_pair(b"x", 9, value)
     for index, pair in enumerate(good.pairs):
         for size in HUGE:
-            yield f"{pair['key']!r} of {size} characters", good.lie(
-                lambda f, i=index, s=size: f.pairs[i].update(size=s)
+            yield (
+                f"{pair['key']!r} of {size} characters",
+                good.lie(lambda f, i=index, s=size: f.pairs[i].update(size=s)),
             )
         kind = rng.choice((13, 14, 255, 2**32 - 1))
-        yield f"{pair['key']!r} of type {kind}", good.lie(
-            lambda f, i=index, k=kind: f.pairs[i].update(kind=k)
+        yield (
+            f"{pair['key']!r} of type {kind}",
+            good.lie(lambda f, i=index, k=kind: f.pairs[i].update(kind=k)),
         )
-        yield f"{pair['key']!r} twice", with_pair(**{
-            name: pair[name] for name in ("key", "kind", "value")
-        })
+        yield (
+            f"{pair['key']!r} twice",
+            with_pair(**{name: pair[name] for name in ("key", "kind", "value")}),
+        )
     for index, info in enumerate(good.infos):
         other = good.infos[index - 1]
         lies = [
@@ -239,6 +251,7 @@ def gguf_lies(data: bytes, rng: random.Random) -> Iterator[Mutant]:
         if index + 1 < len(good.infos):  # nothing says where the last one must end
             lies.append(dict(kind=rng.choice((1, 2, 8, 28, 30))))
         for lie in lies:
-            yield f"{info['name']!r}: {lie}", good.lie(
-                lambda f, i=index, change=lie: f.infos[i].update(change)
+            yield (
+                f"{info['name']!r}: {lie}",
+                good.lie(lambda f, i=index, change=lie: f.infos[i].update(change)),
             )

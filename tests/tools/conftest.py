@@ -13,6 +13,7 @@ from types import ModuleType
 
 import numpy as np
 import pytest
+from mmengine.runner import CheckpointLoader, checkpoint
 from PIL import Image
 
 REPO = Path(__file__).resolve().parents[2]
@@ -141,6 +142,9 @@ def tool(monkeypatch: pytest.MonkeyPatch, project: Project) -> Iterator[Callable
     monkeypatch.setattr(sys, "path", [str(REPO / "tools"), *sys.path])
     monkeypatch.setattr(os, "environ", dict(os.environ))
     monkeypatch.setattr("mmengine.device.get_device", lambda: "cpu")
+    # The tools exchange mmengine's loaders; other tests want its own again.
+    for owner, name in ((CheckpointLoader, "_schemes"), (checkpoint, "load_url")):
+        monkeypatch.setattr(owner, name, getattr(owner, name))
     monkeypatch.chdir(project.root)
 
     def load(name: str, *argv: str) -> ModuleType:

@@ -1,0 +1,103 @@
+"""A reader of llama.cpp's files, quantised or not."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lbbt_mm.language.errors import CheckpointError
+from lbbt_mm.language.gguf_header import read_header
+from lbbt_mm.language.storage import TensorStore, explained
+
+
+class GGUFStore(TensorStore):
+    """A llama.cpp file; quantised tensors become float32 when they are read.
+
+    Args:
+        path: The file.
+
+    Raises:
+        CheckpointError: It is truncated or not in this format, or the ``gguf``
+            package is missing.
+    """
+
+    def __init__(self, path: Path) -> None:
+        try:
+            import gguf
+        except ImportError as error:
+            raise CheckpointError(
+                f"Reading {path.name} needs the gguf package: pip install gguf"
+            ) from error
+        self._gguf = gguf
+        self._path = path
+        with explained(path, "a gguf file"):
+            self._bytes = np.memmap(path, dtype=np.uint8, mode="r")
+            header = read_header(memoryview(self._bytes.data))
+            self.metadata = header.metadata
+            self._tensors = header.tensors
+            self._check_places(header.start, header.alignment)
+        self.vocab_size: int | None = header.metadata.get(
+            "tokenizer.ggml.tokens.length"
+        )
+
+    def shapes(self) -> Mapping[str, tuple[int, ...]]:
+        """Return name -> shape."""
+        return {name: info.shape for name, info in self._tensors.items()}
+
+    def read(self, name: str, start: int = 0, stop: int | None = None) -> Tensor:
+        """Read and dequantise a tensor or some of its rows."""
+        with explained(self._path, "a gguf file"):
+            kind = self._gguf.GGMLQuantizationType(self._tensors[name].kind)
+            rows = np.ascontiguousarray(self._rows_of_bytes(name)[start:stop])
+            values = self._gguf.quants.dequantize(rows, kind)
+            # Unquantised rows are a view of the read-only file, which torch warns of.
+            return torch.from_numpy(np.require(values, requirements="W"))
+
+    def _check_places(self, end: int, alignment: int) -> None:
+        """Check that the tensors fill the file one after the other, as written."""
+        places = sorted(
+            (info.offset, name, math.prod(self._byte_shape(name)))
+            for name, info in self._tensors.items()
+        )
+        for offset, name, size in places:
+            if offset % alignment or not end <= offset < end + alignment:
+                # Also how a size or a storage type that is wrong shows itself.
+                raise ValueError(
+                    f"the tensor {name[:40]!r} starts at byte {offset}, but what is "
+                    f"before it ends at {end}"
+                )
+            end = offset + size
+            if end > len(self._bytes):
+                raise ValueError(
+                    f"the tensor {name[:40]!r} does not lie within the file"
+                )
+
+    def _byte_shape(self, name: str) -> tuple[int, ...]:
+        """Return ``(rows, ..., bytes of a row)``."""
+        info = self._tensors[name]
+        try:
+            kind = self._gguf.GGMLQuantizationType(info.kind)
+        except ValueError as error:
+            raise ValueError(
+                f"the tensor {name[:40]!r} is stored as type {info.kind}, which this "
+                f"gguf package does not know (a newer one may)"
+            ) from error
+        elements, size = self._gguf.GGML_QUANT_SIZES[kind]
+        *outer, columns = info.shape
+        if columns % elements:
+            raise ValueError(
+                f"a row of the tensor {name[:40]!r} has {columns} numbers, not a "
+                f"multiple of {elements} as {kind.name} needs"
+            )
+        return (*outer, columns // elements * size)
+
+    def _rows_of_bytes(self, name: str) -> Any:
+        """Return a tensor's bytes as ``(rows, ..., bytes of a row)``."""
+        shape, start = self._byte_shape(name), self._tensors[name].offset
+        return self._bytes[start : start + math.prod(shape)].reshape(shape)
