@@ -35,6 +35,8 @@ def read_everything(language_model: str) -> None:
     assert rows.shape == (4, checkpoint.config.width)
     norm = checkpoint.norm("final_norm")["weight"]
     assert norm.shape == (checkpoint.config.width,)
+    if checkpoint.config.position == "table":
+        checkpoint.positions()
 
 
 def outcome(path: Path, data: bytes) -> str:
