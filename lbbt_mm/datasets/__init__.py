@@ -1,14 +1,18 @@
 """Datasets: random or few labels around any dataset, and small real sets."""
 
+from lbbt_mm.datasets.damaged import DamagedImageError
 from lbbt_mm.datasets.few_labels import FewLabelDataset
 from lbbt_mm.datasets.random_label import RandomLabelDataset
+from lbbt_mm.datasets.skip_damaged import SkipDamagedImages
 from lbbt_mm.datasets.small import IdxDataset, MNIST5k
 from lbbt_mm.datasets.tiny_imagenet import TinyImageNet
 
 __all__ = [
+    "DamagedImageError",
     "FewLabelDataset",
     "IdxDataset",
     "MNIST5k",
     "RandomLabelDataset",
+    "SkipDamagedImages",
     "TinyImageNet",
 ]

@@ -97,7 +97,7 @@ class FewLabelDataset(DatasetWrapper):
         self.full_init()
         return self._kept
 
-    def _prepare(self, num_images: int) -> None:
+    def _prepare(self, num_images: int) -> int:
         """Read all labels and choose."""
         truth = self._true_labels("", "use a dataset with one true label per image")
         if isinstance(self.labels, int):
@@ -113,6 +113,7 @@ class FewLabelDataset(DatasetWrapper):
         self._kept = choose_labelled(truth, self.labels, self.seed)
         self._labels = truth[self._kept]
         self._labels.flags.writeable = self._kept.flags.writeable = False
+        return len(self._kept)
 
     def _source(self, index: int) -> int:
         return int(self._kept[index])

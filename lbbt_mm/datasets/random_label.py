@@ -148,7 +148,7 @@ class RandomLabelDataset(DatasetWrapper):
         self.full_init()
         return self._redrawn
 
-    def _prepare(self, num_images: int) -> None:
+    def _prepare(self, num_images: int) -> int:
         """Draw all labels."""
         # The uniform law at ratio 1 must not depend on true labels: it never asks.
         needs_truth = self.exclude_true_label or self.ratio < 1
@@ -161,6 +161,7 @@ class RandomLabelDataset(DatasetWrapper):
             self.exclude_true_label,
         )
         self._labels.flags.writeable = self._redrawn.flags.writeable = False
+        return num_images
 
     def _read_true_labels(self) -> np.ndarray:
         return self._true_labels(

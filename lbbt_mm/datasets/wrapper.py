@@ -11,6 +11,8 @@ import numpy as np
 from mmengine.dataset import BaseDataset, ConcatDataset
 from mmengine.registry import DATASETS as MMENGINE_DATASETS
 
+from lbbt_mm.datasets.damaged import DamagedImageError, why_unreadable
+
 
 def private_stream(
     purpose: int, num_images: int, num_classes: int, seed: int
@@ -40,7 +42,7 @@ class DatasetWrapper:
     """A dataset around others, which decides what an index means.
 
     A subclass says so in :meth:`_prepare`, :meth:`_source`, :meth:`_index` and
-    :meth:`_edit`; each is the identity here. It sets ``_labels`` in ``_prepare``.
+    :meth:`_edit`; each is the identity here.
 
     Args:
         dataset: Config or built dataset: a ``BaseDataset``, a ``ConcatDataset`` of
@@ -48,7 +50,7 @@ class DatasetWrapper:
     """
 
     _inside: tuple[type, ...] = (BaseDataset,)
-    _labels: np.ndarray  # shape (n,), int64, read-only
+    _labels: np.ndarray  # shape (n,), int64, read-only; made by _prepare
 
     def __init__(self, dataset: Any) -> None:
         # From the root, as mmengine's wrappers do: the user's default scope decides.
@@ -79,8 +81,9 @@ class DatasetWrapper:
 
     # ------------------------------------------------------- what a subclass decides
 
-    def _prepare(self, num_images: int) -> None:
-        """Once per process, when the number of images inside is known."""
+    def _prepare(self, num_images: int) -> int:
+        """Once per process: number of images inside -> number of images here."""
+        return num_images
 
     def _source(self, index: int) -> int:
         """Our index -> the index among all images inside."""
@@ -118,24 +121,35 @@ class DatasetWrapper:
                 f"{type(self).__name__}: expected at least one image, got an empty "
                 "dataset; check its folder, filter and `indices`."
             )
-        self._prepare(int(self._ends[-1]))
+        self._length = self._prepare(int(self._ends[-1]))
         self._fully_initialized = True
 
     def __len__(self) -> int:
         """Number of images."""
         self.full_init()
-        return len(self._labels)
+        return self._length
 
     def __getitem__(self, idx: int) -> Any:
         """Run the inner pipeline on our data info.
 
         All of the inner ``__getitem__`` applies (``test_mode``, ``max_refetch``, what
         a subclass adds), and an image fetched in place of a broken one has *its* label.
+
+        Raises:
+            DamagedImageError: The pipeline failed because its loader cannot read the
+                image's file.
         """
         leaf, leaf_idx, start = self._locate(self._checked(idx))
         view = self._view(leaf, start)
-        data = view[leaf_idx]
-        if not view.asked:
+        try:
+            data = view[leaf_idx]
+        except DamagedImageError:
+            raise  # of a wrapper inside
+        except Exception as error:
+            if view.asked is not None:
+                self._stop_if_damaged(view.asked, leaf, error)
+            raise
+        if view.asked is None:
             raise RuntimeError(
                 f"{type(self).__name__}: expected an inner dataset that reads through "
                 f"get_data_info, got {type(leaf).__name__}, which bypasses it and "
@@ -152,14 +166,26 @@ class DatasetWrapper:
         is still heard.
         """
         view = copy.copy(leaf)
-        view.asked = False
+        view.asked = None  # our index of the image that it asked for last
 
         def our_info(leaf_idx: int) -> dict:
-            view.asked = True
-            return self.get_data_info(self._index(start + leaf_idx))
+            view.asked = self._index(start + leaf_idx)
+            return self.get_data_info(view.asked)
 
         view.get_data_info = our_info
         return view
+
+    def _stop_if_damaged(self, index: int, leaf: Any, error: Exception) -> None:
+        path = self.get_data_info(index).get("img_path")
+        why = path and why_unreadable(getattr(leaf, "pipeline", None), path)
+        if why:
+            raise DamagedImageError(
+                f"{type(self).__name__}: image {index}, {path}, cannot be read "
+                f"({why}); replace the file, or wrap lbbt_mm.SkipDamagedImages around "
+                "this dataset to go on without it.",
+                path,
+                why,
+            ) from error
 
     def get_data_info(self, idx: int) -> dict:
         """The inner data info as the inner pipeline gets to see it."""

@@ -1,0 +1,84 @@
+"""What a damaged image is, and the sentence to stop with."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+
+class DamagedImageError(RuntimeError):
+    """An image file cannot be read.
+
+    Args:
+        message: One sentence; a data loader's worker wraps a traceback around it.
+        path: The file.
+        why: What is wrong with it.
+    """
+
+    def __init__(self, message: str, path: str = "", why: str = "") -> None:
+        super().__init__(message)
+        self.path = path
+        self.why = why
+
+    @property
+    def sentence(self) -> str:
+        """The sentence alone, also if the error comes from a worker."""
+        return str(self).rsplit("DamagedImageError: ", 1)[-1].strip()
+
+
+def why_unreadable(pipeline: Any, path: str) -> str | None:
+    """Ask the pipeline's own loader whether it can read a file.
+
+    Args:
+        pipeline: mmengine's ``Compose``, or anything.
+        path: The file.
+
+    Returns:
+        What is wrong with the file; None if the loader reads it, or if there is none
+        and the failure is somebody else's.
+    """
+    for step in getattr(pipeline, "transforms", ()):
+        if not type(step).__name__.startswith("LoadImage"):
+            continue
+        try:
+            readable = step(dict(img_path=path)) is not None
+        except FileNotFoundError:
+            return "there is no such file"
+        except PermissionError:
+            return "permission denied"
+        except Exception:
+            # The decoders' own words ("failed to load image", "!buf.empty()") say
+            # less than the size does.
+            readable = False
+        if readable:
+            return None
+        size = os.path.getsize(path) if os.path.isfile(path) else None
+        if size == 0:
+            return "the file is empty"
+        return f"{size or 'its'} bytes are no complete image"
+    return None
+
+
+def is_torn_jpeg(path: str) -> bool:
+    """Whether a local JPEG file lacks its end mark.
+
+    OpenCV before 4.12 fills the missing part with grey and says so on stderr only.
+
+    Args:
+        path: The file; a missing or remote one, or another format, is not torn.
+
+    Returns:
+        True if the end mark is not among the last 64 KiB, where some cameras and
+        editors append data of their own.
+    """
+    if not path.lower().endswith((".jpg", ".jpeg")):
+        return False
+    try:
+        with open(path, "rb") as file:
+            if file.read(2) != b"\xff\xd8":  # no JPEG after all: the loader's business
+                return False
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(0, size - (1 << 16)))
+            return b"\xff\xd9" not in file.read()
+    except OSError:
+        return False
