@@ -12,9 +12,14 @@ _launch.hide_gpus_if_asked()
 
 import torch  # noqa: E402
 from mmengine.device import get_device  # noqa: E402
-from mmengine.runner import find_latest_checkpoint  # noqa: E402
 
+from lbbt_mm.datasets.damaged import DamagedImageError  # noqa: E402
 from lbbt_mm.evaluation.checkpoint_config import use_checkpoint_only  # noqa: E402
+from lbbt_mm.hooks.atomic_checkpoint import (  # noqa: E402
+    CheckpointWriteError,
+    is_complete,
+    latest_checkpoint,
+)
 from lbbt_mm.language.errors import CheckpointError  # noqa: E402
 
 
@@ -27,8 +32,8 @@ def parse_args() -> argparse.Namespace:
         nargs="?",
         const="auto",
         metavar="CHECKPOINT",
-        help="go on from this checkpoint; without a value, from the latest one in "
-        "the work folder, or from the start if there is none",
+        help="go on from this checkpoint; without a value, from the latest complete "
+        "one in the work folder, or from the start if there is none",
     )
     parser.add_argument(
         "--amp",
@@ -112,17 +117,34 @@ def apply_options(cfg: Any, args: argparse.Namespace) -> None:
     if args.no_validate:
         cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
 
-    checkpoint = None
-    if args.resume == "auto":
-        cfg.resume, cfg.load_from = True, None
-        if os.path.isdir(cfg.work_dir):
-            checkpoint = find_latest_checkpoint(cfg.work_dir)
-    elif args.resume:
-        _launch.check_checkpoint(args.resume)
-        cfg.resume, cfg.load_from = True, args.resume
-        checkpoint = args.resume
-    if checkpoint:
-        use_checkpoint_only(cfg, checkpoint)
+    if args.resume:
+        resume(cfg, args.resume)
+
+
+def resume(cfg: Any, checkpoint: str) -> None:
+    """Go on from a checkpoint.
+
+    Args:
+        cfg: Config; edited in place.
+        checkpoint: A file, or ``'auto'``: the latest complete one in the work folder.
+    """
+    if checkpoint == "auto":
+        # Not mmengine's own search, which takes whatever `last_checkpoint` names.
+        latest = latest_checkpoint(cfg.work_dir)
+        if latest is None:
+            print(f"No complete checkpoint in {cfg.work_dir}: starting from the start.")
+            return
+        print(f"Going on from {latest}.")
+        checkpoint = latest
+    else:
+        _launch.check_checkpoint(checkpoint)
+        if os.path.isfile(checkpoint) and not is_complete(checkpoint):
+            _launch.fail(
+                f"the checkpoint {checkpoint} is not complete: writing it was "
+                "interrupted. --resume without a value takes the latest complete one."
+            )
+    cfg.resume, cfg.load_from = True, checkpoint
+    use_checkpoint_only(cfg, checkpoint)
 
 
 def main() -> None:
@@ -137,8 +159,10 @@ def main() -> None:
     _launch.prepare_launch(cfg, args.launcher, args.local_rank)
     try:
         _launch.build_runner(cfg).train()
-    except CheckpointError as error:
+    except (CheckpointError, CheckpointWriteError) as error:
         _launch.fail(str(error))
+    except DamagedImageError as error:
+        _launch.fail(error.sentence)
 
 
 if __name__ == "__main__":

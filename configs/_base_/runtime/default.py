@@ -15,13 +15,16 @@ default_hooks = dict(
     logger=dict(type="LoggerHook", interval=log_interval, ignore_last=False),
     param_scheduler=dict(type="ParamSchedulerHook"),
     checkpoint=dict(
-        type="CheckpointHook",
+        type="lbbt_mm.AtomicCheckpointHook",
         interval=checkpoint_interval,
         max_keep_ckpts=max_keep_ckpts,
     ),
     sampler_seed=dict(type="DistSamplerSeedHook"),
 )
-custom_hooks = [dict(type="lbbt_mm.ThroughputHook")]
+custom_hooks = [
+    dict(type="lbbt_mm.ThroughputHook"),
+    dict(type="lbbt_mm.RandomStateHook"),
+]
 log_processor = dict(
     # Over the epoch so far: what the paper calls train accuracy, on the batches as
     # they were trained.

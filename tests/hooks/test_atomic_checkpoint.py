@@ -1,0 +1,175 @@
+"""A checkpoint is complete or absent, whatever happens while it is written."""
+
+from __future__ import annotations
+
+import errno
+import os
+
+import pytest
+import torch
+from mmengine.model import BaseModel
+from mmengine.runner import Runner, find_latest_checkpoint
+from torch import nn
+
+from lbbt_mm.hooks import CheckpointWriteError, atomic_checkpoint
+from lbbt_mm.hooks.atomic_checkpoint import is_complete, latest_checkpoint
+
+
+class Toy(BaseModel):
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(64, 64)
+
+    def forward(self, inputs, mode="tensor"):
+        return dict(loss=self.linear(torch.stack(inputs)).pow(2).sum())
+
+
+@pytest.fixture
+def train(tmp_path):
+    def train(epochs, resume=False, **checkpoint):
+        runner = Runner(
+            Toy(),
+            str(tmp_path),
+            train_dataloader=dict(
+                dataset=[dict(inputs=torch.ones(64))] * 2,
+                sampler=dict(type="DefaultSampler", shuffle=False),
+                batch_size=2,
+            ),
+            train_cfg=dict(by_epoch=True, max_epochs=epochs),
+            optim_wrapper=dict(optimizer=dict(type="SGD", lr=0.01)),
+            default_hooks=dict(
+                checkpoint=dict(
+                    type="lbbt_mm.AtomicCheckpointHook", interval=1, **checkpoint
+                )
+            ),
+            resume=resume,
+            experiment_name=f"{tmp_path.name}_{epochs}_{resume}",
+        )
+        runner.train()
+        return runner
+
+    return train
+
+
+def names(folder):
+    """Files with weights, and what is left of them."""
+    return sorted(path.name for path in folder.iterdir() if ".pth" in path.name)
+
+
+class Full:
+    """Stands for os.fsync: the disk is full when checkpoint number n is written."""
+
+    def __init__(self, n):
+        self.n = n
+
+    def __call__(self, descriptor):
+        self.n -= 1
+        if self.n <= 0:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_only_the_newest_is_kept_once_it_is_there(train, tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr(
+        atomic_checkpoint.os, "fsync", lambda _: seen.append(names(tmp_path))
+    )
+    train(3, max_keep_ckpts=1)
+    # While a checkpoint is written, the one before it is still there.
+    assert seen == [
+        [".epoch_1.pth.part"],
+        [".epoch_2.pth.part", "epoch_1.pth"],
+        [".epoch_3.pth.part", "epoch_2.pth"],
+    ]
+    assert names(tmp_path) == ["epoch_3.pth"]
+    assert find_latest_checkpoint(str(tmp_path)) == str(tmp_path / "epoch_3.pth")
+
+
+def test_a_full_disk_is_one_sentence_and_the_earlier_one_is_intact(
+    train, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(atomic_checkpoint.os, "fsync", Full(2))
+    with pytest.raises(CheckpointWriteError) as caught:
+        train(3, max_keep_ckpts=1)
+    assert str(caught.value) == (
+        f"The checkpoint {tmp_path}/epoch_2.pth could not be written (No space left on "
+        f"device). The earlier one, {tmp_path}/epoch_1.pth, is intact: free some space "
+        "and go on from it with --resume."
+    )
+    assert names(tmp_path) == ["epoch_1.pth"], "and no half file"
+    monkeypatch.undo()
+    runner = train(3, resume=True, max_keep_ckpts=1)
+    assert runner.epoch == 3 and names(tmp_path) == ["epoch_3.pth"]
+
+
+def test_a_full_disk_at_the_first_one(train, tmp_path, monkeypatch):
+    monkeypatch.setattr(atomic_checkpoint.os, "fsync", Full(1))
+    with pytest.raises(
+        CheckpointWriteError, match="There is no earlier one: free some"
+    ):
+        train(2)
+    assert names(tmp_path) == []
+
+
+def test_torchs_own_form_of_a_full_disk(train, tmp_path, monkeypatch):
+    def fail(*args, **kwargs):
+        raise RuntimeError("PytorchStreamWriter failed writing file data/0: file write")
+
+    monkeypatch.setattr("mmengine.runner.checkpoint.torch.save", fail)
+    with pytest.raises(
+        CheckpointWriteError, match=r"epoch_1.pth could not .*StreamWri"
+    ):
+        train(1)
+
+
+def test_other_errors_stay_what_they_are(train, monkeypatch):
+    def fail(*args, **kwargs):
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(Runner, "save_checkpoint", fail)
+    with pytest.raises(RuntimeError, match="^a bug$"):
+        train(1)
+
+
+@pytest.fixture
+def saved(tmp_path):
+    """Two complete checkpoints; the second is newer and `last_checkpoint`."""
+    for i in (1, 2):
+        torch.save(dict(i=i), tmp_path / f"epoch_{i}.pth")
+        os.utime(tmp_path / f"epoch_{i}.pth", (i, i))
+    (tmp_path / "last_checkpoint").write_text(str(tmp_path / "epoch_2.pth"))
+    return tmp_path
+
+
+def test_the_named_one_then_the_newest_complete_one(saved):
+    def latest():
+        path = latest_checkpoint(saved)
+        return path and os.path.basename(path)
+
+    assert latest() == "epoch_2.pth"
+    (saved / "last_checkpoint").write_text(str(saved / "epoch_1.pth"))
+    assert latest() == "epoch_1.pth"
+    # A folder that has moved, and a pointer that a full disk has emptied.
+    (saved / "last_checkpoint").write_text("elsewhere/epoch_1.pth")
+    assert latest() == "epoch_1.pth"
+    (saved / "last_checkpoint").write_text("")
+    assert latest() == "epoch_2.pth"
+    # Half-written by a hook that is not atomic: every length is recognised.
+    whole = (saved / "epoch_2.pth").read_bytes()
+    for length in (0, 1, 2, 100, len(whole) // 2, len(whole) - 1):
+        (saved / "epoch_2.pth").write_bytes(whole[:length])
+        (saved / "last_checkpoint").write_text(str(saved / "epoch_2.pth"))
+        assert latest() == "epoch_1.pth", length
+    (saved / "epoch_1.pth").unlink()
+    assert latest() is None
+    assert latest_checkpoint(saved / "no_such_folder") is None
+
+
+def test_other_formats_count_as_complete(tmp_path):
+    old = tmp_path / "old.pth"
+    torch.save(dict(i=1), old, _use_new_zipfile_serialization=False)
+    assert is_complete(old)
+    shards = tmp_path / "deepspeed"
+    shards.mkdir()
+    assert not is_complete(shards)
+    (shards / "shard").touch()
+    assert is_complete(shards)

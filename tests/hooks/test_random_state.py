@@ -1,0 +1,217 @@
+"""A resumed run draws what the uninterrupted run would have drawn: real Runners."""
+
+from __future__ import annotations
+
+import random
+
+import numpy as np
+import pytest
+import torch
+from mmengine.evaluator import BaseMetric, Evaluator
+from mmengine.model import BaseModel
+from mmengine.runner import Runner
+from torch import nn
+
+from lbbt_mm.hooks import random_state as module
+from lbbt_mm.hooks.random_state import random_state, set_random_state
+from lbbt_mm.language.storage import load_pickle
+
+HOOK = dict(type="lbbt_mm.RandomStateHook")
+
+
+class Noisy(torch.utils.data.Dataset):
+    """Each image draws from all three generators, as augmentation does."""
+
+    metainfo: dict = {}
+
+    def __len__(self):
+        return 8
+
+    def __getitem__(self, i):
+        noise = [
+            np.random.rand(),
+            random.random(),
+            random.gauss(0, 1),
+            np.random.randn(),
+        ]
+        return dict(inputs=torch.tensor([i, *noise]).float() + torch.rand(5))
+
+
+class Toy(BaseModel):
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(1)  # it is built before the Runner sets a seed
+        self.linear = nn.Linear(5, 3)
+        self.drop = nn.Dropout(0.5)
+
+    def forward(self, inputs, mode="tensor"):
+        if mode == "loss":
+            return dict(loss=self.drop(self.linear(torch.stack(inputs))).pow(2).sum())
+        torch.rand(3)  # a validation that draws as well
+        return [{}]
+
+
+class Draws(BaseMetric):
+    def process(self, data_batch, data_samples):
+        np.random.rand(), random.random()
+        self.results.append(0)
+
+    def compute_metrics(self, results):
+        return dict(score=1.0)
+
+
+@pytest.fixture
+def train(tmp_path):
+    """Train to an epoch or iteration; returns the weights and the checkpoint."""
+
+    def train(
+        until,
+        name="run",
+        hooks=(HOOK,),
+        validate=True,
+        by_epoch=True,
+        workers=0,
+        persistent=False,
+        checkpoint=None,
+        **options,
+    ):
+        dataset = Noisy()
+        loader = dict(
+            dataset=dataset,
+            batch_size=2,
+            num_workers=workers,
+            persistent_workers=persistent,
+            sampler=dict(type="DefaultSampler", shuffle=True),
+        )
+        validation = dict(
+            val_dataloader=dict(loader, num_workers=0, persistent_workers=False),
+            val_cfg=dict(),
+            val_evaluator=Evaluator([Draws()]),
+        )
+        unit = "max_epochs" if by_epoch else "max_iters"
+        runner = Runner(
+            Toy(),
+            str(tmp_path / name),
+            train_dataloader=loader,
+            train_cfg=dict(by_epoch=by_epoch, **{unit: until}),
+            optim_wrapper=dict(optimizer=dict(type="AdamW", lr=0.1)),
+            default_hooks=dict(
+                checkpoint=dict(
+                    type="lbbt_mm.AtomicCheckpointHook",
+                    by_epoch=by_epoch,
+                    interval=1,
+                    **(checkpoint or {}),
+                )
+            ),
+            custom_hooks=list(hooks),
+            randomness=dict(seed=0),
+            experiment_name=f"{tmp_path.name}_{name}_{until}_{len(options)}",
+            **(validation if validate else {}),
+            **options,
+        )
+        runner.train()
+        log = "".join(p.read_text() for p in (tmp_path / name).glob("*/*.log"))
+        return runner.model.linear.weight.detach().clone(), log
+
+    return train
+
+
+def same(a, b):
+    return torch.equal(a, b)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_resumed_run_is_the_uninterrupted_one_bit_by_bit(train, workers):
+    whole, log = train(4, "whole", workers=workers)
+    assert "RandomStateHook: " not in log
+    train(2, workers=workers)
+    resumed, log = train(4, workers=workers, resume=True)
+    assert same(resumed, whole)
+    assert "random numbers go on as the checkpoint left them." in log
+
+
+def test_without_the_hook_it_is_not(train):
+    whole, _ = train(4, "whole", hooks=())
+    train(2, hooks=())
+    resumed, _ = train(4, hooks=(), resume=True)
+    assert not same(resumed, whole)
+    # With the hook, but from a checkpoint without its state.
+    train(2, "old", hooks=())
+    resumed, log = train(4, "old", resume=True)
+    assert not same(resumed, whole)
+    assert "the checkpoint has no random state (it was written without" in log
+
+
+def test_validation_changes_nothing_and_the_best_checkpoint_resumes_too(train):
+    never, _ = train(3, "never", validate=False)
+    often, _ = train(3, "often")
+    assert same(often, never)
+    # save_best writes the checkpoint of the epoch once more, during validation.
+    train(1, "best", checkpoint=dict(save_best="score", rule="greater"))
+    resumed, _ = train(3, "best", resume=True)
+    assert same(resumed, never)
+
+
+def test_load_from_starts_a_new_run(train, tmp_path):
+    train(1)
+    start = dict(load_from=str(tmp_path / "run" / "epoch_1.pth"))
+    a, log = train(2, "a", **start)
+    b, _ = train(2, "b", hooks=(), validate=False, **start)
+    assert "RandomStateHook: " not in log
+    assert same(a, b)
+
+
+def test_persistent_workers_and_loops_by_iterations_are_told_apart(train):
+    train(1, "p", workers=1, persistent=True)
+    _, log = train(2, "p", workers=1, persistent=True, resume=True)
+    assert "except in the data loader's workers, which are persistent." in log
+    train(2, "i", by_epoch=False, validate=False)
+    _, log = train(3, "i", by_epoch=False, validate=False, resume=True)
+    assert "except for data: the loop counts iterations." in log
+
+
+def test_the_checkpoint_stays_readable_where_only_tensors_are_allowed(train, tmp_path):
+    train(1)
+    saved = load_pickle(tmp_path / "run" / "epoch_1.pth")
+    (state,) = saved["random_state"]["states"]
+    random.seed(9), np.random.seed(9), torch.manual_seed(9)
+    np.random.randn(), random.gauss(0, 1)  # both keep a second number for later
+    before = random_state()
+    draws = (
+        random.gauss(0, 1),
+        np.random.randn(),
+        np.random.rand(),
+        float(torch.rand(1)),
+    )
+    set_random_state(state)
+    assert random.gauss(0, 1) != draws[0]
+    set_random_state(before)
+    assert draws == (
+        random.gauss(0, 1),
+        np.random.randn(),
+        np.random.rand(),
+        float(torch.rand(1)),
+    )
+
+
+def test_another_number_of_processes_is_said(train, monkeypatch):
+    train(1)
+    monkeypatch.setattr(module, "get_world_size", lambda: 2)
+    _, log = train(2, resume=True)
+    assert "has the random state of 1 process(es), this run has 2, so" in log
+
+
+def test_each_process_gets_its_own_state_back(train, monkeypatch, tmp_path):
+    def gather(mine):
+        other = dict(mine, torch=torch.zeros_like(mine["torch"]))
+        return [other, mine]
+
+    monkeypatch.setattr(module, "get_world_size", lambda: 2)
+    monkeypatch.setattr(module, "get_rank", lambda: 1)
+    monkeypatch.setattr(module, "all_gather_object", gather)
+    whole, _ = train(3, "whole")
+    train(1)
+    saved = load_pickle(tmp_path / "run" / "epoch_1.pth")["random_state"]["states"]
+    assert len(saved) == 2 and not saved[0]["torch"].any()
+    resumed, _ = train(3, resume=True)
+    assert same(resumed, whole)
