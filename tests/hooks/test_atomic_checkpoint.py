@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import resource
 
 import pytest
 import torch
@@ -12,7 +13,11 @@ from mmengine.runner import Runner, find_latest_checkpoint
 from torch import nn
 
 from lbbt_mm.hooks import CheckpointWriteError, atomic_checkpoint
-from lbbt_mm.hooks.atomic_checkpoint import is_complete, latest_checkpoint
+from lbbt_mm.hooks.atomic_checkpoint import (
+    AtomicLocalBackend,
+    is_complete,
+    latest_checkpoint,
+)
 
 
 class Toy(BaseModel):
@@ -84,16 +89,38 @@ def test_only_the_newest_is_kept_once_it_is_there(train, tmp_path, monkeypatch):
     assert find_latest_checkpoint(str(tmp_path)) == str(tmp_path / "epoch_3.pth")
 
 
-def test_a_full_disk_is_one_sentence_and_the_earlier_one_is_intact(
-    train, tmp_path, monkeypatch
+def limited(put, n):
+    """``put``, but write number n gets past half of its bytes, and no further."""
+    writes = []
+
+    def limited_put(self, obj, filepath):
+        writes.append(filepath)
+        limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+        if len(writes) == n:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (len(obj) // 2, limits[1]))
+        try:
+            put(self, obj, filepath)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+    return limited_put
+
+
+@pytest.mark.parametrize("reason", ["No space left on device", "File too large"])
+def test_a_failing_write_is_one_sentence_and_the_earlier_one_is_intact(
+    train, tmp_path, monkeypatch, reason
 ):
-    monkeypatch.setattr(atomic_checkpoint.os, "fsync", Full(2))
+    if reason == "File too large":  # the kernel's own error, with half of it written
+        put = AtomicLocalBackend.put
+        monkeypatch.setattr(AtomicLocalBackend, "put", limited(put, 2))
+    else:
+        monkeypatch.setattr(atomic_checkpoint.os, "fsync", Full(2))
     with pytest.raises(CheckpointWriteError) as caught:
         train(3, max_keep_ckpts=1)
     assert str(caught.value) == (
-        f"The checkpoint {tmp_path}/epoch_2.pth could not be written (No space left on "
-        f"device). The earlier one, {tmp_path}/epoch_1.pth, is intact: free some space "
-        "and go on from it with --resume."
+        f"The checkpoint {tmp_path}/epoch_2.pth could not be written ({reason}). The "
+        f"earlier one, {tmp_path}/epoch_1.pth, is intact: free some space and go on "
+        "from it with --resume."
     )
     assert names(tmp_path) == ["epoch_1.pth"], "and no half file"
     monkeypatch.undo()
