@@ -7,6 +7,8 @@ import random
 import numpy as np
 import pytest
 import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
 from mmengine.evaluator import BaseMetric, Evaluator
 from mmengine.model import BaseModel
 from mmengine.runner import Runner
@@ -215,3 +217,56 @@ def test_each_process_gets_its_own_state_back(train, monkeypatch, tmp_path):
     assert len(saved) == 2 and not saved[0]["torch"].any()
     resumed, _ = train(3, resume=True)
     assert same(resumed, whole)
+
+
+class Spied(Noisy):
+    """Writes down what it drew."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __getitem__(self, i):
+        item = super().__getitem__(i)
+        with self.path.open("a") as file:
+            file.write(f"{item['inputs'].tolist()}\n")
+        return item
+
+
+def one_of_two_processes(rank, folder):
+    dist.init_process_group(
+        "gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2
+    )
+    for name, epochs, resume in (
+        ("whole", 2, False),
+        ("run", 1, False),
+        ("run", 2, True),
+    ):
+        Runner(
+            Toy(),
+            str(folder / name),
+            train_dataloader=dict(
+                dataset=Spied(folder / f"{name}_rank{rank}.txt"),
+                batch_size=2,
+                sampler=dict(type="DefaultSampler", shuffle=True),
+            ),
+            train_cfg=dict(by_epoch=True, max_epochs=epochs),
+            optim_wrapper=dict(optimizer=dict(type="AdamW", lr=0.1)),
+            default_hooks=dict(checkpoint=dict(type="CheckpointHook", interval=1)),
+            custom_hooks=[HOOK],
+            randomness=dict(seed=0, diff_rank_seed=True),
+            resume=resume,
+            experiment_name=f"{name}{epochs}",
+        ).train()
+        dist.barrier()
+
+
+def test_two_processes(tmp_path):
+    mp.spawn(one_of_two_processes, (tmp_path,), nprocs=2)
+    drawn = {
+        (name, rank): (tmp_path / f"{name}_rank{rank}.txt").read_text().splitlines()
+        for name in ("whole", "run")
+        for rank in (0, 1)
+    }
+    assert drawn["run", 0] == drawn["whole", 0] and len(drawn["run", 0]) == 8
+    assert drawn["run", 1] == drawn["whole", 1]
+    assert not set(drawn["run", 0]) & set(drawn["run", 1])
