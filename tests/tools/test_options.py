@@ -96,7 +96,7 @@ def test_options_reach_the_config(tool):
     assert cfg.work_dir == "w"
     assert cfg.auto_scale_lr.enable is True
     assert cfg.val_cfg is cfg.val_dataloader is cfg.val_evaluator is None
-    assert cfg.resume is True and cfg.load_from is None
+    assert not cfg.get("resume")  # there is nothing yet to resume from
     assert cfg.optim_wrapper.optimizer.lr == 0.5
     assert cfg.custom == [1, 2]
 
@@ -135,14 +135,16 @@ def test_fused_optimiser_where_torch_has_it(tool, monkeypatch, capsys, supported
 def test_resuming_needs_no_language_file(tool, project, automatic):
     checkpoint = project.root / "w" / "epoch_3.pth"
     checkpoint.parent.mkdir()
-    checkpoint.touch()
+    torch.save({}, checkpoint)
     (checkpoint.parent / "last_checkpoint").write_text(str(checkpoint))
     options = [
         "--work-dir", "w", "--cfg-options", "model.backbone._delete_=True",
         "model.backbone.type=lbbt_mm.LanguageBackbone",
     ]  # fmt: skip
     resume = ["--resume"] if automatic else ["--resume", str(checkpoint)]
-    assert applied(tool, *resume, *options).model.backbone.pretrained is False
+    cfg = applied(tool, *resume, *options)
+    assert cfg.model.backbone.pretrained is False
+    assert cfg.resume is True and cfg.load_from == str(checkpoint)
     assert "pretrained" not in applied(tool, *options).model.backbone
 
 
