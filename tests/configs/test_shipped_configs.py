@@ -212,8 +212,11 @@ def test_bridged_differs_by_its_start_only(path: Path) -> None:
 
 @pytest.mark.parametrize(
     "path",
-    # The paper bridges Qwen3, and trains it with correct labels nowhere.
-    [p for p in LEAVES if "random" in p.name and not p.name.startswith("qwen3")],
+    [
+        p
+        for p in LEAVES
+        if p.parent.name == "bridge" and "-" not in p.stem.split("_")[1]
+    ],
     ids=relative,
 )
 def test_label_ratios_differ_in_nothing_else(path: Path) -> None:

@@ -111,6 +111,72 @@ def test_a_model_moves_both() -> None:
     assert not list(outer.state_dict()), "a checkpoint must not carry it"
 
 
+@pytest.fixture
+def classifier():
+    """One block of GPT-2 behind an EnlargeOnDevice that makes 32 pixels of 16."""
+    from mmengine.registry import init_default_scope
+    from mmpretrain.models import ImageClassifier
+
+    init_default_scope("mmpretrain")
+    model = ImageClassifier(
+        backbone=dict(
+            type="lbbt_mm.LanguageBackbone",
+            language_model="distilgpt2",
+            pretrained=False,
+            num_layers=1,
+            img_size=32,
+            drop_rate=0.0,
+        ),
+        head=dict(type="LinearClsHead", num_classes=3, in_channels=768),
+        data_preprocessor=dict(
+            type="lbbt_mm.EnlargeOnDevice", size=32, preprocessor=dict(INNER)
+        ),
+    )
+    model.init_weights()
+    return model
+
+
+def batch_of(count: int = 2) -> dict:
+    samples = [DataSample().set_gt_label(i % 3) for i in range(count)]
+    return dict(inputs=images(count, 16, 16), data_samples=samples)
+
+
+class Loader(list):
+    """Batches, and the dataset that they are of."""
+
+    dataset = range(4)
+
+
+def test_in_a_probe(classifier) -> None:
+    from lbbt_mm.evaluation.features import extract_features
+
+    batches = Loader([batch_of(), batch_of()])
+    found = extract_features(classifier, batches)
+    large = torch.cat([build(32)(batch)["inputs"] for batch in batches])
+    with torch.no_grad():
+        (expected,) = classifier.extract_feat(large, stage="backbone")
+    assert_close(found.features, expected)
+    assert found.labels.tolist() == [0, 1, 0, 1]
+
+
+def test_in_training_and_test_under_ddp(classifier, tmp_path) -> None:
+    import torch.distributed as dist
+    from mmengine.model import MMDistributedDataParallel
+    from mmengine.optim import OptimWrapper
+
+    expected = classifier.eval().test_step(batch_of())
+    dist.init_process_group("gloo", f"file://{tmp_path}/meet", world_size=1, rank=0)
+    try:
+        model = MMDistributedDataParallel(classifier, device_ids=None)
+        found = model.eval().test_step(batch_of())
+        wrapper = OptimWrapper(torch.optim.SGD(model.parameters(), lr=0.1))
+        log = model.train().train_step(batch_of(), wrapper)
+    finally:
+        dist.destroy_process_group()
+    assert len(found) == len(expected) == 2
+    assert torch.isfinite(log["loss"])
+
+
 def test_autocast_leaves_the_pixels_in_float32() -> None:
     batch = dict(inputs=images())
     expected = build()(batch)["inputs"]

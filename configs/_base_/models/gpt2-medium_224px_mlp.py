@@ -6,9 +6,7 @@ mid_channels = [1024]  # channels of the hidden layers
 
 model = dict(
     backbone=dict(trainable_layers="none"),
-    # A few channels of a language model are enormous: without this, they would decide
-    # how long the others need to be heard.
-    neck=dict(type="ClsBatchNormNeck", input_features=_base_.width, affine=False),
+    neck=dict(type="lbbt_mm.StandardizeNeck", input_features=_base_.width),
     head=dict(
         _delete_=True,
         type="StackedLinearClsHead",

@@ -1,0 +1,123 @@
+"""docs/reproduce.md names commands that exist, on configs that fit their row."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+from mmengine.config import Config
+
+from shipped import CONFIGS, LEAVES, ROOT, flat, load, parse_name  # isort: skip
+
+TEXT = (ROOT / "docs/reproduce.md").read_text(encoding="utf-8")
+ROWS = re.findall(r"^\| (\d+): (.+?) \|.*?(configs/\S+\.py)", TEXT, flags=re.M)
+
+
+@pytest.mark.parametrize(
+    "path", sorted(set(re.findall(r"(?:configs|tools)/\w[\w./-]*\.(?:py|sh)", TEXT)))
+)
+def test_files_exist(path: str) -> None:
+    assert (ROOT / path).is_file()
+
+
+@pytest.mark.parametrize("target", sorted(set(re.findall(r"\]\(([\w./]+)\)", TEXT))))
+def test_links_lead_somewhere(target: str) -> None:
+    assert (ROOT / "docs" / target).is_file()
+
+
+@pytest.mark.parametrize(
+    "path", sorted(set(re.findall(r"work_dirs/([\w.-]+/epoch_\d+\.pth)", TEXT)))
+)
+def test_checkpoints_are_what_a_config_writes(path: str) -> None:
+    stem, epoch = re.fullmatch(r"(.+)/epoch_(\d+)\.pth", path).groups()
+    (config,) = [p for p in LEAVES if p.stem == stem]
+    assert load(config).train_cfg.max_epochs == int(epoch)
+
+
+def test_every_paper_config_is_named() -> None:
+    named = set(re.findall(r"configs/(\S+?\.py)", TEXT))
+    wanted = {
+        str(p.relative_to(CONFIGS))
+        for p in LEAVES
+        if p.parent.name in ("bridge", "supervised")
+        and p.stem.startswith("gpt2")
+        and p.stem.endswith(("cifar10", "cifar100"))
+        # Figure 13 shows two parts of CIFAR-100 only.
+        and not ("last1_" in p.stem and p.stem.endswith("cifar100"))
+    }
+    assert wanted <= named
+
+
+@pytest.mark.parametrize(("number", "what", "config"), ROWS)
+def test_row_says_what_its_config_is(number: str, what: str, config: str) -> None:
+    name = parse_name(Path(config))
+    if "correct" in what:
+        assert name.labels == "correct"
+    elif ratio := re.search(r"(\d+) %", what):
+        assert name.labels == f"random{ratio[1]}"
+    elif "random" in what:
+        assert name.labels == "random100"
+    if part := re.search(r"(first|last) ?(\d+|layer)", what):
+        assert name.part == part[1] + part[2].replace("layer", "1")
+    if arm := re.search(r"language|scratch", what):
+        assert name.arm == arm[0]
+
+
+@pytest.mark.parametrize(
+    "words", sorted(set(re.findall(r"(?<= )((?:[a-z_]+\.)+[a-z_]+=[\w:+.]+)", TEXT)))
+)
+def test_options_name_keys_of_the_configs(words: str) -> None:
+    key = words.partition("=")[0]
+    optional = {"model.backbone.with_cp", "model.backbone.trainable_layers"}
+    assert key in optional or any(key in flat(p) for p in LEAVES)
+
+
+def test_the_function_of_the_page(tmp_path: Path) -> None:
+    """``row`` in a shell, with a python that says what it was asked for."""
+    function = re.search(r"```bash\n(LAW=.*?)```", TEXT, flags=re.S)[1]
+    config = "configs/bridge/gpt2-medium_scratch_random15_400e_cifar10.py"
+    work_dir = tmp_path / "work_dirs" / Path(config).stem
+    work_dir.mkdir(parents=True)
+    (work_dir / "last_checkpoint").write_text("here/epoch_400.pth")
+    script = f'python() {{ echo "$@"; }}\n{function}\nrow {config} a.b=1\n'
+    said = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", script],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    train, test = said.stdout.splitlines()
+    seed = "randomness.seed=0 "
+    law = "train_dataloader.dataset.exclude_true_label=True "
+    law += law.replace("train", "val", 1)
+    assert train == f"tools/train.py {config} --cfg-options {seed}{law}a.b=1"
+    assert test == f"tools/test.py {config} here/epoch_400.pth"
+
+
+def test_the_law_reaches_both_loaders() -> None:
+    cfg = Config(load(LEAVES[0]).to_dict())
+    law = re.search(r'LAW="(.*?)"', TEXT)[1].split()
+    cfg.merge_from_dict({option.split("=")[0]: True for option in law})
+    assert cfg.train_dataloader.dataset.exclude_true_label is True
+    assert cfg.val_dataloader.dataset.exclude_true_label is True
+
+
+def test_the_snippet_draws(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    snippet = re.search(r"```python\n(.*?)```", TEXT, flags=re.S)[1]
+    for arm in ("language", "scratch"):
+        for ratio in (15, 100):
+            name = f"gpt2-medium_{arm}_random{ratio}_400e_cifar100"
+            assert CONFIGS / f"bridge/{name}.py" in LEAVES
+            log = tmp_path / "work_dirs" / name / "run/vis_data/scalars.json"
+            log.parent.mkdir(parents=True)
+            log.write_text(json.dumps(dict(train_acc=9.0, epoch=1)))
+    monkeypatch.chdir(tmp_path)
+    exec(compile(snippet, "docs/reproduce.md", "exec"), {})
+    assert (tmp_path / "figure12.png").stat().st_size > 0
