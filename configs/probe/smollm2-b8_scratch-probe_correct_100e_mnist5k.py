@@ -1,0 +1,4 @@
+# The scratch arm: a linear layer on random blocks without a bridge.
+_base_ = "./smollm2-b8_language-probe_correct_100e_mnist5k.py"
+
+model = dict(backbone=dict(pretrained=False))
