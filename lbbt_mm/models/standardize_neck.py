@@ -1,4 +1,4 @@
-"""What stands between frozen features and a linear layer: one scale for all channels."""
+"""Between frozen features and a linear layer: one scale for all channels."""
 
 from __future__ import annotations
 
