@@ -122,14 +122,18 @@ def test_what_a_user_sees_is_one_line_and_a_status(project, poison) -> None:
 
 @pytest.mark.parametrize(
     "command",
-    [("train.py", "--resume"), ("test.py",), ("linear_probe.py",)],
+    [
+        ("train.py", "--cfg-options", "load_from=cut.pth"),
+        ("test.py", "cut.pth"),
+        ("linear_probe.py", "cut.pth"),
+    ],
     ids=lambda command: command[0],
 )
 def test_a_truncated_checkpoint(project, trained, failing, command) -> None:
     content = (trained.work_dir / "epoch_1.pth").read_bytes()
     cut = project.root / "cut.pth"
     cut.write_bytes(content[: len(content) // 2])
-    message = failing(*command, cut)
+    message = failing(*command)
     assert "cut.pth cannot be read" in message and "truncated" in message
     assert cut.stat().st_size == len(content) // 2
 
