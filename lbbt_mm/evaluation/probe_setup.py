@@ -25,7 +25,7 @@ from lbbt_mm.evaluation.features import (
     file_sha256,
     weights_sha256,
 )
-from lbbt_mm.language.storage import load_state_dict
+from lbbt_mm.models.pretrained import load_part
 from lbbt_mm.version import __version__, require
 
 
@@ -126,10 +126,9 @@ def build_frozen_model(
         The model, on the CPU.
 
     Raises:
-        ValueError: The checkpoint does not fit the backbone, or the model cannot be
-            probed.
-        CheckpointError: The checkpoint cannot be read, or holds more than tensors and
-            plain types.
+        ValueError: The model cannot be probed.
+        CheckpointError: The checkpoint cannot be read, holds more than tensors and
+            plain types, or does not fit the backbone.
     """
     require("mmpretrain", "A linear probe")
     init_default_scope(cfg.get("default_scope") or "mmpretrain")
@@ -146,7 +145,8 @@ def build_frozen_model(
             f"such as mmpretrain's ImageClassifier, got {type(model).__name__}."
         )
     if checkpoint:
-        _load_backbone(model.backbone, checkpoint)
+        # The backbone exactly; the head, which is not probed, may be any.
+        load_part(model.backbone, checkpoint, "backbone.")
     else:
         model.init_weights()
     if reinit_patch_embed:
@@ -158,30 +158,6 @@ def build_frozen_model(
         set_random_seed(seed)  # the same draw, whatever was drawn before
         model.backbone.reset_patch_embed()
     return model
-
-
-def _load_backbone(backbone: nn.Module, checkpoint: str) -> None:
-    """Load the backbone exactly; the head, which is not probed, may be any."""
-    # Not mmengine's loader, which falls back to running whatever code is in the file.
-    state = load_state_dict(Path(checkpoint).expanduser())
-    state = {name.removeprefix("module."): value for name, value in state.items()}
-    prefix = "backbone."
-    wanted = {
-        name[len(prefix) :]: value
-        for name, value in state.items()
-        if name.startswith(prefix)
-    }
-    if not wanted:
-        raise ValueError(
-            f"Expected weights named {prefix}* in {checkpoint}, got "
-            f"{', '.join(list(state)[:3])}, ... Is it a checkpoint of this config?"
-        )
-    try:
-        backbone.load_state_dict(wanted, strict=True)
-    except RuntimeError as error:
-        raise ValueError(
-            f"The backbone in {checkpoint} is not the one in the config: {error}"
-        ) from error
 
 
 @dataclass(frozen=True)

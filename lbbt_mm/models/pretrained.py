@@ -11,7 +11,7 @@ from mmengine.model import PretrainedInit
 from torch import nn
 
 from lbbt_mm.language import CheckpointError
-from lbbt_mm.language.storage import load_pickle
+from lbbt_mm.language.storage import load_state_dict
 
 InitCfg = Mapping[str, Any] | list[Mapping[str, Any]] | None
 
@@ -56,9 +56,8 @@ def load_part(module: nn.Module, checkpoint: str, prefix: str | None = None) -> 
             f"work_dirs/NAME_OF_ITS_CONFIG/epoch_N.pth), or name another file: "
             f"--cfg-options model.backbone.init_cfg.checkpoint=FILE."
         )
-    state = load_pickle(path)
-    state = state.get("state_dict", state) if isinstance(state, Mapping) else {}
-    state = {str(name).removeprefix("module."): value for name, value in state.items()}
+    state = load_state_dict(path)
+    state = {name.removeprefix("module."): value for name, value in state.items()}
     root = f"{prefix.rstrip('.')}." if prefix else ""
     wanted = {
         name[len(root) :]: value
@@ -68,12 +67,13 @@ def load_part(module: nn.Module, checkpoint: str, prefix: str | None = None) -> 
     if not wanted:
         found = ", ".join(list(state)[:3]) or "none"
         raise CheckpointError(
-            f"init_cfg: expected weights named {root}* in {checkpoint}, got {found}, "
-            f"...; correct prefix or checkpoint."
+            f"Expected weights named {root}* in {checkpoint}, got {found}, ... Is it a "
+            f"checkpoint of this config?"
         )
     try:
         module.load_state_dict(wanted)
     except RuntimeError as error:
         raise CheckpointError(
-            f"init_cfg: {checkpoint} is not of this {type(module).__name__}: {error}"
+            f"The {type(module).__name__} in {checkpoint} is not the one in the "
+            f"config: {error}"
         ) from error

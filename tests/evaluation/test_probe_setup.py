@@ -20,6 +20,7 @@ from lbbt_mm.evaluation.probe_setup import (
     probe_features,
     true_label_dataset,
 )
+from lbbt_mm.language import CheckpointError
 
 TEST_PIPELINE = [dict(type="LoadImageFromFile"), dict(type="PackInputs")]
 # An augmentation that would be seen: it paints every image black.
@@ -254,10 +255,11 @@ def test_checkpoint_weights_are_used_and_the_head_may_differ(cfg, tmp_path):
 def test_a_checkpoint_of_another_model_is_refused(cfg, tmp_path):
     checkpoint = save_checkpoint(cfg, tmp_path / "a.pth", seed=3)
     cfg.model.backbone.arch.num_layers = 2
-    with pytest.raises(ValueError, match=r"is not the one in the config[^$]*layers\.1"):
+    fits_not = r"is not the one in the config[^$]*layers\.1"
+    with pytest.raises(CheckpointError, match=fits_not):
         build_frozen_model(cfg, checkpoint)
     torch.save(dict(weight=torch.ones(1)), tmp_path / "b.pth")
-    with pytest.raises(ValueError, match=r"Expected weights named backbone\.\*"):
+    with pytest.raises(CheckpointError, match=r"Expected weights named backbone\.\*"):
         build_frozen_model(cfg, str(tmp_path / "b.pth"))
 
 
