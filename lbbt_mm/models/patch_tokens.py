@@ -91,8 +91,10 @@ class PatchTokens(nn.Module):
         maps = self.projection(images)
         grid = (maps.shape[-2], maps.shape[-1])
         # The stream stays float32 under autocast: its few enormous channels would
-        # swallow what a block adds.
-        tokens = maps.flatten(2).transpose(1, 2).float()
+        # swallow what a block adds. Contiguous: every block's stream takes its layout
+        # from here, and torch multiplies a transposed one by a frozen weight in as many
+        # copies of the weight as there are images, seven times slower in bfloat16.
+        tokens = maps.flatten(2).transpose(1, 2).float().contiguous()
         if self.positions is not None:
             tokens = tokens + self._positions_for(grid)
         return tokens, grid

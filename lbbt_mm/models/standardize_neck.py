@@ -1,4 +1,4 @@
-"""Between frozen features and a linear layer: one scale for all channels."""
+"""What stands between frozen features and a linear layer: one scale for all."""
 
 from __future__ import annotations
 

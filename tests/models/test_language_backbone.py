@@ -439,6 +439,22 @@ def test_autocast_keeps_the_stream_in_float32(sources) -> None:
     assert tokens.dtype == torch.float32
 
 
+@pytest.mark.parametrize("name", ["gpt2", "bert", "llama"])
+def test_linear_layers_read_rows_that_lie_together(sources, name) -> None:
+    """Else torch copies a frozen weight for every image: many times slower."""
+    backbone, layers = make(sources[name], trainable_layers="none"), []
+    for module in backbone.modules():
+        if isinstance(module, torch.nn.Linear):
+            module.register_forward_pre_hook(
+                lambda layer, inputs: layers.append(
+                    inputs[0].view(-1, layer.in_features)
+                )
+            )
+    with torch.autocast("cpu", torch.bfloat16):
+        backbone(torch.randn(2, 3, 32, 32))
+    assert len(layers) >= 3 * 4 - 1  # the last block of "last" does not call its qkv
+
+
 def test_layer_depth_grows_with_the_blocks(sources) -> None:
     backbone = make(sources["llama"])
     depths = {
