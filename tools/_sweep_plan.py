@@ -146,9 +146,7 @@ class Plan:
             point = dict(zip(axes, values, strict=True))
             labels = dict(variant=variant, arm=arm, seed=seed, point=point)
             steps = [f"{axis}{value:g}" for axis, value in point.items()]
-            name = re.sub(
-                r"[^\w.-]+", "-", "_".join([variant, arm, *steps, f"s{seed}"])
-            )
+            name = _folder("_".join([variant, arm, *steps, f"s{seed}"]))
             options = self._options(variant, arm, seed, point)
             config = (self.path.parent / self.arms[arm]["config"]).resolve()
             before = None
@@ -184,7 +182,7 @@ class Plan:
         parts += [cfg.train_dataloader.dataset, cfg.test_dataloader.dataset]
         text = json.dumps(parts, sort_keys=True, default=str)
         key = hashlib.sha256(text.encode()).hexdigest()[:8]
-        name = f"before_{labels['arm']}_s{labels['seed']}_{key}"
+        name = _folder(f"before_{labels['arm']}_s{labels['seed']}_{key}")
         return Task("before", name, config, options, labels, self)
 
 
@@ -250,6 +248,11 @@ def _check_names(path: Path, given: dict[str, Any]) -> None:
         raise PlanError(
             f"{path}: grid_metrics must be of {', '.join(METRICS)}; got {shown!r}."
         )
+
+
+def _folder(name: str) -> str:
+    """Write a name without what shells and file systems stumble over."""
+    return re.sub(r"[^\w.-]+", "-", name)
 
 
 def _fill_in(value: Any, names: dict[str, Any]) -> Any:
