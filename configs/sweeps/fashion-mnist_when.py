@@ -28,15 +28,15 @@ variants = {
     "base": {},  # tokens as large as the residual stream, 4 blocks, uniform labels
     "tokens x1": {"model.backbone.token_scale": 1.0},  # the paper's initialisation
     "tokens x30": {"model.backbone.token_scale": 30.0},
+    "augmented": {"train_dataloader.dataset.dataset.pipeline": augmented},
+    "8 blocks": {"model.backbone.num_layers": 2 * num_layers},
+    "never the true label": {"train_dataloader.dataset.exclude_true_label": True},
+    "correct labels": {"train_dataloader.dataset.ratio": 0.0},
     "8 epochs": {"train_cfg.max_epochs": 2 * epochs},
     "192 images, 16 epochs": {
         "train_dataloader.dataset.dataset.indices": num_images // 4,
         "train_cfg.max_epochs": 4 * epochs,
     },
-    "augmented": {"train_dataloader.dataset.dataset.pipeline": augmented},
-    "8 blocks": {"model.backbone.num_layers": 2 * num_layers},
-    "correct labels": {"train_dataloader.dataset.ratio": 0.0},
-    "never the true label": {"train_dataloader.dataset.exclude_true_label": True},
 }
 grid = dict(
     lr=dict(keys=["optim_wrapper.optimizer.lr"], values=[1.25e-4, 2.5e-4]),
