@@ -16,8 +16,9 @@ from _sweep_plan import Task
 from lbbt_mm.report.logs import read_bridge_curve
 
 TOOLS = Path(__file__).resolve().parent
-# A probe's curves are long and can be made again.
-_PROBE_CURVES = ("train_top1", "test_top1")
+# Of what the probe's tool says: no curves, and nothing that the run itself says.
+_NOT_KEPT = {"train_top1", "test_top1", "command", "config", "checkpoint"}
+_NOT_KEPT |= {"versions", "machine", "features_from_cache"}
 
 
 def run_task(
@@ -82,8 +83,6 @@ def run_task(
             words += [] if shared else ["--no-cache"]
             tool("linear_probe.py", *words, work_dir=folder if shared else home)
         record["probe"] = json.loads(out.read_text(encoding="utf-8"))
-        for key in _PROBE_CURVES:
-            record["probe"].pop(key, None)
     if trains and task.plan.test:
         out = home / "test.json"
         if not out.exists():
@@ -116,14 +115,20 @@ def finish_record(task: Task, folder: Path) -> dict[str, Any]:
     """
     record = json.loads((folder / task.name / "result.json").read_text())
     metrics = metrics_of(record)
+    if "probe" in record:
+        record["probe"] = _in_short(record["probe"])
     if task.before:
         path = folder / task.before / "result.json"
         if path.exists():
             before = json.loads(path.read_text())
-            record["probe_before"] = before["probe"]
+            record["probe_before"] = _in_short(before["probe"])
             metrics["probe_before"] = before["probe"]["last_test_top1"]
     record["metrics"] = metrics
     return record
+
+
+def _in_short(probe: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in probe.items() if key not in _NOT_KEPT}
 
 
 def metrics_of(record: dict[str, Any]) -> dict[str, float]:
