@@ -13,7 +13,7 @@ arms = dict(
 options = {
     "model.backbone.num_layers": num_layers,
     "train_cfg.max_epochs": epochs,
-    "train_cfg.val_interval": 100,  # no clean pass: the time goes to more runs
+    "train_cfg.val_interval": 100,  # a clean pass at the end only
     "train_dataloader.dataset.dataset.indices": num_images,
     "val_dataloader.dataset.dataset.indices": num_images,
     "test_dataloader.dataset.indices": probe_images,
@@ -30,8 +30,14 @@ variants = {
     "tokens x30": {"model.backbone.token_scale": 30.0},
     "augmented": {"train_dataloader.dataset.dataset.pipeline": augmented},
     "8 blocks": {"model.backbone.num_layers": 2 * num_layers},
-    "never the true label": {"train_dataloader.dataset.exclude_true_label": True},
-    "correct labels": {"train_dataloader.dataset.ratio": 0.0},
+    "never the true label": {
+        "train_dataloader.dataset.exclude_true_label": True,
+        "val_dataloader.dataset.exclude_true_label": True,
+    },
+    "correct labels": {
+        "train_dataloader.dataset.ratio": 0.0,
+        "val_dataloader.dataset.ratio": 0.0,
+    },
     "8 epochs": {"train_cfg.max_epochs": 2 * epochs},
     "192 images, 16 epochs": {
         "train_dataloader.dataset.dataset.indices": num_images // 4,
