@@ -2,15 +2,17 @@
 
 Trains CONFIG the ordinary mmpretrain way (its loaders, neck, head, optimiser and
 schedule in a Runner), then probes the same weights on cached features with the same
-epochs, batch size, learning rate and weight decay, and prints both ends. What a frozen
-backbone says of an image never changes, so the Runner asks it once per image;
---every-epoch asks it every time, as tools/train.py does.
+epochs, batch size, learning rate and weight decay, and prints both ends. They see the
+images in different orders; a third row is the cached probe in the Runner's order.
+What a frozen backbone says of an image never changes, so the Runner asks it once per
+image; --every-epoch asks it every time, as tools/train.py does.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import shlex
 import sys
 import tempfile
@@ -29,7 +31,8 @@ from mmengine.device import get_device  # noqa: E402
 from mmengine.runner import Runner  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
 
-from lbbt_mm.evaluation.features import extract_features  # noqa: E402
+from lbbt_mm.evaluation.features import Features, extract_features  # noqa: E402
+from lbbt_mm.evaluation.linear_layers import LinearLayers, evaluate  # noqa: E402
 from lbbt_mm.evaluation.linear_probe import linear_probe  # noqa: E402
 from lbbt_mm.evaluation.probe_setup import probe_dataloaders  # noqa: E402
 
@@ -92,37 +95,47 @@ def train(runner: Runner, every_epoch: bool) -> tuple[float, float]:
     return float(scalars["train/accuracy_top-1"].mean(steps)), float(top1)
 
 
-def probe(cfg: Any, model: nn.Module) -> tuple[float, float]:
-    """Probe the backbone of a trained model on cached features.
+def probe(
+    cfg: Any, found: dict[str, Features], sampler: Any | None = None
+) -> tuple[float, float]:
+    """Train a linear layer on cached features, with the config's settings.
 
     Args:
-        cfg: Its config.
-        model: The model; its neck and head are not used.
+        cfg: The config.
+        found: Features of ``'train'`` and ``'test'``.
+        sampler: The Runner's, for its order of the images.
 
     Returns:
         As :func:`train`.
     """
-    found = {
-        split: extract_features(
-            model, Runner.build_dataloader(loader), get_device(), description=split
-        )
-        for split, loader in probe_dataloaders(cfg).items()
-    }
     train, test = found["train"], found["test"]
-    result = linear_probe(
-        train.features,
-        train.labels,
-        test.features,
-        test.labels,
-        cfg.model.head.num_classes,
-        epochs=cfg.train_cfg.max_epochs,
-        batch_size=cfg.train_dataloader.batch_size,
-        lr=cfg.optim_wrapper.optimizer.lr,
-        weight_decay=cfg.optim_wrapper.optimizer.weight_decay,
-        seed=cfg.randomness.seed,
-        device=get_device(),
-    )
-    return result.last_train_top1, result.last_test_top1
+    optimizer, epochs = cfg.optim_wrapper.optimizer, cfg.train_cfg.max_epochs
+    classes, batch_size = cfg.model.head.num_classes, cfg.train_dataloader.batch_size
+    if sampler is None:
+        result = linear_probe(
+            train.features,
+            train.labels,
+            test.features,
+            test.labels,
+            classes,
+            epochs=epochs,
+            batch_size=batch_size,
+            lr=optimizer.lr,
+            weight_decay=optimizer.weight_decay,
+            seed=cfg.randomness.seed,
+            device=get_device(),
+        )
+        return result.last_train_top1, result.last_test_top1
+    x, y = train.features, train.labels
+    layer = LinearLayers(x, [optimizer.lr], classes, optimizer.weight_decay, True)
+    steps = epochs * math.ceil(len(x) / batch_size)
+    for epoch in range(epochs):
+        sampler.set_epoch(epoch)
+        hits = 0
+        for index in torch.tensor(list(sampler)).split(batch_size):
+            cosine = 0.5 * (1 + math.cos(math.pi * layer.steps / steps))
+            hits += layer.step(x[index], y[index], cosine).item()
+    return 100 * hits / len(x), evaluate(layer, test.features, test.labels)[0][0]
 
 
 def main() -> None:
@@ -133,25 +146,35 @@ def main() -> None:
     _launch.prepare_dataloaders(
         cfg, "train_dataloader", "val_dataloader", "test_dataloader"
     )
+    ends, start = {}, time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
         cfg.work_dir = args.work_dir or folder
-        start = time.perf_counter()
         runner = Runner.from_cfg(cfg)
-        ends = [train(runner, args.every_epoch)]
+        ends["frozen-backbone config"] = train(runner, args.every_epoch)
         seconds = [time.perf_counter() - start]
         start = time.perf_counter()
-        ends.append(probe(cfg, runner.model))
+        found = {
+            split: extract_features(
+                runner.model,
+                Runner.build_dataloader(loader),
+                get_device(),
+                False,
+                split,
+            )
+            for split, loader in probe_dataloaders(cfg).items()
+        }
+        ends["cached probe"] = probe(cfg, found)
         seconds.append(time.perf_counter() - start)
-    names = ["frozen-backbone config", "cached probe"]
-    apart = [cached - frozen for frozen, cached in zip(*ends, strict=True)]
+    ends["... in the order of the former"] = probe(
+        cfg, found, runner.train_dataloader.sampler
+    )
     print(
         f"\n{args.config}: {cfg.train_cfg.max_epochs} epochs, seed "
-        f"{cfg.randomness.seed}\n\n{'last epoch, top-1 in %':<26}"
-        f"{'train':>8}{'test':>8}{'seconds':>10}"
+        f"{cfg.randomness.seed}; {seconds[0]:.0f} s and {seconds[1]:.0f} s\n\n"
+        f"{'last epoch, top-1 in %':<32}{'train':>8}{'test':>8}"
     )
-    for name, end, took in zip(names, ends, seconds, strict=True):
-        print(f"{name:<26}{end[0]:>8.2f}{end[1]:>8.2f}{took:>10.1f}")
-    print(f"{'difference':<26}{apart[0]:>+8.2f}{apart[1]:>+8.2f}")
+    for name, end in ends.items():
+        print(f"{name:<32}{end[0]:>8.2f}{end[1]:>8.2f}")
     if args.out:
         record = dict(
             command=shlex.join([Path(sys.executable).name, *sys.argv]),
@@ -161,9 +184,10 @@ def main() -> None:
             backbone_in_every_epoch=args.every_epoch,
             torch=torch.__version__,
             device=get_device(),
+            seconds=seconds,
         )
-        for name, end, took in zip(names, ends, seconds, strict=True):
-            record[name] = dict(train_top1=end[0], test_top1=end[1], seconds=took)
+        for name, (train_top1, test_top1) in ends.items():
+            record[name] = dict(train_top1=train_top1, test_top1=test_top1)
         Path(args.out).write_text(json.dumps(record, indent=2) + "\n")
 
 

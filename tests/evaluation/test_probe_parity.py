@@ -91,21 +91,17 @@ def run_parity(tmp_path: Path, config: Path, monkeypatch):
     sys.modules.pop("_launch", None)
 
 
-def test_same_law(run_parity):
-    """With all images in a batch, no order of images is left to differ by."""
-    batch = f"train_dataloader.batch_size={IMAGES['train']}"
-    options = ("--cfg-options", batch, "train_cfg.max_epochs=30")
-    found = run_parity("--every-epoch", *options)
+@pytest.mark.parametrize("option", ["--every-epoch", ""])
+def test_same_accuracy(run_parity, capsys, option):
+    batch, epochs = "train_dataloader.batch_size=100", "train_cfg.max_epochs=40"
+    found = run_parity(*filter(None, [option]), "--cfg-options", batch, epochs)
     frozen, cached = found["frozen-backbone config"], found["cached probe"]
-    assert frozen["train_top1"] == pytest.approx(cached["train_top1"], abs=0.2)
-    assert frozen["test_top1"] == pytest.approx(cached["test_top1"], abs=0.5)
-
-
-def test_same_accuracy_to_half_a_point(run_parity, capsys):
-    options = ("train_dataloader.batch_size=100", "train_cfg.max_epochs=60")
-    found = run_parity("--cfg-options", *options)
-    frozen, cached = found["frozen-backbone config"], found["cached probe"]
-    assert frozen["test_top1"] == pytest.approx(cached["test_top1"], abs=0.5)
+    same_order = found["... in the order of the former"]
+    # What is left is the neck's first epoch, in which it has not seen all images yet.
+    assert frozen["test_top1"] == pytest.approx(same_order["test_top1"], abs=0.5)
+    assert frozen["train_top1"] == pytest.approx(same_order["train_top1"], abs=0.5)
+    # The order of the images alone moves a test accuracy by an image or two of 400.
+    assert frozen["test_top1"] == pytest.approx(cached["test_top1"], abs=1)
     # Neither guessing nor trivial: equality means something.
     assert 50 < cached["test_top1"] < 97
-    assert "difference" in capsys.readouterr().out
+    assert "in the order of the former" in capsys.readouterr().out
