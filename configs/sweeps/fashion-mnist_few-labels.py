@@ -33,7 +33,7 @@ variants = {
     "1000 labels": {"train_dataloader.dataset.labels": 1000},
     "10000 labels": {"train_dataloader.dataset.labels": 10000},
 }
-seeds = [0]
+seeds = [0, 1]
 seed_keys = ["randomness.seed", "train_dataloader.dataset.seed"]
 train = False
 probe = dict(when=["before"], arguments=["--lr-sweep"])
