@@ -41,6 +41,7 @@ variants = {
     "8 epochs": {"train_cfg.max_epochs": 2 * epochs},
     "192 images, 16 epochs": {
         "train_dataloader.dataset.dataset.indices": num_images // 4,
+        "val_dataloader.dataset.dataset.indices": num_images // 4,
         "train_cfg.max_epochs": 4 * epochs,
     },
 }
