@@ -21,6 +21,7 @@ from lbbt_mm.hooks.atomic_checkpoint import (  # noqa: E402
     latest_checkpoint,
 )
 from lbbt_mm.language.errors import CheckpointError  # noqa: E402
+from lbbt_mm.transplant.errors import TransplantError  # noqa: E402
 
 
 def parse_args() -> argparse.Namespace:
@@ -159,7 +160,7 @@ def main() -> None:
     _launch.prepare_launch(cfg, args.launcher, args.local_rank)
     try:
         _launch.build_runner(cfg).train()
-    except (CheckpointError, CheckpointWriteError) as error:
+    except (CheckpointError, CheckpointWriteError, TransplantError) as error:
         _launch.fail(str(error))
     except DamagedImageError as error:
         _launch.fail(error.sentence)

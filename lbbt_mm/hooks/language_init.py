@@ -1,0 +1,242 @@
+"""Start the transformer layers of any model from a language model's blocks."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mmengine.dist import all_gather_object, get_world_size, is_main_process
+from mmengine.hooks import EMAHook, Hook
+from mmengine.model import is_model_wrapper
+from mmengine.runner import Runner, find_latest_checkpoint
+from torch import nn
+
+from lbbt_mm.hooks.atomic_checkpoint import AtomicLocalBackend
+from lbbt_mm.language.checkpoint import open_checkpoint
+from lbbt_mm.registry import HOOKS
+from lbbt_mm.transplant import CopyPlan, CopyReport, TransplantError, make_plan
+
+
+class _InitThenCopy:
+    """A model's ``init_weights`` followed by copies, however often it is called."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self._model = model
+        self._original = vars(model).get("init_weights")  # of somebody else's hook
+        self.copies: list[Callable[[nn.Module], None]] = []
+
+    @classmethod
+    def of(cls, model: nn.Module) -> _InitThenCopy:
+        """Return the one of this model, put in place if it has none yet."""
+        if not isinstance(vars(model).get("init_weights"), cls):
+            model.init_weights = cls(model)
+        return model.init_weights
+
+    def __call__(self) -> None:
+        if self._original is not None:
+            self._original()
+        elif hasattr(type(self._model), "init_weights"):
+            type(self._model).init_weights(self._model)
+        for copy in self.copies:
+            copy(self._model)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> _InitThenCopy:
+        # EMAHook copies the model with all that hangs on it; the twin's own
+        # init_weights must not fill the original.
+        twin = _InitThenCopy(memo.get(id(self._model), self._model))
+        twin._original = copy.deepcopy(self._original, memo)
+        twin.copies = list(self.copies)
+        return twin
+
+    def drop(self, copy: Callable[[nn.Module], None]) -> None:
+        """Copy this no more; after the last, the model gets its own function back."""
+        self.copies.remove(copy)
+        if self.copies:
+            return
+        vars(self._model).pop("init_weights", None)
+        if self._original is not None:
+            self._model.init_weights = self._original
+
+
+@HOOKS.register_module()
+class LanguageInitHook(Hook):
+    """Copy blocks of a language model into a built model's transformer layers.
+
+    In a config of mmdet, mmseg or mmpretrain::
+
+        custom_hooks = [dict(
+            type='lbbt_mm.LanguageInitHook', language_model='gpt2',
+            copies=[dict(module='decode_head.layers', blocks='0:2',
+                         final_norm='decode_head.decoder_norm')])]
+
+    The order is initialisation < this copy < ``load_from`` < resume: the copy is the
+    last act of the model's ``init_weights``, on every process, and mmengine broadcasts
+    the result. A resumed run takes its weights from the checkpoint and does not need
+    the language model's file; neither do validation and testing. The plan is checked
+    completely before the first number is copied.
+
+    What was copied goes to the log as a table, to ``language_init.json`` in the work
+    folder, and with the source's name and hash into every checkpoint's ``meta``.
+
+    Args:
+        language_model: A hub id, folder or file; see
+            :func:`lbbt_mm.language.checkpoint.open_checkpoint`.
+        copies: What to fill with which blocks; each the fields of
+            :class:`lbbt_mm.transplant.plan.Copy`.
+        accept: What may make the copy inexact: ``'norm_order'``, ``'activation'``,
+            ``'norm_eps'``, ``'extra_parameters'``. It then appears in the report.
+
+    Raises:
+        TransplantError: The blocks do not fit, or the runner is a FlexibleRunner;
+            nothing was copied.
+        CheckpointError: The language model cannot be read.
+    """
+
+    # Before EMAHook (NORMAL) validates or trains with what it copied at the start.
+    priority = "HIGH"
+
+    def __init__(
+        self,
+        language_model: str,
+        copies: Sequence[Mapping[str, Any]],
+        accept: Sequence[str] = (),
+    ) -> None:
+        self.language_model = language_model
+        self.copies = copies
+        self.accept = accept
+        self.report: CopyReport | None = None
+        self._plan: CopyPlan | None = None
+        self._runner: Runner | None = None
+        self._resumed = False
+        self._origins: list[dict[str, Any]] | None = None
+
+    def before_run(self, runner: Runner) -> None:
+        """Wrap ``init_weights``; nothing is read yet.
+
+        Args:
+            runner: The runner of the training, validation or testing process.
+        """
+        if not isinstance(runner, Runner):
+            raise TransplantError(
+                f"LanguageInitHook expects mmengine's Runner, got "
+                f"{type(runner).__name__}: it initialises, loads and shards the weights "
+                f"before any hook runs, so a copy would come too late or find only a "
+                f"part of each tensor. Train with Runner, or copy once with Runner, "
+                f"save, and name that file in load_from."
+            )
+        self._resumed = _resumes(runner)
+        if self._runner is None and not self._resumed:
+            self._runner = runner
+            _InitThenCopy.of(_unwrapped(runner.model)).copies.append(self._copy)
+
+    def before_train(self, runner: Runner) -> None:
+        """Let EMA start from what training starts from; compare the processes.
+
+        Args:
+            runner: The runner of the training process.
+        """
+        if self._resumed:
+            runner.logger.info(
+                f"LanguageInitHook: resumed, so nothing is copied from "
+                f"{self.language_model}; all weights come from the checkpoint."
+            )
+            return
+        model = _unwrapped(runner.model)
+        for hook in runner.hooks:
+            # It copied the model before the model was initialised, and would train
+            # right, from its first update on, but validate wrong before it.
+            if isinstance(hook, EMAHook) and not hook.ema_model.steps:
+                hook.ema_model.module.load_state_dict(model.state_dict())
+        if self._plan is not None and get_world_size() > 1:
+            self._compare_processes(runner, self._plan.checksum(model))
+
+    def after_run(self, runner: Runner) -> None:
+        """Unwrap ``init_weights``.
+
+        Args:
+            runner: The runner.
+        """
+        if self._runner is not None:
+            _InitThenCopy.of(_unwrapped(runner.model)).drop(self._copy)
+            self._runner = None
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Write the origin of the weights into the checkpoint.
+
+        Args:
+            runner: The runner of the training process.
+            checkpoint: What will be saved; its ``meta`` is added to.
+        """
+        if self.report is not None:
+            origins = checkpoint.setdefault("meta", {}).setdefault("language_init", [])
+            origins.append(
+                dict(label=self.report.label, sha256=self.report.sha256)
+            )
+        elif self._resumed and self._origins:
+            checkpoint.setdefault("meta", {})["language_init"] = self._origins
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Remember the origin that a resumed checkpoint states.
+
+        Args:
+            runner: The runner.
+            checkpoint: What was loaded.
+        """
+        self._origins = (checkpoint.get("meta") or {}).get("language_init")
+
+    def _copy(self, model: nn.Module) -> None:
+        """Plan (the first time) and copy; the last act of ``init_weights``."""
+        if self._plan is None:
+            checkpoint = open_checkpoint(self.language_model)
+            self._plan = make_plan(model, checkpoint, self.copies, self.accept)
+        first = self.report is None
+        self.report = self._plan.apply(model)
+        if first and self._runner is not None:
+            self._runner.logger.info("LanguageInitHook:\n" + self.report.to_text())
+            self._write_report(self._runner)
+
+    def _write_report(self, runner: Runner) -> None:
+        if not is_main_process():
+            return
+        path = self._report_path(runner)
+        text = json.dumps(self.report.to_dict(), indent=1) + "\n"
+        try:
+            AtomicLocalBackend().put(text.encode(), path)
+        except OSError as error:  # not worth a training run: the log has it too
+            runner.logger.warning(
+                f"LanguageInitHook: the report could not be written to {path} "
+                f"({error.strerror}); it stands above."
+            )
+
+    def _report_path(self, runner: Runner) -> Path:
+        """Name the report; a config may have several of these hooks."""
+        hooks = [hook for hook in runner.hooks if isinstance(hook, LanguageInitHook)]
+        number = hooks.index(self)
+        name = f"language_init_{number}.json" if number else "language_init.json"
+        return Path(runner.work_dir) / name
+
+    def _compare_processes(self, runner: Runner, checksum: str) -> None:
+        sums = all_gather_object(checksum)
+        runner.logger.info(
+            "LanguageInitHook: the filled parameters, by process: "
+            + ", ".join(f"{rank}: {text[:16]}" for rank, text in enumerate(sums))
+        )
+        if len(set(sums)) > 1:
+            raise RuntimeError(
+                "The processes start from different weights in the layers that were "
+                "filled from the language model; do all machines read the same files?"
+            )
+
+
+def _unwrapped(model: nn.Module) -> nn.Module:
+    return model.module if is_model_wrapper(model) else model
+
+
+def _resumes(runner: Runner) -> bool:
+    """Whether this run goes on from a checkpoint, as ``Runner.load_or_resume`` sees it."""
+    if not runner._resume:
+        return False
+    return bool(runner._load_from or find_latest_checkpoint(runner.work_dir))

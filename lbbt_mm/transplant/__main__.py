@@ -1,0 +1,88 @@
+"""Show what a config's LanguageInitHook would copy, without training.
+
+    python -m lbbt_mm.transplant configs/detr_gpt2init.py
+
+Builds the model without memory for its weights and reads the header of the language
+model's file. Exit status 1 and one sentence where the plan does not work out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+import torch
+from mmengine.config import Config, DictAction
+from mmengine.registry import MODELS, init_default_scope
+
+from lbbt_mm.language.checkpoint import open_checkpoint
+from lbbt_mm.language.errors import CheckpointError
+from lbbt_mm.transplant.errors import TransplantError
+from lbbt_mm.transplant.plan import make_plan
+
+_HOOK = "LanguageInitHook"
+
+
+def main() -> None:
+    """Print the plan of each LanguageInitHook in a config."""
+    parser = argparse.ArgumentParser(
+        prog="python -m lbbt_mm.transplant", description=__doc__.split("\n")[0]
+    )
+    parser.add_argument("config", help="config file of mmdet, mmseg or mmpretrain")
+    parser.add_argument(
+        "--cfg-options",
+        nargs="+",
+        action=DictAction,
+        metavar="KEY=VALUE",
+        help="override settings of the config",
+    )
+    parser.add_argument(
+        "--all", action="store_true", help="list every tensor, not every layer"
+    )
+    args = parser.parse_args()
+    try:
+        show(args)
+    except (TransplantError, CheckpointError) as error:
+        parser.exit(1, f"{parser.prog}: error: {error}\n")
+
+
+def show(args: argparse.Namespace) -> None:
+    """Build the model, plan and print.
+
+    Args:
+        args: The command line.
+
+    Raises:
+        TransplantError: The config has no such hook, or a plan does not work out.
+        CheckpointError: The language model cannot be read.
+    """
+    if not Path(args.config).is_file():
+        raise TransplantError(f"the config {args.config} does not exist.")
+    cfg = Config.fromfile(args.config)
+    cfg.merge_from_dict(args.cfg_options or {})
+    hooks = [
+        hook
+        for hook in cfg.get("custom_hooks") or []
+        if str(hook.get("type")).rpartition(".")[2] == _HOOK
+    ]
+    if not hooks:
+        raise TransplantError(
+            f"{args.config} has no lbbt_mm.{_HOOK} in custom_hooks: nothing to copy."
+        )
+    init_default_scope(cfg.get("default_scope", "mmengine"))
+    with torch.device("meta"):
+        model = MODELS.build(cfg.model)
+    for hook in hooks:
+        checkpoint = open_checkpoint(hook["language_model"])
+        plan = make_plan(model, checkpoint, hook["copies"], hook.get("accept", ()))
+        print(plan.report().to_text())
+        if args.all:
+            for row in plan.rows:
+                block = "last norm" if row.block < 0 else f"block {row.block}"
+                begin, end = row.rows
+                print(f"{row.parameter} <- {block}, {row.part}[{begin}:{end}]")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,283 @@
+"""What a transformer layer of the vision libraries looks like to a language block.
+
+A table says where a class keeps each part of a block; the rest (head count, norm order,
+activation, epsilons) is read from the built layer. Layers that no table knows are
+described in the config in the words of a table: see :data:`TABLES`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor, nn
+
+from lbbt_mm.transplant import activations
+from lbbt_mm.transplant.errors import TransplantError
+
+# Parts of a block -> the module that holds them, by its path in the layer. `qkv` may be
+# a torch.nn.MultiheadAttention (its in_proj), one Linear, or three. `norm_order` is
+# 'pre' or 'post'; 'norm_first' reads it from the layer's attribute of that name.
+_MMCV_FFN = dict(
+    up="ffn.layers.0.0", activation="ffn.layers.0.1", down="ffn.layers.1"
+)
+_DETR = dict(
+    _MMCV_FFN,
+    norm_order="post",
+    attn_norm="norms.0",
+    qkv="self_attn.attn",
+    out="self_attn.attn.out_proj",
+)
+_TORCH = dict(
+    norm_order="norm_first",
+    attn_norm="norm1",
+    qkv="self_attn",
+    out="self_attn.out_proj",
+    up="linear1",
+    activation="activation",
+    down="linear2",
+)
+TABLES: dict[str, dict[str, str]] = {
+    "mmseg.models.backbones.vit.TransformerEncoderLayer": dict(
+        _MMCV_FFN,
+        norm_order="pre",
+        attn_norm="ln1",
+        qkv="attn.attn",
+        out="attn.attn.out_proj",
+        ffn_norm="ln2",
+    ),
+    "mmpretrain.models.backbones.vision_transformer.TransformerEncoderLayer": dict(
+        _MMCV_FFN,
+        norm_order="pre",
+        attn_norm="ln1",
+        qkv="attn.qkv",
+        out="attn.proj",
+        ffn_norm="ln2",
+    ),
+    "mmdet.models.layers.transformer.detr_layers.DetrTransformerEncoderLayer": dict(
+        _DETR, ffn_norm="norms.1"
+    ),
+    "mmdet.models.layers.transformer.detr_layers.DetrTransformerDecoderLayer": dict(
+        _DETR,
+        cross_norm="norms.1",
+        cross_qkv="cross_attn.attn",
+        cross_out="cross_attn.attn.out_proj",
+        ffn_norm="norms.2",
+    ),
+    "torch.nn.modules.transformer.TransformerEncoderLayer": dict(
+        _TORCH, ffn_norm="norm2"
+    ),
+    "torch.nn.modules.transformer.TransformerDecoderLayer": dict(
+        _TORCH,
+        cross_norm="norm2",
+        cross_qkv="multihead_attn",
+        cross_out="multihead_attn.out_proj",
+        ffn_norm="norm3",
+    ),
+}
+"""Class -> where it keeps the parts of a block."""
+
+BLOCK = ("attn_norm", "qkv", "out", "ffn_norm", "up", "down")
+CROSS = ("cross_norm", "cross_qkv", "cross_out")
+_NORMS = ("attn_norm", "ffn_norm", "cross_norm")
+_SETTINGS = ("norm_order", "activation", "num_heads")
+
+
+class LayerTarget:
+    """One transformer layer of a built model, under the names of a language block.
+
+    Args:
+        path: Where the layer is in the model, for messages.
+        layer: The layer.
+        mapping: Its table, in the words of :data:`TABLES`, for a class that none knows;
+            ``num_heads`` may be added where the attention module does not tell it.
+
+    Attributes:
+        parts: Part such as ``'qkv.weight'`` or ``'cross_out.bias'`` -> paths of the
+            parameters in the layer that hold its rows, in order.
+        num_heads: Attention heads: of the self-attention, then of the cross-attention
+            if there is one.
+        norm_order: ``'pre'`` or ``'post'``.
+        activation: Key of :data:`lbbt_mm.transplant.activations.KNOWN`; None or a
+            description if it is none of them.
+        norm_eps: Epsilons of its norms, sorted.
+        unmapped: Parameters of the layer that no part of a block explains.
+
+    Raises:
+        TransplantError: The layer is of an unknown class, or lacks what its table names.
+    """
+
+    def __init__(
+        self, path: str, layer: nn.Module, mapping: Mapping[str, Any] | None = None
+    ) -> None:
+        self.path = path
+        self.layer = layer
+        self.kind = type(layer).__name__
+        self._names = {id(p): name for name, p in layer.named_parameters()}
+        table = _table_of(path, layer) if mapping is None else _checked(path, mapping)
+        self.norm_order = self._norm_order(table["norm_order"])
+        self.activation = self._activation(table["activation"])
+        self.parts: dict[str, list[str]] = {}
+        has_cross = "cross_qkv" in table
+        for part in BLOCK + (CROSS if has_cross else ()):
+            self._find(part, table[part])
+        attentions = ["qkv", "cross_qkv"] if has_cross else ["qkv"]
+        stated = table.get("num_heads")
+        self.num_heads = tuple(stated or self._heads(table[p]) for p in attentions)
+        norms = [self._norm(table[part]) for part in _NORMS if part in table]
+        self.norm_eps = sorted({norm.eps for norm in norms})
+        explained = {name for names in self.parts.values() for name in names}
+        self.unmapped = [n for n in self._names.values() if n not in explained]
+
+    @property
+    def has_cross_attention(self) -> bool:
+        """Whether it attends to other tokens too, as a decoder layer does."""
+        return "cross_qkv.weight" in self.parts
+
+    def parameters_of(self, part: str) -> list[tuple[str, Tensor]]:
+        """Return paths in the layer and parameters that hold one part's rows."""
+        return [(name, self.layer.get_parameter(name)) for name in self.parts[part]]
+
+    def shape_of(self, part: str) -> tuple[int, ...]:
+        """Return the shape of one part, its rows put together."""
+        shapes = [tuple(tensor.shape) for _, tensor in self.parameters_of(part)]
+        return (sum(shape[0] for shape in shapes), *shapes[0][1:])
+
+    def _find(self, part: str, where: str | list[str]) -> None:
+        """Add the weight of a part, and its bias if it has one."""
+        names = [where] if isinstance(where, str) else list(where)
+        for kind in ("weight", "bias"):
+            found = []
+            for name in names:
+                module = self._module(name)
+                own = f"in_proj_{kind}" if part.endswith("qkv") else kind
+                if getattr(module, own, None) is None:
+                    own = kind
+                parameter = getattr(module, own, None)
+                if id(parameter) in self._names:  # a property may be another name
+                    found.append(self._names[id(parameter)])
+            if kind == "weight" and len(found) != len(names):
+                raise TransplantError(
+                    f"{self.path} ({self.kind}) should keep {part} in "
+                    f"{' and '.join(names)}, which has no weight of its own there: its "
+                    f"attention or FFN is of another kind than a language block's."
+                )
+            if found:
+                self.parts[f"{part}.{kind}"] = found
+
+    def _module(self, name: str) -> Any:
+        """Return a module, or a function that the layer keeps, by its path."""
+        found: Any = self.layer
+        for step in name.split("."):
+            found = getattr(found, step, None)
+            if found is None:
+                raise TransplantError(
+                    f"{self.path} ({self.kind}) has no {name}, where its table expects "
+                    f"a part of a transformer block; describe the layer with "
+                    f"mapping=dict(...), or choose another module."
+                )
+        return found
+
+    def _activation(self, name: str) -> str | None:
+        found = activations.name_of(self._module(name))
+        # torch's encoder layer takes a kernel of its own in inference, which knows
+        # ReLU and GELU only, and takes any nn.GELU for the plain one.
+        fused = {1: "relu", 2: "gelu"}.get(
+            getattr(self.layer, "activation_relu_or_gelu", 0), found
+        )
+        if fused != found:
+            return (
+                f"{found} in training, {fused} in torch's inference kernel (a function "
+                f"instead of a module as activation avoids it)"
+            )
+        return found
+
+    def _norm(self, name: str) -> nn.LayerNorm:
+        norm = self._module(name)
+        if not isinstance(norm, nn.LayerNorm):
+            raise TransplantError(
+                f"{self.path}.{name} is a {type(norm).__name__}; the blocks that can be "
+                f"copied have LayerNorm. Set norm_cfg=dict(type='LN')."
+            )
+        return norm
+
+    def _norm_order(self, stated: str) -> str:
+        if hasattr(self.layer, "norm_first"):  # the layer knows best
+            return "pre" if self.layer.norm_first else "post"
+        return stated
+
+    def _heads(self, where: str | list[str]) -> int:
+        """Find the head count at the module that holds the projections, or above it."""
+        path = (where if isinstance(where, str) else where[0]).split(".")
+        while path:
+            module = self._module(".".join(path))
+            for option in ("add_zero_attn", "v_shortcut"):
+                if getattr(module, option, False):
+                    raise TransplantError(
+                        f"{self.path} ({self.kind}) has {option}=True, which no "
+                        f"language block computes; switch it off."
+                    )
+            heads = getattr(module, "num_heads", None)
+            if isinstance(heads, int):
+                return heads
+            path.pop()
+        raise TransplantError(
+            f"{self.path} ({self.kind}) does not say how many heads its attention has, "
+            f"and shapes cannot tell; add num_heads to its mapping."
+        )
+
+
+def is_known(layer: nn.Module) -> bool:
+    """Whether a table describes this layer's class or one that it inherits from."""
+    return _known_class(layer) is not None
+
+
+def _known_class(layer: nn.Module) -> type | None:
+    for kind in type(layer).__mro__:
+        if f"{kind.__module__}.{kind.__qualname__}" in TABLES:
+            return kind
+    return None
+
+
+def _table_of(path: str, layer: nn.Module) -> dict[str, Any]:
+    kind = _known_class(layer)
+    if kind is None:
+        known = ", ".join(name.rpartition(".")[2] for name in TABLES)
+        raise TransplantError(
+            f"{path} is a {type(layer).__name__}, which no table describes (known, of "
+            f"mmseg, mmpretrain, mmdet and torch.nn: {known}); say where it keeps a "
+            f"block's parts with mapping=dict(norm_order='pre', attn_norm=..., qkv=..., "
+            f"out=..., ffn_norm=..., up=..., activation=..., down=...)."
+        )
+    forward = type(layer).forward
+    if forward is not kind.forward and not hasattr(layer, "norm_first"):
+        raise TransplantError(
+            f"{path} is a {type(layer).__name__}, which computes something else than "
+            f"the {kind.__name__} that it inherits from; describe it with mapping="
+            f"dict(...), or give the class an attribute norm_first."
+        )
+    return dict(TABLES[f"{kind.__module__}.{kind.__qualname__}"])
+
+
+def _checked(path: str, mapping: Mapping[str, Any]) -> dict[str, Any]:
+    """Check the words of a mapping from a config."""
+    needed = {*BLOCK, "norm_order", "activation"}
+    given = set(mapping)
+    cross = given & set(CROSS)
+    unknown = sorted(given - needed - set(CROSS) - set(_SETTINGS))
+    missing = sorted(needed - given) + (sorted(set(CROSS) - cross) if cross else [])
+    if unknown or missing:
+        raise TransplantError(
+            f"The mapping of {path} should name "
+            f"{', '.join((*BLOCK, 'activation', 'norm_order'))} (and all of "
+            f"{', '.join(CROSS)} for cross-attention)"
+            + (f"; missing: {', '.join(missing)}" if missing else "")
+            + (f"; unknown: {', '.join(unknown)}" if unknown else "")
+            + "."
+        )
+    if mapping["norm_order"] not in ("pre", "post"):
+        raise TransplantError(
+            f"norm_order in the mapping of {path} should be 'pre' or 'post', got "
+            f"{mapping['norm_order']!r}."
+        )
+    return dict(mapping)
