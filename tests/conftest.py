@@ -38,12 +38,19 @@ def write_idx_images():
 
 
 @pytest.fixture(autouse=True)
-def _leave_no_scope():
-    """Tests that build runners must not change the default scope of later ones."""
-    yield
-    from mmengine.registry import DefaultScope
+def _leave_no_instances():
+    """Tests that build runners must not change those of later tests.
 
-    DefaultScope._instance_dict.clear()
+    Neither the default scope nor the logger: mmengine names it by the second, so that
+    a quick test would get the one, and the log file, of the test before.
+    """
+    yield
+    from mmengine.logging import MessageHub, MMLogger
+    from mmengine.registry import DefaultScope
+    from mmengine.visualization import Visualizer
+
+    for kind in (DefaultScope, MMLogger, MessageHub, Visualizer):
+        kind._instance_dict.clear()
 
 
 def pytest_terminal_summary(terminalreporter) -> None:

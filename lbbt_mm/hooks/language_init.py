@@ -172,9 +172,7 @@ class LanguageInitHook(Hook):
         """
         if self.report is not None:
             origins = checkpoint.setdefault("meta", {}).setdefault("language_init", [])
-            origins.append(
-                dict(label=self.report.label, sha256=self.report.sha256)
-            )
+            origins.append(dict(label=self.report.label, sha256=self.report.sha256))
         elif self._resumed and self._origins:
             checkpoint.setdefault("meta", {})["language_init"] = self._origins
 

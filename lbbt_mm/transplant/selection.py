@@ -27,7 +27,11 @@ def find_module(model: nn.Module, path: str) -> nn.Module:
         near = difflib.get_close_matches(path, names, n=3, cutoff=0.4)
         raise TransplantError(
             f"{type(model).__name__} has no module {path!r}; "
-            + (f"did you mean {' or '.join(near)}?" if near else "print(model) lists them.")
+            + (
+                f"did you mean {' or '.join(near)}?"
+                if near
+                else "print(model) lists them."
+            )
         ) from None
 
 
@@ -80,7 +84,11 @@ def choose_blocks(
         raise TransplantError(
             f"{where} has {layers} layers and {asked} {len(chosen)} blocks; choose "
             f"one for each layer"
-            + (", or set cycle=True to use some again." if len(chosen) < layers else ".")
+            + (
+                ", or set cycle=True to use some again."
+                if len(chosen) < layers
+                else "."
+            )
         )
     return chosen
 

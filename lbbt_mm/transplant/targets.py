@@ -18,9 +18,7 @@ from lbbt_mm.transplant.errors import TransplantError
 # Parts of a block -> the module that holds them, by its path in the layer. `qkv` may be
 # a torch.nn.MultiheadAttention (its in_proj), one Linear, or three. `norm_order` is
 # 'pre' or 'post'; 'norm_first' reads it from the layer's attribute of that name.
-_MMCV_FFN = dict(
-    up="ffn.layers.0.0", activation="ffn.layers.0.1", down="ffn.layers.1"
-)
+_MMCV_FFN = dict(up="ffn.layers.0.0", activation="ffn.layers.0.1", down="ffn.layers.1")
 _DETR = dict(
     _MMCV_FFN,
     norm_order="post",

@@ -13,9 +13,7 @@ from types import ModuleType
 
 import numpy as np
 import pytest
-from mmengine.logging import MessageHub, MMLogger
 from mmengine.runner import CheckpointLoader, checkpoint
-from mmengine.visualization import Visualizer
 from PIL import Image
 
 REPO = Path(__file__).resolve().parents[2]
@@ -147,10 +145,6 @@ def tool(monkeypatch: pytest.MonkeyPatch, project: Project) -> Iterator[Callable
     # The tools exchange mmengine's loaders; other tests want its own again.
     for owner, name in ((CheckpointLoader, "_schemes"), (checkpoint, "load_url")):
         monkeypatch.setattr(owner, name, getattr(owner, name))
-    # mmengine names loggers by the second: a quick test would get the logger, and the
-    # log file, of the one before it.
-    for kind in (MMLogger, MessageHub, Visualizer):
-        monkeypatch.setattr(kind, "_instance_dict", type(kind._instance_dict)())
     monkeypatch.chdir(project.root)
 
     def load(name: str, *argv: str) -> ModuleType:

@@ -1,0 +1,243 @@
+"""LanguageInitHook in real Runners of mmseg and mmdet."""
+
+from __future__ import annotations
+
+import copy
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+import vision_runs
+from mmengine.hooks import Hook
+from mmengine.runner import FlexibleRunner, Runner
+from torch.testing import assert_close
+
+from lbbt_mm.hooks import LanguageInitHook
+from lbbt_mm.language import open_checkpoint
+from lbbt_mm.transplant import TransplantError, make_plan
+
+TASKS = ["segmenter", "detr"]
+
+
+@pytest.fixture(scope="module")
+def bert(tmp_path_factory) -> str:
+    return vision_runs.save_bert(tmp_path_factory.mktemp("bert"))
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch) -> None:
+    monkeypatch.setattr("mmengine.runner.runner.collect_env", dict)
+
+
+def train(cfg, name: str = "run", hooks: tuple[Hook, ...] = ()):
+    """Train; return the runner and the weights before the first batch."""
+    cfg = copy.deepcopy(cfg)
+    cfg.experiment_name = name
+    runner = Runner.from_cfg(cfg)
+    snapshot = vision_runs.Snapshot()
+    for hook in (snapshot, *hooks):
+        runner.register_hook(hook)
+    runner.train()
+    return runner, snapshot.state
+
+
+def expected(task: str, model, language_model: str) -> dict[str, torch.Tensor]:
+    """Every mapped tensor, made independently of what the hook did."""
+    checkpoint = open_checkpoint(language_model)
+    plan = make_plan(model, checkpoint, **vision_runs.COPIES[task])
+    tensors = {}
+    for row in plan.rows:
+        part = checkpoint.block(row.block)[row.part]
+        tensors[row.parameter] = part[slice(*row.rows)]
+    return tensors
+
+
+def assert_copied(state, tensors) -> None:
+    assert len(tensors) > 20
+    for name, tensor in tensors.items():
+        assert_close(state[name], tensor, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_the_first_batch_finds_the_language_model(task, bert, tmp_path) -> None:
+    cfg = vision_runs.config(task, bert, tmp_path)
+    runner, state = train(cfg)
+    assert_copied(state, expected(task, runner.model, bert))
+
+    report = json.loads((tmp_path / "language_init.json").read_text())
+    assert report["source"] == bert and len(report["sha256"]) == 64
+    assert {row["parameter"] for row in report["copied"]} == set(
+        expected(task, runner.model, bert)
+    )
+    log = next(tmp_path.glob("*/*.log")).read_text()
+    assert "tensors copied" in log and report["sha256"] in log
+    if task == "segmenter":
+        assert "inexact, accepted: norm_order" in log
+    saved = torch.load(tmp_path / "epoch_1.pth", weights_only=False)
+    assert saved["meta"]["language_init"] == [
+        dict(label=report["label"], sha256=report["sha256"])
+    ]
+    assert "init_weights" not in vars(runner.model)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_only_the_mapped_tensors_differ_from_scratch(task, bert, tmp_path) -> None:
+    cfg = vision_runs.config(task, bert, tmp_path / "language")
+    runner, language = train(cfg)
+    cfg.custom_hooks, cfg.work_dir = [], str(tmp_path / "scratch")
+    _, scratch = train(cfg, "scratch")
+    mapped = expected(task, runner.model, bert)
+    differing = {
+        name for name in scratch if not torch.equal(scratch[name], language[name])
+    }
+    assert differing <= set(mapped)
+    # Biases and norms may start with the same zeros and ones.
+    assert {name for name in mapped if mapped[name].ndim == 2} <= differing
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_load_from_comes_after_the_copy(task, bert, tmp_path) -> None:
+    cfg = vision_runs.config(task, bert, tmp_path / "one")
+    runner, _ = train(cfg)
+    mapped = sorted(expected(task, runner.model, bert))
+    held = mapped[: len(mapped) // 2]
+    state = {
+        name: torch.full_like(runner.model.state_dict()[name], 0.5) for name in held
+    }
+    torch.save(dict(state_dict=state), tmp_path / "half.pth")
+    cfg.load_from, cfg.work_dir = str(tmp_path / "half.pth"), str(tmp_path / "two")
+    runner, first = train(cfg, "two")
+    tensors = expected(task, runner.model, bert)
+    assert_copied(first, {**tensors, **state})
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_resuming_copies_nothing_and_needs_no_file(task, bert, tmp_path) -> None:
+    source = tmp_path / "bert"
+    shutil.copytree(bert, source)
+    cfg = vision_runs.config(task, str(source), tmp_path / "work")
+    train(cfg)
+    report = (tmp_path / "work" / "language_init.json").read_text()
+    saved = torch.load(tmp_path / "work" / "epoch_1.pth", weights_only=False)
+    shutil.rmtree(source)
+    cfg.resume, cfg.train_cfg.max_epochs = True, 2
+    runner, state = train(cfg, "again")
+    assert runner.epoch == 2
+    for name, tensor in saved["state_dict"].items():
+        assert_close(state[name], tensor, rtol=0, atol=0)
+    log = max((tmp_path / "work").glob("*/*.log")).read_text()
+    assert "resumed, so nothing is copied" in log
+    hooks = [hook for hook in runner.hooks if isinstance(hook, LanguageInitHook)]
+    assert [hook.report for hook in hooks] == [None]
+    assert (tmp_path / "work" / "language_init.json").read_text() == report
+    # Where the weights come from is not forgotten.
+    later = torch.load(tmp_path / "work" / "epoch_2.pth", weights_only=False)
+    assert later["meta"]["language_init"] == saved["meta"]["language_init"]
+
+
+def test_resuming_from_nothing_is_a_fresh_start(bert, tmp_path) -> None:
+    cfg = vision_runs.config("segmenter", bert, tmp_path, resume=True)
+    runner, state = train(cfg)
+    assert_copied(state, expected("segmenter", runner.model, bert))
+
+
+class ValidateFirst(Hook):
+    """Validates before the first iteration, and keeps what was validated."""
+
+    priority = "LOWEST"
+
+    def before_train(self, runner) -> None:
+        runner.val_loop.run()
+
+    def before_val_iter(self, runner, batch_idx, data_batch=None) -> None:
+        if not hasattr(self, "state"):
+            self.state = copy.deepcopy(runner.model.state_dict())
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_ema_starts_from_the_language_model(task, bert, tmp_path) -> None:
+    cfg = vision_runs.config(task, bert, tmp_path)
+    cfg.custom_hooks.append(dict(type="EMAHook", momentum=0.5))
+    first = ValidateFirst()
+    runner, state = train(cfg, hooks=(first,))
+    tensors = expected(task, runner.model, bert)
+    assert_copied(state, tensors)
+    assert_copied(first.state, tensors)
+    ema = next(hook for hook in runner.hooks if type(hook).__name__ == "EMAHook")
+    twin = ema.ema_model.module
+    assert twin.init_weights._model is twin, "the twin fills itself, not the model"
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_second_init_weights_copies_again(task, bert, tmp_path) -> None:
+    class Again(Hook):
+        def before_train(self, runner) -> None:
+            runner.model.init_weights()
+
+    runner, state = train(vision_runs.config(task, bert, tmp_path), hooks=(Again(),))
+    assert_copied(state, expected(task, runner.model, bert))
+
+
+def test_two_hooks_fill_two_parts(bert, tmp_path) -> None:
+    cfg = vision_runs.config("detr", bert, tmp_path)
+    other = vision_runs.save_bert(tmp_path / "other")
+    encoder, decoder = cfg.custom_hooks[0].copies
+    cfg.custom_hooks[0].copies = [encoder]
+    cfg.custom_hooks.append(
+        dict(cfg.custom_hooks[0], language_model=other, copies=[decoder])
+    )
+    runner, state = train(cfg)
+    assert_copied(state, expected("detr", runner.model, bert))
+    sources = [
+        json.loads((tmp_path / name).read_text())["source"]
+        for name in ("language_init.json", "language_init_1.json")
+    ]
+    assert sources == [bert, other]
+    assert "init_weights" not in vars(runner.model)
+
+
+def test_validation_alone_needs_no_language_model(tmp_path) -> None:
+    cfg = vision_runs.config("segmenter", str(tmp_path / "gone"), tmp_path)
+    runner = Runner.from_cfg(cfg)
+    assert runner.val()["images"] == 4
+    assert "init_weights" not in vars(runner.model)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (dict(copies=[]), "copies is empty"),
+        (dict(copies=[dict(module="decode_head.layer")]), "did you mean"),
+        (dict(accept=[]), "add 'norm_order' to accept"),
+    ],
+)
+def test_a_plan_that_does_not_work_out_stops_the_run(
+    change, words, bert, tmp_path
+) -> None:
+    cfg = vision_runs.config("segmenter", bert, tmp_path)
+    cfg.custom_hooks[0].update(change)
+    with pytest.raises(TransplantError, match=words):
+        train(cfg)
+    assert not (tmp_path / "language_init.json").exists()
+
+
+def test_a_full_disk_costs_the_report_not_the_run(bert, tmp_path, monkeypatch) -> None:
+    from lbbt_mm.hooks.atomic_checkpoint import AtomicLocalBackend
+
+    def full(self, obj, path):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(AtomicLocalBackend, "put", full)
+    train(vision_runs.config("segmenter", bert, tmp_path))
+    log = next(tmp_path.glob("*/*.log")).read_text()
+    assert "could not be written" in log and "No space left" in log
+
+
+def test_the_flexible_runner_is_refused(bert, tmp_path) -> None:
+    cfg = vision_runs.config("segmenter", bert, tmp_path)
+    cfg.strategy, cfg.env_cfg = dict(type="SingleDeviceStrategy"), {}
+    cfg.test_cfg = cfg.test_dataloader = cfg.test_evaluator = None
+    with pytest.raises(TransplantError, match="expects mmengine's Runner"):
+        FlexibleRunner.from_cfg(cfg).train()
