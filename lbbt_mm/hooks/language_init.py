@@ -40,8 +40,8 @@ class _InitThenCopy:
             self._original()
         elif hasattr(type(self._model), "init_weights"):
             type(self._model).init_weights(self._model)
-        for copy in self.copies:
-            copy(self._model)
+        for then in self.copies:
+            then(self._model)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> _InitThenCopy:
         # EMAHook copies the model with all that hangs on it; the twin's own
@@ -51,9 +51,9 @@ class _InitThenCopy:
         twin.copies = list(self.copies)
         return twin
 
-    def drop(self, copy: Callable[[nn.Module], None]) -> None:
+    def drop(self, then: Callable[[nn.Module], None]) -> None:
         """Copy this no more; after the last, the model gets its own function back."""
-        self.copies.remove(copy)
+        self.copies.remove(then)
         if self.copies:
             return
         vars(self._model).pop("init_weights", None)
@@ -122,10 +122,10 @@ class LanguageInitHook(Hook):
         if not isinstance(runner, Runner):
             raise TransplantError(
                 f"LanguageInitHook expects mmengine's Runner, got "
-                f"{type(runner).__name__}: it initialises, loads and shards the weights "
-                f"before any hook runs, so a copy would come too late or find only a "
-                f"part of each tensor. Train with Runner, or copy once with Runner, "
-                f"save, and name that file in load_from."
+                f"{type(runner).__name__}: that initialises, loads and shards the "
+                f"weights before any hook runs, so a copy would come too late or find "
+                f"only a part of each tensor. Train with Runner; or copy once with "
+                f"Runner, save, and name that file in load_from."
             )
         self._resumed = _resumes(runner)
         if self._runner is None and not self._resumed:
@@ -234,7 +234,7 @@ def _unwrapped(model: nn.Module) -> nn.Module:
 
 
 def _resumes(runner: Runner) -> bool:
-    """Whether this run goes on from a checkpoint, as ``Runner.load_or_resume`` sees it."""
+    """Whether the run goes on from a checkpoint: as ``Runner.load_or_resume``."""
     if not runner._resume:
         return False
     return bool(runner._load_from or find_latest_checkpoint(runner.work_dir))

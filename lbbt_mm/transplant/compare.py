@@ -78,8 +78,8 @@ def misfits(target: LayerTarget, config: LanguageConfig, cross: bool) -> list[st
     if any(count != config.num_heads for count in heads):
         found.append(
             f"num_heads: expected {config.num_heads}, as in the language model, got "
-            f"{' and '.join(map(str, heads))} (the shapes may agree, the heads would be "
-            f"cut anew)"
+            f"{' and '.join(map(str, heads))} (shapes may agree, but the heads "
+            f"would be cut anew)"
         )
     shapes = block_shapes(config)
     wanted = {part: shapes.get(source_of(part)) for part in target.parts}

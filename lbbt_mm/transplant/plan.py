@@ -195,8 +195,8 @@ def _copy_of(fields: Mapping[str, Any]) -> Copy:
         ) from None
     if copy.cross_attention not in ("self", "skip"):
         raise TransplantError(
-            f"cross_attention for {copy.module} should be 'self' (fill it from the same "
-            f"block's self-attention) or 'skip', got {copy.cross_attention!r}."
+            f"cross_attention for {copy.module} should be 'self' (fill it from the "
+            f"same block's self-attention) or 'skip', got {copy.cross_attention!r}."
         )
     return copy
 
@@ -257,8 +257,8 @@ class _Draft:
         for name, text in inexact.items():
             if name not in accept:
                 texts.append(
-                    f"{text}: {compare.ACCEPTABLE[name]}, so the copy would be inexact. "
-                    f"Change the model's config, or add {name!r} to accept"
+                    f"{text}: {compare.ACCEPTABLE[name]}, so the copy would be "
+                    f"inexact. Change the model's config, or add {name!r} to accept"
                 )
         if not self.rows and not texts:
             texts.append("copies is empty: nothing would be copied")
@@ -305,8 +305,8 @@ class _Draft:
             norm = find_module(self.model, path)
             if not self.config.final_norm:
                 raise TransplantError(
-                    f"final_norm={path!r} asks for the norm after the last block, which "
-                    f"{source} ({self.config.family}) does not have"
+                    f"final_norm={path!r} asks for the norm after the last block, "
+                    f"which {source} ({self.config.family}) does not have"
                 )
             shape = getattr(getattr(norm, "weight", None), "shape", None)
             if not isinstance(norm, nn.LayerNorm) or shape != (self.config.width,):

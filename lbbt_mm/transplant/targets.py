@@ -102,7 +102,8 @@ class LayerTarget:
         unmapped: Parameters of the layer that no part of a block explains.
 
     Raises:
-        TransplantError: The layer is of an unknown class, or lacks what its table names.
+        TransplantError: The layer is of an unknown class, or lacks a part that its
+            table names.
     """
 
     def __init__(
@@ -194,8 +195,8 @@ class LayerTarget:
         norm = self._module(name)
         if not isinstance(norm, nn.LayerNorm):
             raise TransplantError(
-                f"{self.path}.{name} is a {type(norm).__name__}; the blocks that can be "
-                f"copied have LayerNorm. Set norm_cfg=dict(type='LN')."
+                f"{self.path}.{name} is a {type(norm).__name__}; the blocks that can "
+                f"be copied have LayerNorm. Set norm_cfg=dict(type='LN')."
             )
         return norm
 
@@ -244,8 +245,8 @@ def _table_of(path: str, layer: nn.Module) -> dict[str, Any]:
         raise TransplantError(
             f"{path} is a {type(layer).__name__}, which no table describes (known, of "
             f"mmseg, mmpretrain, mmdet and torch.nn: {known}); say where it keeps a "
-            f"block's parts with mapping=dict(norm_order='pre', attn_norm=..., qkv=..., "
-            f"out=..., ffn_norm=..., up=..., activation=..., down=...)."
+            f"block's parts with mapping=dict(norm_order='pre', attn_norm=..., "
+            f"qkv=..., out=..., ffn_norm=..., up=..., activation=..., down=...)."
         )
     forward = type(layer).forward
     if forward is not kind.forward and not hasattr(layer, "norm_first"):

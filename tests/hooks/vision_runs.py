@@ -9,9 +9,9 @@ from typing import Any
 import torch
 import transformers as hf
 from mmengine.config import Config
+from mmengine.evaluator import BaseMetric
 from mmengine.hooks import Hook
 from mmengine.registry import DATASETS, METRICS
-from mmengine.evaluator import BaseMetric
 from mmengine.structures import InstanceData, PixelData
 
 WIDTH, HEADS, FFN = 32, 4, 128

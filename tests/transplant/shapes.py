@@ -50,7 +50,7 @@ def run_blocks(model: nn.Module, x: Tensor, final_norm: bool = False) -> Tensor:
 
 
 def run_crossing_blocks(model: nn.Module, x: Tensor, memory: Tensor) -> Tensor:
-    """Run transformers' blocks with cross-attention that is the self-attention again."""
+    """Run transformers' blocks, their self-attention serving as cross-attention."""
     if isinstance(model, hf.BertModel):
         return _crossing_bert(model, x, memory)
     seen = torch.zeros(len(x), 1, x.shape[1], x.shape[1])
