@@ -88,6 +88,8 @@ class LanguageInitHook(Hook):
             :class:`lbbt_mm.transplant.plan.Copy`.
         accept: What may make the copy inexact: ``'norm_order'``, ``'activation'``,
             ``'norm_eps'``, ``'extra_parameters'``. It then appears in the report.
+        pretrained: ``False`` copies nothing and reads nothing: the scratch arm of an
+            experiment, which then differs from the language arm in one word.
 
     Raises:
         TransplantError: The blocks do not fit, or the runner is a FlexibleRunner;
@@ -103,8 +105,10 @@ class LanguageInitHook(Hook):
         language_model: str,
         copies: Sequence[Mapping[str, Any]],
         accept: Sequence[str] = (),
+        pretrained: bool = True,
     ) -> None:
         self.language_model = language_model
+        self.pretrained = pretrained
         self.copies = copies
         self.accept = accept
         self.report: CopyReport | None = None
@@ -128,7 +132,7 @@ class LanguageInitHook(Hook):
                 f"Runner, save, and name that file in load_from."
             )
         self._resumed = _resumes(runner)
-        if self._runner is None and not self._resumed:
+        if self.pretrained and self._runner is None and not self._resumed:
             self._runner = runner
             _InitThenCopy.of(_unwrapped(runner.model)).copies.append(self._copy)
 
@@ -138,6 +142,12 @@ class LanguageInitHook(Hook):
         Args:
             runner: The runner of the training process.
         """
+        if not self.pretrained:
+            runner.logger.info(
+                f"LanguageInitHook: pretrained=False, so nothing is copied from "
+                f"{self.language_model}: this is the scratch arm."
+            )
+            return
         if self._resumed:
             runner.logger.info(
                 f"LanguageInitHook: resumed, so nothing is copied from "

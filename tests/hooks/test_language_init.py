@@ -85,7 +85,8 @@ def test_the_first_batch_finds_the_language_model(task, bert, tmp_path) -> None:
 def test_only_the_mapped_tensors_differ_from_scratch(task, bert, tmp_path) -> None:
     cfg = vision_runs.config(task, bert, tmp_path / "language")
     runner, language = train(cfg)
-    cfg.custom_hooks, cfg.work_dir = [], str(tmp_path / "scratch")
+    cfg.custom_hooks[0].update(pretrained=False, language_model="never/read")
+    cfg.work_dir = str(tmp_path / "scratch")
     _, scratch = train(cfg, "scratch")
     mapped = expected(task, runner.model, bert)
     differing = {
