@@ -91,7 +91,7 @@ def segmenter() -> dict[str, Any]:
         decode_head=dict(
             type="mmseg.SegmenterMaskTransformerHead", in_channels=16, channels=16,
             num_classes=3, num_layers=2, num_heads=HEADS, embed_dims=WIDTH,
-            act_cfg=GELU, norm_cfg=LN,
+            drop_path_rate=0.0, act_cfg=GELU, norm_cfg=LN,
             loss_decode=dict(type="mmseg.CrossEntropyLoss"),
         ),
         test_cfg=dict(mode="whole"),
