@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -127,14 +128,28 @@ class CopyPlan:
         """
         parameters = dict(model.named_parameters())
         digest = hashlib.sha256()
-        for block in sorted({row.block for row in self.rows}):
-            tensors = self._read(block)
-            rows = [row for row in self.rows if row.block == block]
-            for row in rows:
-                parameters[row.parameter].copy_(tensors[row.part][slice(*row.rows)])
-            for part in sorted({row.part for row in rows}):
+
+        def hash_block(block: int, tensors: Mapping[str, Tensor]) -> None:
+            for part, tensor in tensors.items():
                 digest.update(f"{block}.{part}".encode())
-                digest.update(tensor_bytes(tensors[part]))
+                digest.update(tensor_bytes(tensor))
+
+        # Hashing takes as long as all the rest and leaves Python's lock alone.
+        with ThreadPoolExecutor(max_workers=1) as thread:
+            hashed: Future[None] | None = None
+            for block in sorted({row.block for row in self.rows}):
+                rows = [row for row in self.rows if row.block == block]
+                parts = sorted({row.part for row in rows})
+                stored = self._read(block)
+                # Transposed once, not for every layer that takes the block.
+                tensors = {part: stored[part].contiguous() for part in parts}
+                for row in rows:
+                    parameters[row.parameter].copy_(tensors[row.part][slice(*row.rows)])
+                if hashed is not None:
+                    hashed.result()  # one block waits, not the whole model
+                hashed = thread.submit(hash_block, block, tensors)
+            if hashed is not None:
+                hashed.result()
         return self.report(digest.hexdigest())
 
     def checksum(self, model: nn.Module) -> str:
