@@ -1,7 +1,17 @@
 """Modules that a config builds."""
 
+from typing import Any
+
 from lbbt_mm.models.enlarge_on_device import EnlargeOnDevice
 from lbbt_mm.models.language_backbone import LanguageBackbone
+from lbbt_mm.models.lazy import LAZY, load
 from lbbt_mm.models.standardize_neck import StandardizeNeck
 
 __all__ = ["EnlargeOnDevice", "LanguageBackbone", "StandardizeNeck"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a class that needs mmcv or mmdet when it is asked for."""
+    if name in LAZY:
+        return load(name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

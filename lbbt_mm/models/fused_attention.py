@@ -1,0 +1,77 @@
+"""mmcv's attention on torch's fused kernels, and without its shared dropout default."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from mmcv.cnn.bricks.transformer import MultiheadAttention
+from torch import nn
+
+
+class FusedAttention(MultiheadAttention):
+    """Drop-in for mmcv's ``MultiheadAttention``: same parameters, same outputs.
+
+    Two things differ from mmcv's class.
+
+    mmcv asks torch for the attention weights and throws them away, which keeps torch
+    from its fused kernels; this class does not ask. (With dropout of the attention
+    weights torch has a fused kernel on a GPU, none on a CPU.)
+
+    mmcv's ``dropout_layer`` has a default that all attentions of the process share, and
+    ``dropout=0.1``, as in mmdet's DETR, writes into it: every attention built later
+    without a ``dropout_layer`` of its own then drops too, in whatever model. This class
+    neither writes into that default nor reads it. For the other direction, stock
+    modules that are built after a stock DETR, see
+    :mod:`lbbt_mm.models.dropout_leak`.
+
+    Args:
+        embed_dims: Channels.
+        num_heads: Heads.
+        attn_drop: Dropout of the attention weights.
+        proj_drop: Dropout of the output.
+        dropout_layer: Config of a further dropout of the output, before the identity is
+            added; none by default.
+        init_cfg: mmengine's initialisation.
+        batch_first: Whether inputs are ``(B, T, C)`` rather than ``(T, B, C)``.
+        dropout: mmdet's short form: replaces ``attn_drop`` and the probability of
+            ``dropout_layer``.
+        kwargs: For ``torch.nn.MultiheadAttention``.
+    """
+
+    def __init__(
+        self,
+        embed_dims: int,
+        num_heads: int,
+        attn_drop: float = 0.0,
+        proj_drop: float = 0.0,
+        dropout_layer: Mapping[str, Any] | None = None,
+        init_cfg: dict[str, Any] | None = None,
+        batch_first: bool = False,
+        dropout: float | None = None,
+        **kwargs: Any,
+    ) -> None:
+        if dropout is not None:
+            attn_drop = dropout
+            dropout_layer = {
+                **(dropout_layer or dict(type="Dropout")),
+                "drop_prob": dropout,
+            }
+        super().__init__(
+            embed_dims,
+            num_heads,
+            attn_drop=attn_drop,
+            proj_drop=proj_drop,
+            dropout_layer=dropout_layer,
+            init_cfg=init_cfg,
+            batch_first=batch_first,
+            **kwargs,
+        )
+        # A hook, so that everything else in mmcv's forward pass stays mmcv's.
+        self.attn.register_forward_pre_hook(_without_weights, with_kwargs=True)
+
+
+def _without_weights(
+    attention: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    return args, {**kwargs, "need_weights": False}

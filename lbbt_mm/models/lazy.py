@@ -1,0 +1,50 @@
+"""Names that a config may use without every user having to install their library.
+
+mmengine imports :mod:`lbbt_mm.models` for any ``type='lbbt_mm.X'`` and turns an
+ImportError there into "X is not in the registry". So what derives from a class of mmcv
+or mmdet is registered as a function that imports it when it is built.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+from lbbt_mm.registry import MODELS
+from lbbt_mm.version import require
+
+# class -> (what has to be installed, where it is defined)
+LAZY = {
+    "FusedAttention": ("mmcv", "lbbt_mm.models.fused_attention"),
+    "FusedDETR": ("mmdet", "lbbt_mm.models.fused_detr"),
+    "PreNormDETR": ("mmdet", "lbbt_mm.models.pre_norm_detr"),
+}
+
+
+def load(name: str) -> type:
+    """Import one of the classes of :data:`LAZY`.
+
+    Args:
+        name: Name of the class.
+
+    Returns:
+        The class.
+
+    Raises:
+        ImportError: Its library is missing or does not import; says how to get it.
+    """
+    library, module = LAZY[name]
+    require(library, f"lbbt_mm.{name}")
+    return getattr(importlib.import_module(module), name)
+
+
+def _register(name: str) -> None:
+    def build(*args: Any, **kwargs: Any) -> Any:
+        return load(name)(*args, **kwargs)
+
+    build.__name__ = name
+    MODELS.register_module(name=name, module=build)
+
+
+for _name in LAZY:
+    _register(_name)
