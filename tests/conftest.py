@@ -37,6 +37,40 @@ def write_idx_images():
     return write
 
 
+@pytest.fixture(scope="session")
+def toy_garments():
+    """Bright ellipses and bars of ten classes, as the garments of both splits."""
+    from lbbt_mm.datasets.fashion_scenes import Garments
+
+    rng = np.random.RandomState(0)
+    y, x = np.mgrid[:28, :28] - 13.5
+
+    def draw(number: int) -> np.ndarray:
+        a, b = rng.uniform(6, 14, 2)
+        inside = (x / a) ** 2 + (y / b) ** 2 < 1 if number % 2 else abs(x) < a
+        return inside * rng.randint(60, 256, (28, 28))
+
+    return {
+        split: Garments(
+            np.array([draw(number) for number in range(30)], np.uint8),
+            np.arange(30) % 10,
+        )
+        for split in ("train", "val")
+    }
+
+
+@pytest.fixture(scope="session")
+def toy_scenes(toy_garments, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small data set of toy garments on disk; tests only read it."""
+    from lbbt_mm.datasets.fashion_scenes import Recipe
+    from lbbt_mm.datasets.fashion_scenes_files import Sizes, write_fashion_scenes
+
+    folder = tmp_path_factory.mktemp("scenes") / "fashion_scenes"
+    sizes = Sizes(train=12, val=12, tiny_train=3, tiny_val=2)
+    write_fashion_scenes(toy_garments, Recipe(empty=0.2, seed=3), sizes, folder)
+    return folder
+
+
 @pytest.fixture(autouse=True)
 def _leave_no_instances():
     """Tests that build runners must not change those of later tests.

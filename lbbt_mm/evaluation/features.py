@@ -125,13 +125,16 @@ def _labels(data_samples: list) -> Tensor:
     return torch.cat(found).cpu()
 
 
-def show_progress(items: Iterable, total: int, description: str) -> Iterator:
+def show_progress(
+    items: Iterable, total: int, description: str, unit: str = "batches"
+) -> Iterator:
     """Show a progress bar on a terminal, and a line per tenth in a log file.
 
     Args:
         items: What to loop over.
         total: How many there are.
         description: What is being done.
+        unit: What an item is, in the plural.
 
     Yields:
         The items.
@@ -146,7 +149,7 @@ def show_progress(items: Iterable, total: int, description: str) -> Iterator:
             tenth = done * 10 // total
             seconds = time.perf_counter() - start
             print(
-                f"{description}: {done * 100 // total} % ({done}/{total} batches, "
+                f"{description}: {done * 100 // total} % ({done}/{total} {unit}, "
                 f"{seconds:.0f} s)",
                 file=sys.stderr,
                 flush=True,

@@ -1,0 +1,114 @@
+"""Many small annotated images on one sheet, for people."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+_GAP = 6  # pixels between images
+_FONT_SIZE = 12  # pixels
+_DIMMED = 0.6  # brightness of what is not annotated
+
+
+class AnnotatedImage(NamedTuple):
+    """An image, and the objects in it."""
+
+    image: np.ndarray  # (H, W, 3), uint8, RGB
+    labels: Sequence[int]
+    boxes: Sequence[Sequence[float]]  # x, y, width, height in pixels
+    masks: Sequence[np.ndarray]  # (H, W), bool
+
+
+def contact_sheet(
+    images: Sequence[AnnotatedImage],
+    classes: Sequence[str],
+    palette: Sequence[tuple[int, int, int]],
+    columns: int = 3,
+    zoom: int = 2,
+) -> Image.Image:
+    """Show each image as it is, and under it what is annotated on it.
+
+    There the image is grey, and the objects have the colour of their class.
+
+    Args:
+        images: One or more, all of one size.
+        classes: Name of each label.
+        palette: RGB colour of each label.
+        columns: Images in a row.
+        zoom: Times that an image is enlarged.
+
+    Returns:
+        The sheet.
+    """
+    # matplotlib brings a font along; Pillow's own has one size before Pillow 10.1.
+    from matplotlib import get_data_path
+
+    path = Path(get_data_path(), "fonts", "ttf", "DejaVuSans.ttf")
+    font = ImageFont.truetype(str(path), _FONT_SIZE)
+    height, width = (zoom * side for side in images[0].image.shape[:2])
+    columns = min(columns, len(images))
+    rows = -(-len(images) // columns)
+    sheet = Image.new(
+        "RGB",
+        (columns * (width + _GAP) + _GAP, rows * 2 * (height + _GAP) + _GAP),
+        "white",
+    )
+    for number, annotated in enumerate(images):
+        row, column = divmod(number, columns)
+        x, y = _GAP + column * (width + _GAP), _GAP + 2 * row * (height + _GAP)
+        bare = Image.fromarray(annotated.image).resize((width, height), Image.NEAREST)
+        sheet.paste(bare, (x, y))
+        drawn = _draw(annotated, classes, palette, zoom, font)
+        sheet.paste(drawn, (x, y + height + _GAP // 3))
+    return sheet
+
+
+def _draw(
+    annotated: AnnotatedImage,
+    classes: Sequence[str],
+    palette: Sequence[tuple[int, int, int]],
+    zoom: int,
+    font: Any,
+) -> Image.Image:
+    """Enlarge an image and draw its masks, boxes and class names on it."""
+    pixels = np.repeat(annotated.image.mean(axis=2, keepdims=True), 3, axis=2)
+    pixels *= _DIMMED
+    for label, mask in zip(annotated.labels, annotated.masks, strict=True):
+        lit = pixels[mask] / _DIMMED / 255
+        pixels[mask] = (0.45 + 0.55 * lit) * palette[label]
+    height, width = (zoom * side for side in pixels.shape[:2])
+    image = Image.fromarray(pixels.astype(np.uint8))
+    image = image.resize((width, height), Image.NEAREST)
+    draw = ImageDraw.Draw(image)
+    corners = []
+    for label, (x, y, w, h) in zip(annotated.labels, annotated.boxes, strict=True):
+        left, top = zoom * x, zoom * y
+        right, bottom = zoom * (x + w) - 1, zoom * (y + h) - 1
+        draw.rectangle((left, top, right, bottom), outline=palette[label], width=2)
+        corners.append((label, left, top, bottom))
+    tall = _FONT_SIZE + 4
+    taken: list[tuple[float, float, float]] = []
+    for label, left, top, bottom in corners:  # after all boxes: no line crosses a name
+        wide = draw.textlength(classes[label], font=font) + 5
+        left = max(0, min(left, width - wide))
+        # Above the box, or where no other name stands: in it, or under it.
+        places = [y for y in (top - tall, top, bottom, bottom - tall) if y >= 0]
+        places = [y for y in places if y + tall <= height] or [top]
+        free = (
+            y
+            for y in places
+            if all(
+                abs(y - b) >= tall or left >= a + w or a >= left + wide
+                for a, b, w in taken
+            )
+        )
+        place = next(free, places[0])
+        taken.append((left, place, wide))
+        draw.rectangle((left, place, left + wide, place + tall), fill=palette[label])
+        dark = "black" if sum(palette[label]) > 330 else "white"
+        draw.text((left + 3, place + 1), classes[label], dark, font=font)
+    return image
