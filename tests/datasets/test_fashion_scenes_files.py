@@ -189,7 +189,13 @@ def test_what_is_there_stays(toy_garments, tmp_path: Path, what: str) -> None:
         target.symlink_to(tmp_path / "gone")
     before = tree(tmp_path)
     with pytest.raises(FileExistsError, match="does not exist yet, got .*mine, which"):
-        write_fashion_scenes(toy_garments, RECIPE, SIZES, target)
+        write_fashion_scenes(
+            toy_garments,
+            RECIPE,
+            SIZES,
+            target,
+            progress=lambda *_: pytest.fail("scenes made for nothing"),
+        )
     assert tree(tmp_path) == before and [p.name for p in tmp_path.iterdir()] == ["mine"]
 
 

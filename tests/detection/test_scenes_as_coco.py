@@ -20,11 +20,13 @@ COUNT = 12  # scenes in either split
 
 
 @pytest.fixture
-def cfg(toy_scenes: Path) -> Config:
+def cfg(toy_scenes: Path, monkeypatch: pytest.MonkeyPatch) -> Config:
     """The shipped config, pointed to the small data set."""
     from mmdet.utils import register_all_modules
 
     register_all_modules(init_default_scope=False)
+    # mmengine collects garbage for each dataset: half a second with torch imported.
+    monkeypatch.setattr("gc.collect", lambda: 0)
     init_default_scope("mmdet")
     cfg = Config.fromfile(BASE)
     for name in ("train_dataloader", "val_dataloader"):

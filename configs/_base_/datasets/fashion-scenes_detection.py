@@ -13,7 +13,10 @@ num_workers = 2
 
 # never changed
 num_classes = 10
-pixel_mean, pixel_std = [123.0, 123.0, 123.0], [50.0, 50.0, 50.0]
+pixel_mean, pixel_std = (
+    [121.1, 121.7, 121.6],
+    [49.9, 49.8, 49.9],
+)  # of 4 000 scenes, RGB
 metainfo = dict(
     classes=(
         "T-shirt/top",

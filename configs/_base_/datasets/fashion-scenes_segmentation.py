@@ -16,21 +16,24 @@ num_workers = 2
 # reduce_zero_label=True and the ten other classes it would be ignored instead.
 num_classes = 11
 reduce_zero_label = False
-pixel_mean, pixel_std = [123.0, 123.0, 123.0], [50.0, 50.0, 50.0]
+pixel_mean, pixel_std = (
+    [121.1, 121.7, 121.6],
+    [49.9, 49.8, 49.9],
+)  # of 4 000 scenes, RGB
+garments = (
+    "T-shirt/top",
+    "Trouser",
+    "Pullover",
+    "Dress",
+    "Coat",
+    "Sandal",
+    "Shirt",
+    "Sneaker",
+    "Bag",
+    "Ankle boot",
+)
 metainfo = dict(
-    classes=(
-        "background",
-        "T-shirt/top",
-        "Trouser",
-        "Pullover",
-        "Dress",
-        "Coat",
-        "Sandal",
-        "Shirt",
-        "Sneaker",
-        "Bag",
-        "Ankle boot",
-    ),
+    classes=("background", *garments),
     palette=[
         [90, 90, 90],
         [230, 60, 60],
