@@ -1,0 +1,64 @@
+"""The contact sheet: where images stand, what is drawn on them."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from lbbt_mm.report.contact_sheet import AnnotatedImage, contact_sheet
+
+RED, BLUE = (230, 60, 60), (60, 120, 220)
+GAP = 6
+
+
+def annotated(boxes, labels) -> AnnotatedImage:
+    """A grey image of 60x80 pixels with boxes filled with their masks."""
+    image = np.full((60, 80, 3), 200, np.uint8)
+    masks = []
+    for x, y, width, height in boxes:
+        mask = np.zeros((60, 80), bool)
+        mask[y : y + height, x : x + width] = True
+        masks.append(mask)
+    return AnnotatedImage(image, labels, boxes, masks)
+
+
+def test_every_image_stands_over_its_annotations() -> None:
+    image = annotated([(10, 20, 40, 30)], [1])
+    sheet = np.asarray(contact_sheet([image] * 5, ["a", "b"], [RED, BLUE]))
+    height, width = 120, 160  # twice as large
+    assert sheet.shape == (4 * (height + GAP) + GAP, 3 * (width + GAP) + GAP, 3)
+    bare = sheet[GAP : GAP + height, GAP : GAP + width]
+    assert (bare == 200).all()
+    top = GAP + height + 2
+    drawn = sheet[top : top + height, GAP : GAP + width]
+    # Outside the box dimmed and grey; its line and its inside in the class's colour.
+    assert (drawn[110, 150] == 120).all()
+    assert tuple(drawn[2 * 20 + 30, 20]) == BLUE
+    inside = drawn[80, 60].astype(float)
+    np.testing.assert_allclose(inside / inside.max(), np.array(BLUE) / 220, atol=0.02)
+    # The sixth place is free.
+    assert (sheet[-2 * (height + GAP) : -GAP, -width:] == 255).all()
+
+
+def test_no_name_hides_another() -> None:
+    # All want the same place; each finds one of its own.
+    boxes = [(20, 25, 40, 20)] * 3
+    sheet = contact_sheet([annotated(boxes, [0, 1, 2])], "xyz", [RED, BLUE, (0, 99, 0)])
+    drawn = np.asarray(sheet)[GAP + 122 :, GAP:-GAP]
+    for colour in (RED, BLUE, (0, 99, 0)):
+        rows = (drawn == colour).all(axis=-1).sum(axis=1)
+        assert (rows >= 8).sum() >= 14, "a whole name plate in this colour"
+
+
+def test_names_stay_within_the_image() -> None:
+    boxes = [(70, 0, 10, 10), (0, 50, 10, 10)]
+    names = ["quite long", "longer yet"]
+    sheet = contact_sheet([annotated(boxes, [0, 1])], names, [RED, BLUE])
+    sheet = np.asarray(sheet)
+    assert (sheet[:, -GAP:] == 255).all() and (sheet[:, :GAP] == 255).all()
+    assert (sheet == RED).all(axis=-1).sum() > 60 * 14
+
+
+def test_nothing_to_annotate() -> None:
+    sheet = np.asarray(contact_sheet([annotated([], [])], ["a"], [RED], zoom=1))
+    assert sheet.shape == (2 * (60 + GAP) + GAP, 80 + 2 * GAP, 3)
+    assert not (sheet == RED).all(axis=-1).any()
