@@ -70,11 +70,12 @@ class Log:
         )
         seeds = sorted({run["seed"] for run in runs})
         minutes = sum(run["seconds"] for run in runs) / 60
+        took = f"{minutes:.0f} minutes in all, " if minutes >= 1 else ""
         return (
             f"Made by `python tools/sweep.py {self.record['plan']}`; plan "
             f"[{self.plan.path.name}](../{self.record['plan']}), log "
             f"[{self.path.name}](results/{self.path.name}): {len(runs)} runs, seeds "
-            f"{', '.join(map(str, seeds))}, {minutes:.0f} minutes in all, commit "
+            f"{', '.join(map(str, seeds))}, {took}commit "
             f"{', '.join(commits)}. {machines}."
         )
 
