@@ -129,7 +129,8 @@ def test_constraints_pin_every_requirement(python):
         assert name not in pins, f"{name} is pinned twice for CPython {python}"
         assert re.fullmatch(r"==[\w.!+-]+", str(pin.specifier)), f"not exact: {pin}"
         pins[name] = next(iter(pin.specifier)).version
-    for path in set(REQUIREMENTS.glob("*.txt")) - {REQUIREMENTS / "constraints.txt"}:
+    pinned = {REQUIREMENTS / "constraints.txt", REQUIREMENTS / "upstream.txt"}
+    for path in set(REQUIREMENTS.glob("*.txt")) - pinned:
         for wanted in requirement_lines(path):
             name = canonicalize_name(wanted.name)
             assert name in pins, (
@@ -142,15 +143,34 @@ def test_constraints_pin_every_requirement(python):
     assert pins["opencv-python"] == pins["opencv-python-headless"]
 
 
+def test_upstream_is_frozen_and_within_our_ranges():
+    pins = {
+        canonicalize_name(pin.name): pin
+        for pin in requirement_lines(REQUIREMENTS / "upstream.txt")
+    }
+    for pin in pins.values():
+        assert re.fullmatch(r"==[\w.!+-]+", str(pin.specifier)), f"not exact: {pin}"
+    assert not [name for name in pins if name.startswith("onedl")]
+    for name in ("runtime", "data", "tests-data"):
+        for wanted in requirement_lines(REQUIREMENTS / f"{name}.txt"):
+            pin = next(iter(pins[canonicalize_name(wanted.name)].specifier)).version
+            assert wanted.specifier.contains(pin), f"{wanted}; upstream.txt pins {pin}"
+    assert pins["opencv-python"].specifier == pins["opencv-python-headless"].specifier
+
+
 # ------------------------------------------------------------ tools/environment.sh
 # A stand-in for CPython: makes a .venv that consists of itself, and instead of
 # installing notes what it was asked for.
 STAND_IN = r"""#!/usr/bin/env bash
 case "$*" in
     *platform*) cat "$0.version" ;;
-    *"-m venv"*) mkdir -p .venv/bin && cp "$0" "$0.version" .venv/bin/ &&
-        mv .venv/bin/"${0##*/}" .venv/bin/python &&
-        mv .venv/bin/"${0##*/}".version .venv/bin/python.version ;;
+    *"-m venv"*)
+        for venv; do :; done
+        mkdir -p $venv/bin && cp "$0" "$0.version" $venv/bin/ &&
+        mv $venv/bin/"${0##*/}" $venv/bin/python &&
+        mv $venv/bin/"${0##*/}".version $venv/bin/python.version ;;
+    *"_mmcv_ops.py inspect"*) printf '%s\n' ok 2.12.1 cp311 cpu /bin headers 1 '' ;;
+    *"_mmcv_ops.py check"*) echo "ops of ${*:3:2}" >>calls ;;
     *" install "*)
         echo "${*##* install }" >>calls
         if [[ -e break && "$*" == *"$(cat break)"* ]]; then
@@ -217,6 +237,31 @@ def test_environment_of_the_tests_serves_the_quickstart_and_not_vice_versa(envir
     status, _, calls = environment.run("tests")
     assert status == 0 and any("requirements/tests.txt" in call for call in calls)
     assert environment.run("quickstart")[2] == []
+
+
+def test_only_the_tests_have_compiled_ops(environment):
+    _, _, calls = environment.run("quickstart", environment.stand_in("3.11.7"))
+    assert not any(call.startswith("ops") for call in calls)
+    assert any(re.search("--no-cache-dir .*onedl-mmcv", call) for call in calls)
+    _, _, calls = environment.run("tests")
+    torch, ops, rest = (
+        next(i for i, call in enumerate(calls) if words in call)
+        for words in (" torch ", "ops of onedl-mmcv 2.", "requirements/tests.txt")
+    )
+    assert torch < ops < rest, "mmcv is compiled against torch; pip would do it without"
+    assert not any("--no-deps onedl-mmcv" in call for call in calls)
+
+
+def test_upstream_lies_beside_and_needs_its_own_python(environment):
+    assert environment.run("tests", environment.stand_in("3.11.7"))[0] == 0
+    status, said, calls = environment.run("upstream", environment.stand_in("3.11.7"))
+    assert (status, calls) == (1, []) and "need CPython 3.10; " in said
+    status, said, calls = environment.run("upstream", environment.stand_in("3.10.2"))
+    assert status == 0 and "ops of mmcv 2." in " ".join(calls)
+    assert any("--no-deps -r requirements/upstream.txt" in call for call in calls)
+    assert not any("onedl" in call for call in calls)
+    assert (environment.tree / ".venv-upstream/bin/python").exists()
+    assert environment.run("upstream")[2] == environment.run("tests")[2] == []
 
 
 def test_changed_requirements_are_installed(environment):
