@@ -16,7 +16,13 @@ _SUPPORTED: dict[str, tuple[str, str, tuple[str, ...], str]] = {
     "mmcv": ("2.1.0", "3.0", (), "pip install onedl-mmcv"),
     "mmpretrain": ("1.2.0", "2.0", (), "pip install onedl-mmpretrain"),
     "mmseg": ("1.2.0", "2.0", (), "pip install onedl-mmsegmentation"),
-    "mmdet": ("3.2.0", "4.0", (), "pip install onedl-mmdetection"),
+    "mmdet": (
+        "3.2.0",
+        "4.0",
+        (),
+        # With mmcv's compiled ops, which pip alone leaves out.
+        "bash tools/build_mmcv.sh && pip install onedl-mmdetection",
+    ),
 }
 
 
@@ -40,10 +46,15 @@ def require(name: str, purpose: str) -> ModuleType:
     low, high, bad, install = _SUPPORTED[name]
     try:
         module = importlib.import_module(name)
-    except Exception as error:  # mmdet without compiled ops fails in several ways
+        if name == "mmdet":  # imports without the ops, mmdet.models does not
+            importlib.import_module("mmcv.ops")
+    except Exception as error:  # ops of another torch fail in several ways
+        reason = f"{type(error).__name__}: {error}"
+        if "mmcv._ext" in reason:
+            reason = "mmcv was installed without its compiled ops"
         raise ImportError(
             f"{purpose} needs {name}>={low},<{high}, which does not import here "
-            f"({type(error).__name__}: {error}). Install it with: {install}"
+            f"({reason}). Install it with: {install}"
         ) from error
     found = module.__version__
     if not _as_tuple(low) <= _as_tuple(found) < _as_tuple(high) or found in bad:

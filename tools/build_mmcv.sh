@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs mmcv with its compiled ops, which mmdet needs, beside the torch of a Python:
-#   bash tools/build_mmcv.sh                       into the active python
+#   bash tools/build_mmcv.sh                       into the active python3
 #   bash tools/build_mmcv.sh PYTHON                into another one
 #   bash tools/build_mmcv.sh PYTHON mmcv==2.1.0    upstream's mmcv, not the fork's
 # A wheel that fits is taken from the wheel folder or from pip's own PIP_FIND_LINKS;
@@ -16,7 +16,7 @@ case ${1:-} in -h | --help)
     exit 0
     ;;
 esac
-python=${1:-python}
+python=${1:-python3}
 wanted=${2:-$(sed -n 's/^\(onedl-mmcv==[^ ]*\).*/\1/p' "$here/../requirements/constraints.txt")}
 [[ $wanted == *==* ]] || fail "Expected DISTRIBUTION==VERSION, such as mmcv==2.1.0; got '$wanted'."
 distribution=${wanted%==*} version=${wanted#*==}
