@@ -12,13 +12,12 @@ import argparse
 import sys
 from pathlib import Path
 
-import torch
 from mmengine.config import Config, DictAction
-from mmengine.registry import MODELS, init_default_scope
 
 from lbbt_mm.language.checkpoint import open_checkpoint
 from lbbt_mm.language.errors import CheckpointError
 from lbbt_mm.transplant.errors import TransplantError
+from lbbt_mm.transplant.outline import build_outline
 from lbbt_mm.transplant.plan import make_plan
 
 _HOOK = "LanguageInitHook"
@@ -70,9 +69,7 @@ def show(args: argparse.Namespace) -> None:
         raise TransplantError(
             f"{args.config} has no lbbt_mm.{_HOOK} in custom_hooks: nothing to copy."
         )
-    init_default_scope(cfg.get("default_scope", "mmengine"))
-    with torch.device("meta"):
-        model = MODELS.build(cfg.model)
+    model = build_outline(cfg)
     for hook in hooks:
         checkpoint = open_checkpoint(hook["language_model"])
         plan = make_plan(model, checkpoint, hook["copies"], hook.get("accept", ()))
