@@ -14,9 +14,15 @@ from torch import nn
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = ROOT / "configs"
+# Language blocks copied into detectors and segmenters; the others are classifiers.
+DENSE = sorted(CONFIGS.glob("detr*.py")) + sorted(
+    p for p in CONFIGS.glob("*/*.py") if p.parent.name in ("detr", "segmenter")
+)
 # Plans of sweeps are no configs of mmengine.
 LEAVES = sorted(
-    p for p in CONFIGS.glob("*/**/*.py") if not {"_base_", "sweeps"} & set(p.parts)
+    p
+    for p in CONFIGS.glob("*/**/*.py")
+    if not {"_base_", "sweeps"} & set(p.parts) and p not in DENSE
 )
 
 

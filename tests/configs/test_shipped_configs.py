@@ -1,4 +1,4 @@
-"""Every shipped config builds, says what its name says, and has an exact twin."""
+"""Every config for classification builds, says what its name says, and has a twin."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from torch import nn
 
 from shipped import (  # isort: skip
     CONFIGS,
+    DENSE,
     LEAVES,
     build_model,
     differences,
@@ -61,7 +62,8 @@ def backbone_of(path: Path):
 def test_names_are_unique() -> None:
     # The name is also the work folder, where another run would resume.
     assert len(LEAVES) >= 100
-    assert [n for n, k in Counter(p.stem for p in LEAVES).items() if k > 1] == []
+    stems = Counter(p.stem for p in LEAVES + DENSE)
+    assert [n for n, k in stems.items() if k > 1] == []
 
 
 @every_leaf

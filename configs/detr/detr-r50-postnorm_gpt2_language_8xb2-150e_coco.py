@@ -1,0 +1,10 @@
+# The stock post-norm DETR of GPT-2's width: an inexact copy.
+_base_ = [
+    "../_base_/models/detr-r50-postnorm_gpt2.py",
+    "../_base_/datasets/coco2017.py",
+    "../_base_/schedules/detr_150e.py",
+    "../_base_/runtime/mmdet.py",
+]
+
+model = dict(data_preprocessor=_base_.data_preprocessor)
+custom_hooks = [*_base_.runtime_hooks, dict(_base_.language_init, pretrained=True)]

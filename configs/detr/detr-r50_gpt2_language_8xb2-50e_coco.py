@@ -1,0 +1,10 @@
+# The paper's DETR in 50 epochs.
+_base_ = [
+    "../_base_/models/detr-r50_gpt2.py",
+    "../_base_/datasets/coco2017.py",
+    "../_base_/schedules/detr_50e.py",
+    "../_base_/runtime/mmdet.py",
+]
+
+model = dict(data_preprocessor=_base_.data_preprocessor)
+custom_hooks = [*_base_.runtime_hooks, dict(_base_.language_init, pretrained=True)]
