@@ -146,6 +146,7 @@ def prepare_dataloaders(cfg: Any, *names: str) -> None:
         cfg: Config; edited in place.
         names: Which loaders, for example ``'train_dataloader'``.
     """
+    from _missing import missing_images
     from mmengine.device import get_device
 
     for name in names:
@@ -160,6 +161,9 @@ def prepare_dataloaders(cfg: Any, *names: str) -> None:
             loader.setdefault("persistent_workers", workers > 0)
         if not workers:
             loader["persistent_workers"] = False  # torch refuses True without workers
+    problem = missing_images(cfg, *names)
+    if problem:
+        fail(problem)
 
 
 def prepare_launch(cfg: Any, launcher: str, local_rank: int = 0) -> None:
@@ -227,11 +231,14 @@ def refuse_code_in_checkpoints() -> None:
 
     Its own loader warns of a file that holds more than tensors and plain types, and
     then runs whatever is in it. Files and addresses are covered, the storage services
-    that need a client of their own (``s3://``, ``pavi://``) are not.
+    that need a client of their own (``s3://``, ``pavi://``) are not. An address that
+    is neither in the cache nor to be reached becomes a CheckpointError.
     """
     import torch
+    from _missing import missing_weights
     from mmengine.runner import CheckpointLoader, checkpoint
 
+    from lbbt_mm.language.errors import CheckpointError
     from lbbt_mm.language.storage import load_pickle
 
     def load_from_local(filename: str, map_location: Any = None) -> Any:
@@ -245,7 +252,10 @@ def refuse_code_in_checkpoints() -> None:
         path = folder / Path(urlparse(url).path).name
         if not path.exists():
             folder.mkdir(parents=True, exist_ok=True)
-            torch.hub.download_url_to_file(url, str(path), progress=progress)
+            try:
+                torch.hub.download_url_to_file(url, str(path), progress=progress)
+            except OSError as error:
+                raise CheckpointError(missing_weights(url, path, error)) from error
         return load_pickle(path, map_location, mmap=False)
 
     CheckpointLoader.register_scheme("", load_from_local, force=True)

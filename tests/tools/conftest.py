@@ -161,6 +161,22 @@ def tool(monkeypatch: pytest.MonkeyPatch, project: Project) -> Iterator[Callable
 
 
 @pytest.fixture
+def failing(tool: Callable, project: Project) -> Callable:
+    """Run a tool that must end in one sentence; returns the sentence."""
+
+    def run(name: str, *argv: object, config: object = None) -> str:
+        options = (config or project.config, *argv, "--work-dir", project.work_dir)
+        with pytest.raises(SystemExit) as caught:
+            tool(name, *options).main()
+        message = caught.value.code
+        assert isinstance(message, str), "a string ends in exit status 1"
+        assert message.startswith(f"{name}: error: ") and "\n" not in message
+        return message
+
+    return run
+
+
+@pytest.fixture
 def project(tmp_path: Path) -> Project:
     """A fresh project."""
     return Project(tmp_path)

@@ -37,22 +37,6 @@ def poison(project, trained) -> Path:
     return path
 
 
-@pytest.fixture
-def failing(tool, project):
-    """Run a tool that must end in one sentence; returns the sentence."""
-
-    def run(name: str, *argv: object) -> str:
-        options = (project.config, *argv, "--work-dir", project.work_dir)
-        with pytest.raises(SystemExit) as caught:
-            tool(name, *options).main()
-        message = caught.value.code
-        assert isinstance(message, str), "a string ends in exit status 1"
-        assert message.startswith(f"{name}: error: ") and "\n" not in message
-        return message
-
-    return run
-
-
 # ---------------------------------------------------------------- files that run code
 
 

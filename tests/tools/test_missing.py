@@ -1,0 +1,118 @@
+"""Images and weights that are not there: one sentence says what to download where."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from urllib.error import URLError
+
+import pytest
+import torch
+from mmengine.runner import CheckpointLoader
+
+PASCAL = "segmenter/segmenter-vit-t_gpt2_language_8xb1-160k_pascal-context59.py"
+SHIPPED = {  # config -> the first thing that it misses, where to get it, where it goes
+    "detr_gpt2init.py": (
+        "data/coco/annotations/instances_train2017.json",
+        "annotations_trainval2017.zip of https://cocodataset.org",
+    ),
+    PASCAL.replace("pascal-context59", "ade20k"): (
+        "data/ade/ADEChallengeData2016/images/training",
+        "places/ADEchallenge/ADEChallengeData2016.zip",
+    ),
+    PASCAL: (
+        "data/VOCdevkit/VOC2010/ImageSets/SegmentationContext/train.txt",
+        "2_dataset_prepare.md#pascal-context",
+    ),
+    PASCAL.replace("59", "60"): (
+        "data/VOCdevkit/VOC2010/ImageSets/SegmentationContext/train.txt",
+        "VOCtrainval_03-May-2010.tar",
+    ),
+}
+
+
+@pytest.mark.parametrize("config", SHIPPED)
+def test_images_that_are_not_there(config: str, project, failing) -> None:
+    missing, source = SHIPPED[config]
+    message = failing("train.py", config=project.repo / "configs" / config)
+    assert f"train_dataloader expects {missing}, which does not exist" in message
+    assert source in message and f"so that {missing} is there" in message
+    assert not project.work_dir.exists(), "nothing was begun"
+
+
+def test_images_to_test_on(project, failing) -> None:
+    message = failing(
+        "test.py", project.config, config=project.repo / "configs/detr_gpt2init.py"
+    )
+    assert "test_dataloader expects data/coco/annotations/instances_val2017" in message
+
+
+def test_images_of_ones_own_are_not_on_the_web(project, failing) -> None:
+    options = [
+        f"{loader}_dataloader.dataset.{key}"
+        for loader in ("train", "val")
+        for key in ("data_root=mine", "ann_file=boxes.json", "data_prefix.img=a")
+    ]
+    config = project.repo / "configs/detr_gpt2init.py"
+    message = failing("train.py", "--cfg-options", *options, config=config)
+    assert "mine/boxes.json, which does not exist" in message
+    assert "http" not in message and "set train_dataloader.dataset.data_root" in message
+
+
+def test_images_that_are_there_are_not_missed(tool, project) -> None:
+    from mmengine.config import Config
+
+    module = tool("train.py", project.config)
+    cfg = Config.fromfile(project.repo / "configs/detr_gpt2init.py")
+    for split in ("train2017", "val2017"):
+        (project.root / "data/coco" / split).mkdir(parents=True)
+    annotations = project.root / "data/coco/annotations"
+    annotations.mkdir()
+    for split in ("train", "val"):
+        (annotations / f"instances_{split}2017.json").write_text(json.dumps({}))
+    module._launch.prepare_dataloaders(cfg, "train_dataloader", "val_dataloader")
+    # Elsewhere is not ours to look.
+    cfg.train_dataloader.dataset.data_root = "s3://bucket/coco"
+    module._launch.prepare_dataloaders(cfg, "train_dataloader")
+
+
+@pytest.fixture
+def unplugged(monkeypatch, tmp_path) -> Path:
+    """No network, and nothing in the cache; returns the folder of the cache."""
+
+    def download(url: str, path: str, progress: bool) -> None:
+        raise URLError("Network is unreachable")
+
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
+    monkeypatch.setattr(torch.hub, "download_url_to_file", download)
+    return tmp_path / "hub" / "checkpoints"
+
+
+def test_weights_that_are_not_there(project, failing, unplugged) -> None:
+    url = "https://example.org/pretrain/vit_tiny.pth"
+    message = failing(
+        "train.py",
+        "--cfg-options",
+        "model.backbone.init_cfg.type=Pretrained",
+        f"model.backbone.init_cfg.checkpoint={url}",
+    )
+    assert f"The weights {url} are not on this machine" in message
+    assert "Network is unreachable" in message
+    assert f"put it at {unplugged / 'vit_tiny.pth'}" in message
+    assert message.endswith("--cfg-options model.backbone.init_cfg.checkpoint=FILE.")
+
+
+def test_weights_by_the_name_of_torchvision(tool, project, unplugged) -> None:
+    tool("train.py", project.config)._launch.refuse_code_in_checkpoints()
+    with pytest.raises(RuntimeError) as caught:
+        CheckpointLoader.load_checkpoint("torchvision://resnet50")
+    assert "https://download.pytorch.org/models/resnet50-" in str(caught.value)
+    assert f"put it at {unplugged / 'resnet50-'}" in str(caught.value)
+
+
+def test_weights_that_were_put_there_are_taken(tool, project, unplugged) -> None:
+    unplugged.mkdir(parents=True)
+    torch.save(dict(a=torch.ones(2)), unplugged / "vit.pth")
+    tool("train.py", project.config)._launch.refuse_code_in_checkpoints()
+    loaded = CheckpointLoader.load_checkpoint("https://example.org/x/vit.pth")
+    assert torch.equal(loaded["a"], torch.ones(2))
