@@ -34,6 +34,12 @@ def parse_args() -> argparse.Namespace:
         "--amp", action="store_true", help="evaluate under bfloat16 autocast"
     )
     parser.add_argument(
+        "--tta",
+        action="store_true",
+        help="average over the views of each image that tta_pipeline of the config "
+        "makes, for example several scales; tta_model of the config says how",
+    )
+    parser.add_argument(
         "--show-dir",
         help="folder for pictures of the predictions; the config needs a "
         "visualization hook, as those of mmpretrain, mmdet (which puts the folder "
@@ -67,6 +73,24 @@ class Predictions(DumpResults):
         except OSError as error:
             Predictions.problem = error
         return {}
+
+
+def average_over_views(cfg: Any) -> None:
+    """Wrap the model and exchange the test images' pipeline, as mmseg's tool does.
+
+    Args:
+        cfg: Config; edited in place.
+    """
+    if not (cfg.get("tta_model") and cfg.get("tta_pipeline")):
+        _launch.fail(
+            "--tta expects tta_model and tta_pipeline in the config, as those in "
+            "configs/segmenter have."
+        )
+    dataset = cfg.test_dataloader.dataset
+    while "dataset" in dataset:  # wrappers have no pipeline of their own
+        dataset = dataset.dataset
+    dataset.pipeline = cfg.tta_pipeline
+    cfg.model = dict(cfg.tta_model, module=cfg.model)
 
 
 def draw_predictions(cfg: Any, folder: str) -> None:
@@ -115,6 +139,8 @@ def main() -> None:
             torch.set_autocast_dtype("cuda", torch.bfloat16)
         else:  # before torch 2.4
             torch.set_autocast_gpu_dtype(torch.bfloat16)
+    if args.tta:
+        average_over_views(cfg)
     _launch.prepare_dataloaders(cfg, "test_dataloader")
     _launch.prepare_launch(cfg, args.launcher, args.local_rank)
 
