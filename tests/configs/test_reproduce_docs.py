@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from mmengine.config import Config
 
-from shipped import CONFIGS, LEAVES, ROOT, flat, load, parse_name  # isort: skip
+from shipped import CONFIGS, DENSE, LEAVES, ROOT, flat, load, parse_name  # isort: skip
 
 TEXT = (ROOT / "docs/reproduce.md").read_text(encoding="utf-8")
 ROWS = re.findall(r"^\| (\d+): (.+?) \|.*?(configs/\S+\.py)", TEXT, flags=re.M)
@@ -49,6 +49,30 @@ def test_every_paper_config_is_named() -> None:
         and not ("last1_" in p.stem and p.stem.endswith("cifar100"))
     }
     assert wanted <= named
+
+
+def test_every_dense_config_of_the_paper_is_named() -> None:
+    named = re.findall(r"configs/(\S+?\.py)", TEXT)
+    wanted = {
+        str(p.relative_to(CONFIGS))
+        for p in DENSE
+        if p.parent == CONFIGS
+        or "vit-t" in p.stem
+        or "_language_" in p.stem
+        and p.parent.name == "detr"
+    }
+    assert wanted <= set(named)
+
+
+@pytest.mark.parametrize(
+    ("what", "config"),
+    re.findall(r"^\| (.*DETR.*|.*Segmenter-T.*?) \|.*?(configs/\S+\.py)", TEXT, re.M),
+)
+def test_row_of_a_dense_table_says_its_arm(what: str, config: str) -> None:
+    (hook,) = [h for h in load(ROOT / config).custom_hooks if "copies" in h]
+    assert hook.pretrained == ("scratch" not in what)
+    if "classes" in what:
+        assert re.search(r"(\d+) classes", what)[1] in config
 
 
 @pytest.mark.parametrize(("number", "what", "config"), ROWS)
