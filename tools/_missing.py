@@ -29,6 +29,7 @@ _PUBLISHED = {
     "PascalContextDataset": ("VOC2010", _PASCAL),
     "PascalContextDataset59": ("VOC2010", _PASCAL),
 }
+_SCENES = "fashion_scenes"
 _SCOPES = ("", "mmdet.", "mmseg.")
 
 
@@ -43,7 +44,8 @@ def missing_images(cfg: Mapping[str, Any], *loaders: str) -> str | None:
         What is missing, what to download and where to put it, in one sentence; None if
         all is there, or a data set is of another type.
     """
-    types = {scope + name for scope in _SCOPES for name in _PUBLISHED}
+    names = (*_PUBLISHED, "BaseSegDataset")
+    types = {scope + name for scope in _SCOPES for name in names}
     for loader in loaders:
         for dataset in find_dicts(cfg.get(loader) or {}, types):
             for path in _paths(dataset):
@@ -64,9 +66,15 @@ def _paths(dataset: Mapping[str, Any]) -> Iterator[Path]:
 
 def _sentence(loader: str, dataset: Mapping[str, Any], path: Path) -> str:
     root = dataset.get("data_root")
-    mark, download = _PUBLISHED[type_name(dataset).rpartition(".")[2]]
+    name = type_name(dataset).rpartition(".")[2]
+    mark, download = _PUBLISHED.get(name, ("", None))
     what = f"{loader} expects {path}, which does not exist (from {Path.cwd()}): "
-    if mark not in str(path):
+    if Path(str(root)).name == _SCENES:
+        return what + (
+            "make these images with tools/make_fashion_scenes.py (see "
+            f"docs/fashion_scenes.md), or set {loader}.dataset.data_root."
+        )
+    if download is None or mark not in str(path):
         return what + f"make or copy these images, or set {loader}.dataset.data_root."
     return what + (
         f"download {download}, and unpack or link it so that {path} is there, or set "

