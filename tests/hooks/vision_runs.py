@@ -73,11 +73,9 @@ class Count(BaseMetric):
         return dict(images=sum(results))
 
 
-def register() -> None:
-    """Make the two classes above known to configs."""
-    for registry, kind in ((DATASETS, Images), (METRICS, Count)):
-        if kind.__name__ not in registry.module_dict:
-            registry.register_module(name=kind.__name__, module=kind)
+for _registry, _kind in ((DATASETS, Images), (METRICS, Count)):
+    if _kind.__name__ not in _registry.module_dict:
+        _registry.register_module(name=_kind.__name__, module=_kind)
 
 
 def segmenter() -> dict[str, Any]:
@@ -161,7 +159,6 @@ COPIES = dict(
 
 def config(task: str, language_model: str, work_dir: Path, **more: Any) -> Config:
     """Write a whole config; ``more`` is merged into it by dotted keys."""
-    register()
     data = dict(
         batch_size=2,
         num_workers=0,
