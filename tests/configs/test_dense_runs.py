@@ -126,7 +126,7 @@ def test_segmenter_counts_iterations(tmp_path: Path) -> None:
 
 def test_detr_counts_epochs(tmp_path: Path) -> None:
     write_coco(tmp_path)
-    (path,) = CONFIGS.glob("detr/*minilm_scratch*.py")
+    (path,) = CONFIGS.glob("detr/*minilm_scratch*_coco.py")
     cfg = cut_down(path, tmp_path, max_epochs=1)
     for name in ("train_dataloader", "val_dataloader"):
         cfg[name].dataset.metainfo = dict(classes=CLASSES)
