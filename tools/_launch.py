@@ -7,6 +7,7 @@ been read: mmengine picks its device while it is being imported.
 from __future__ import annotations
 
 import argparse
+import atexit
 import os
 import subprocess
 import sys
@@ -188,6 +189,7 @@ def prepare_launch(cfg: Any, launcher: str, local_rank: int = 0) -> None:
     if not dist.is_initialized():
         _export_rank(launcher)
         dist.init_process_group("gloo")
+        atexit.register(_leave_process_group)
     wrapper = cfg.get("model_wrapper_cfg") or dict(
         type="MMDistributedDataParallel",
         broadcast_buffers=False,
@@ -195,6 +197,14 @@ def prepare_launch(cfg: Any, launcher: str, local_rank: int = 0) -> None:
         find_unused_parameters=cfg.get("find_unused_parameters", False),
     )
     cfg.model_wrapper_cfg = dict(wrapper, device_ids=None)
+
+
+def _leave_process_group() -> None:
+    """End gloo's threads before the interpreter does, which now and then aborts."""
+    import torch.distributed as dist
+
+    if dist.is_initialized():
+        dist.destroy_process_group()
 
 
 def _export_rank(launcher: str) -> None:
