@@ -7,7 +7,7 @@ been read: mmengine picks its device while it is being imported.
 from __future__ import annotations
 
 import argparse
-import atexit
+import logging
 import os
 import subprocess
 import sys
@@ -189,7 +189,6 @@ def prepare_launch(cfg: Any, launcher: str, local_rank: int = 0) -> None:
     if not dist.is_initialized():
         _export_rank(launcher)
         dist.init_process_group("gloo")
-        atexit.register(_leave_process_group)
     wrapper = cfg.get("model_wrapper_cfg") or dict(
         type="MMDistributedDataParallel",
         broadcast_buffers=False,
@@ -199,12 +198,21 @@ def prepare_launch(cfg: Any, launcher: str, local_rank: int = 0) -> None:
     cfg.model_wrapper_cfg = dict(wrapper, device_ids=None)
 
 
-def _leave_process_group() -> None:
-    """End gloo's threads before the interpreter does, which now and then aborts."""
+def end_process() -> None:
+    """End a process that has done its work, if it is one of several on CPU.
+
+    At once: taking the interpreter down with gloo's threads in it now and then aborts
+    ("terminate called without an active exception"), and the launcher calls that a
+    failure of the run.
+    """
     import torch.distributed as dist
 
-    if dist.is_initialized():
-        dist.destroy_process_group()
+    if dist.is_initialized() and dist.get_backend() == "gloo":
+        dist.barrier()  # nobody is waited for any more
+        logging.shutdown()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)
 
 
 def _export_rank(launcher: str) -> None:

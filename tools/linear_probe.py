@@ -426,3 +426,4 @@ def main() -> None:
 
 if __name__ == "__main__":
     main()
+    _launch.end_process()

@@ -163,3 +163,4 @@ def main() -> None:
 
 if __name__ == "__main__":
     main()
+    _launch.end_process()
