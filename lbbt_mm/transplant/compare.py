@@ -97,9 +97,7 @@ def misfits(target: LayerTarget, config: LanguageConfig, cross: bool) -> list[st
     return found
 
 
-def differences(
-    target: LayerTarget, config: LanguageConfig, cross: bool
-) -> dict[str, str]:
+def differences(target: LayerTarget, config: LanguageConfig) -> dict[str, str]:
     """List what makes a copy inexact: key of :data:`ACCEPTABLE` -> both sides."""
     found = {}
     order = "pre" if config.pre_norm else "post"

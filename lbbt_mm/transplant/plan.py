@@ -298,7 +298,7 @@ class _Draft:
         misfits = compare.misfits(target, self.config, cross)
         for text in misfits:
             self.problems.setdefault(text, []).append(target.path)
-        for name, text in compare.differences(target, self.config, cross).items():
+        for name, text in compare.differences(target, self.config).items():
             layers = self.inexact.setdefault(name, {}).setdefault(text, [])
             layers.append(target.path)
         self.left += [f"{target.path}.{name}" for name in target.unmapped]

@@ -226,12 +226,8 @@ class LayerTarget:
         )
 
 
-def is_known(layer: nn.Module) -> bool:
-    """Whether a table describes this layer's class or one that it inherits from."""
-    return _known_class(layer) is not None
-
-
 def _known_class(layer: nn.Module) -> type | None:
+    """Find the class that a table describes: the layer's own or one above it."""
     for kind in type(layer).__mro__:
         if f"{kind.__module__}.{kind.__qualname__}" in TABLES:
             return kind
