@@ -147,12 +147,12 @@ class LanguageInitHook(Hook):
                 f"LanguageInitHook: pretrained=False, so nothing is copied from "
                 f"{self.language_model}: this is the scratch arm."
             )
-            return
-        if self._resumed:
+        elif self._resumed:
             runner.logger.info(
                 f"LanguageInitHook: resumed, so nothing is copied from "
                 f"{self.language_model}; all weights come from the checkpoint."
             )
+        if self._resumed:
             return
         model = _unwrapped(runner.model)
         for hook in runner.hooks:

@@ -157,17 +157,40 @@ class ValidateFirst(Hook):
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_ema_starts_from_the_language_model(task, bert, tmp_path) -> None:
+@pytest.mark.parametrize("pretrained", [True, False])
+def test_ema_starts_from_what_training_starts_from(
+    pretrained, task, bert, tmp_path
+) -> None:
     cfg = vision_runs.config(task, bert, tmp_path)
+    cfg.custom_hooks[0].pretrained = pretrained
     cfg.custom_hooks.append(dict(type="EMAHook", momentum=0.5))
     first = ValidateFirst()
     runner, state = train(cfg, hooks=(first,))
-    tensors = expected(task, runner.model, bert)
-    assert_copied(state, tensors)
-    assert_copied(first.state, tensors)
+    assert_close(first.state, state, rtol=0, atol=0)
+    if not pretrained:
+        return
+    assert_copied(state, expected(task, runner.model, bert))
     ema = next(hook for hook in runner.hooks if type(hook).__name__ == "EMAHook")
     twin = ema.ema_model.module
     assert twin.init_weights._model is twin, "the twin fills itself, not the model"
+
+
+@pytest.mark.parametrize("pretrained", [True, False])
+def test_resumed_ema_goes_on_from_the_checkpoint(pretrained, bert, tmp_path) -> None:
+    cfg = vision_runs.config("segmenter", bert, tmp_path)
+    cfg.custom_hooks[0].pretrained = pretrained
+    cfg.custom_hooks.append(dict(type="EMAHook", momentum=0.5))
+    train(cfg)
+    saved = torch.load(tmp_path / "epoch_1.pth", weights_only=False)
+    cfg.resume, cfg.train_cfg.max_epochs = True, 2
+    first = ValidateFirst()
+    _, state = train(cfg, "again", hooks=(first,))
+    # EMAHook saves the average as the model, and the model beside it.
+    assert_close(first.state, saved["state_dict"], rtol=0, atol=0)
+    model = {f"module.{name}": tensor for name, tensor in state.items()}
+    for name, tensor in model.items():
+        assert_close(saved["ema_state_dict"][name], tensor, rtol=0, atol=0)
+    assert any(not torch.equal(first.state[name], state[name]) for name in state)
 
 
 @pytest.mark.parametrize("task", TASKS)
