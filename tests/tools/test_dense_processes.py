@@ -1,4 +1,4 @@
-"""tools/dist_train.sh on a detector and a segmenter that start from a language model."""
+"""tools/dist_train.sh on a detector and a segmenter that start as a language model."""
 
 from __future__ import annotations
 
