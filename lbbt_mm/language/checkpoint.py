@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -157,6 +157,19 @@ class Checkpoint:
         if not self._table.embeddings:
             raise CheckpointError(f"{self.source} carries no word embedding.")
         return self._rows(self._table.embeddings, start, stop).float()
+
+    def other_names(self, blocks: Collection[int], norm: str | None) -> list[str]:
+        """Name the stored tensors outside of some blocks and, if named, a norm.
+
+        Args:
+            blocks: Block numbers.
+            norm: As for :meth:`norm`, or None.
+        """
+        roots = [self._table.block.format(i=index) for index in blocks]
+        if norm is not None:
+            roots.append(f"{getattr(self._table, norm)}.")
+        own = tuple(self._prefix + root for root in roots)
+        return sorted(name for name in self._shapes if not name.startswith(own))
 
     def _oriented(self, tensor: Tensor, part: str, key: str) -> Tensor:
         """Turn a stored tensor of a block to our orientation and row order.

@@ -99,6 +99,7 @@ class CopyPlan:
         Args:
             sha256: Of what was copied; None before it is.
         """
+        blocks = {row.block for row in self.rows}
         return CopyReport(
             source=self.checkpoint.source,
             family=self.checkpoint.config.family,
@@ -106,6 +107,9 @@ class CopyPlan:
             inexact=self.inexact,
             copied=[vars(row) for row in self.rows],
             left=self.left,
+            skipped=self.checkpoint.other_names(
+                blocks - {FINAL_NORM}, "final_norm" if FINAL_NORM in blocks else None
+            ),
             notes=self.notes,
         )
 
@@ -192,6 +196,11 @@ def make_plan(
             f"accept names {', '.join(map(repr, unknown))}; expected some of "
             f"{', '.join(compare.ACCEPTABLE)}."
         )
+    if not isinstance(copies, (list, tuple)):
+        raise TransplantError(
+            f"copies should be a list of dict(module=...), one for each group of "
+            f"layers, got {copies!r}."
+        )
     compare.refuse_other_functions(checkpoint.config, checkpoint.source)
     draft = _Draft(model, checkpoint)
     for fields in copies:
@@ -199,15 +208,22 @@ def make_plan(
     return draft.finish(accept)
 
 
-def _copy_of(fields: Mapping[str, Any]) -> Copy:
-    try:
-        copy = Copy(**fields)
-    except TypeError as error:
-        names = ", ".join(Copy.__dataclass_fields__)
+def _copy_of(fields: Any) -> Copy:
+    names = list(Copy.__dataclass_fields__)
+    is_dict = isinstance(fields, Mapping)
+    if not is_dict or "module" not in fields or set(fields) - set(names):
         raise TransplantError(
-            f"An entry of copies should have module, and may have others of {names}; "
-            f"got {dict(fields)} ({error})."
-        ) from None
+            f"An entry of copies should be a dict with module, and may have others of "
+            f"{', '.join(names)}; got {fields!r}."
+        )
+    copy = Copy(**fields)
+    for name in ("module", "final_norm"):
+        path = getattr(copy, name)
+        if not isinstance(path, str) and not (name == "final_norm" and path is None):
+            raise TransplantError(
+                f"{name} in an entry of copies should be the path of a module, such "
+                f"as 'encoder.layers', got {path!r}."
+            )
     if copy.cross_attention not in ("self", "skip"):
         raise TransplantError(
             f"cross_attention for {copy.module} should be 'self' (fill it from the "
@@ -324,10 +340,11 @@ class _Draft:
                     f"which {source} ({self.config.family}) does not have"
                 )
             shape = getattr(getattr(norm, "weight", None), "shape", None)
-            if not isinstance(norm, nn.LayerNorm) or shape != (self.config.width,):
+            fits = isinstance(norm, nn.LayerNorm) and shape == (self.config.width,)
+            if not fits or norm.bias is None:
                 raise TransplantError(
                     f"final_norm={path!r} should be a LayerNorm of "
-                    f"{self.config.width} channels, got {norm}"
+                    f"{self.config.width} channels with a bias, got {norm}"
                 )
         except TransplantError as error:
             self.problems.setdefault(str(error), [])

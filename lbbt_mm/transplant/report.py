@@ -22,6 +22,7 @@ class CopyReport:
         copied: One dict for each parameter that is filled: the fields of
             :class:`lbbt_mm.transplant.plan.Row`.
         left: Parameters of the same layers that keep their values.
+        skipped: Tensors of the language model that were not asked for.
         notes: What else a reader should know.
     """
 
@@ -31,6 +32,7 @@ class CopyReport:
     inexact: Mapping[str, str]
     copied: Sequence[Mapping[str, Any]]
     left: Sequence[str]
+    skipped: Sequence[str]
     notes: Sequence[str]
 
     @property
@@ -49,6 +51,7 @@ class CopyReport:
             inexact=dict(self.inexact),
             copied=[dict(row) for row in self.copied],
             left=list(self.left),
+            skipped=list(self.skipped),
             notes=list(self.notes),
         )
 
@@ -78,7 +81,8 @@ class CopyReport:
         done = "copied" if self.sha256 else "to be copied"
         lines = [
             f"{self.label} ({self.family}): {len(self.copied)} tensors {done}, "
-            f"{_numbers(self.copied) / 1e6:.1f} M numbers; {len(self.left)} left"
+            f"{_numbers(self.copied) / 1e6:.1f} M numbers; {len(self.left)} left as "
+            f"they are; {len(self.skipped)} of the language model's skipped"
         ]
         lines += [f"sha256 of the language model's part: {self.sha256}"] * bool(
             self.sha256

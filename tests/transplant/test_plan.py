@@ -96,11 +96,16 @@ def test_the_report(gpt2) -> None:
     row = stored["copied"][0]
     assert row["parameter"] == "layers.0.before.weight" and row["block"] == 2
     assert row["shape"] == [WIDTH] and stored["source"] == gpt2.source
+    assert stored["skipped"] == ["wpe.weight", "wte.weight"]
+    assert "2 of the language model's skipped" in text
     # The hash is of the language model: the same blocks, the same hash.
     straight = make_plan(model, gpt2, [entry(final_norm="norm")])
     assert straight.apply(Model()).sha256 == report.sha256
     without_norm = make_plan(model, gpt2, [entry()])
     assert without_norm.apply(Model()).sha256 != report.sha256
+    skipped = make_plan(Model(1), gpt2, [entry(blocks=1)]).report().skipped
+    assert {name.rpartition(".")[0] for name in skipped} > {"ln_f", "h.0.ln_1", "wte"}
+    assert not any(name.startswith("h.1.") for name in skipped)
 
 
 def test_the_checksum_is_of_the_model(gpt2) -> None:
@@ -127,7 +132,11 @@ def test_every_problem_is_named_at_once(gpt2) -> None:
     ("copies", "words"),
     [
         ([], "copies is empty"),
-        ([dict(modules="layers")], "should have module, and may have others of"),
+        ([dict(modules="layers")], "should be a dict with module, and may have others"),
+        ([dict(mapping=MAPPING)], "should be a dict with module"),
+        (["layers"], "should be a dict with module.*got 'layers'"),
+        ([entry(module=0)], "module .* should be the path of a module.*got 0"),
+        ([entry(final_norm=True)], "final_norm .* should be the path of a module"),
         ([entry(blocks="0:2")], "has 3 layers and blocks='0:2' are 2 blocks"),
         ([entry(blocks="0:4")], "chooses blocks that are not there"),
         ([entry(blocks="all")], "is no slice"),
@@ -150,6 +159,19 @@ def test_what_is_refused(copies, words, gpt2) -> None:
     import re
 
     assert re.search(words, refusal(Model(), gpt2, *copies))
+
+
+@pytest.mark.parametrize("copies", [dict(module="layers"), "layers", None])
+def test_copies_are_a_list(copies, gpt2) -> None:
+    with pytest.raises(TransplantError, match=r"should be a list of dict\(module="):
+        make_plan(Model(), gpt2, copies)
+
+
+def test_a_last_norm_without_a_bias(gpt2) -> None:
+    model = Model()
+    model.norm.register_parameter("bias", None)
+    message = refusal(model, gpt2, entry(final_norm="norm"))
+    assert "should be a LayerNorm of 32 channels with a bias" in message
 
 
 def test_an_unknown_word_in_accept(gpt2) -> None:
