@@ -181,8 +181,8 @@ def _not_available(hub_id: str, error: Exception | None = None) -> CheckpointErr
     reason = f" ({type(error).__name__})" if error else ""
     tried = Path(HF_HUB_CACHE) / f"models--{hub_id.replace('/', '--')}"
     return CheckpointError(
-        f"{hub_id!r} is not in the hub cache ({tried}) and could not be fetched"
-        f"{reason}. On a machine with network run "
-        f"'huggingface-cli download {hub_id} --local-dir DIR', copy DIR here and use "
-        f"language_model='DIR'."
+        f"{hub_id!r} is no file or folder ({Path(hub_id).absolute()}), is not in the "
+        f"hub cache ({tried}) and could not be fetched{reason}. On a machine with "
+        f"network run 'huggingface-cli download {hub_id} --local-dir DIR', copy DIR "
+        f"here and use language_model='DIR'."
     )

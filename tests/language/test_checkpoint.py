@@ -181,6 +181,8 @@ def test_missing_path(tmp_path: Path) -> None:
 
 def test_hub_id_offline(monkeypatch, tmp_path: Path) -> None:
     check("gpt2-medium", "hub cache", "models--gpt2-medium", "--local-dir")
+    # A relative folder that is missing looks like a hub id.
+    check("work_dirs/gone", f"no file or folder ({Path.cwd()}/work_dirs/gone)")
 
 
 @pytest.mark.parametrize("storage", ["folder", "shards", "bin"])
