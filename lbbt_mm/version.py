@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import importlib
 import re
+from collections.abc import Mapping
 from types import ModuleType
+from typing import Any
 
 __version__ = "0.1.0"
 
@@ -64,3 +66,18 @@ def require(name: str, purpose: str) -> ModuleType:
             f"Install another one with: {install}"
         )
     return module
+
+
+def require_scope(cfg: Mapping[str, Any], config: str) -> None:
+    """Import the library that a config is written for, or say how to get it.
+
+    Args:
+        cfg: Its content.
+        config: Its name, for the message.
+
+    Raises:
+        ImportError: As :func:`require`.
+    """
+    scope = cfg.get("default_scope")
+    if scope in _SUPPORTED:
+        require(scope, config)

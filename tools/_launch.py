@@ -110,6 +110,8 @@ def load_config(args: argparse.Namespace) -> Any:
     from mmengine.config import Config
     from mmengine.device import get_device
 
+    from lbbt_mm.version import require_scope
+
     if not os.path.isfile(args.config):
         fail(f"the config {args.config} does not exist (from {os.getcwd()}).")
     if args.device and get_device() != args.device:
@@ -127,6 +129,10 @@ def load_config(args: argparse.Namespace) -> Any:
         cfg.work_dir = args.work_dir
     elif cfg.get("work_dir") is None:
         cfg.work_dir = os.path.join("work_dirs", Path(args.config).stem)
+    try:
+        require_scope(cfg, args.config)
+    except ImportError as error:
+        fail(str(error))
     return cfg
 
 

@@ -19,6 +19,7 @@ from lbbt_mm.language.errors import CheckpointError
 from lbbt_mm.transplant.errors import TransplantError
 from lbbt_mm.transplant.outline import build_outline
 from lbbt_mm.transplant.plan import make_plan
+from lbbt_mm.version import require_scope
 
 _HOOK = "LanguageInitHook"
 
@@ -42,7 +43,7 @@ def main() -> None:
     args = parser.parse_args()
     try:
         show(args)
-    except (TransplantError, CheckpointError) as error:
+    except (TransplantError, CheckpointError, ImportError) as error:
         parser.exit(1, f"{parser.prog}: error: {error}\n")
 
 
@@ -55,6 +56,7 @@ def show(args: argparse.Namespace) -> None:
     Raises:
         TransplantError: The config has no such hook, or a plan does not work out.
         CheckpointError: The language model cannot be read.
+        ImportError: The library that the config is written for is not there.
     """
     if not Path(args.config).is_file():
         raise TransplantError(f"the config {args.config} does not exist.")
@@ -69,6 +71,12 @@ def show(args: argparse.Namespace) -> None:
         raise TransplantError(
             f"{args.config} has no lbbt_mm.{_HOOK} in custom_hooks: nothing to copy."
         )
+    for key in ("language_model", "copies"):
+        if any(key not in hook for hook in hooks):
+            raise TransplantError(f"{_HOOK} in {args.config} lacks {key}.")
+    if "model" not in cfg:
+        raise TransplantError(f"{args.config} has no model to copy into.")
+    require_scope(cfg, args.config)
     model = build_outline(cfg)
     for hook in hooks:
         checkpoint = open_checkpoint(hook["language_model"])

@@ -1,8 +1,9 @@
-"""Images and weights that are not there: one sentence says what to download where."""
+"""Images, weights, a library that are not there: one sentence says what to get."""
 
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from urllib.error import URLError
 
@@ -53,6 +54,14 @@ def test_images_to_test_on(project, failing) -> None:
         "test.py", project.config, config=project.repo / "configs/detr_gpt2init.py"
     )
     assert "test_dataloader expects data/coco/annotations/instances_val2017" in message
+
+
+def test_a_library_that_does_not_import(project, failing, monkeypatch) -> None:
+    monkeypatch.setitem(sys.modules, "mmcv.ops", None)
+    message = failing("train.py", config=project.repo / "configs/detr_gpt2init.py")
+    assert "detr_gpt2init.py needs mmdet>=3.2.0,<4.0, which does not import" in message
+    assert message.endswith("bash tools/build_mmcv.sh && pip install onedl-mmdetection")
+    assert not project.work_dir.exists(), "nothing was begun"
 
 
 def test_images_of_ones_own_are_not_on_the_web(project, failing) -> None:

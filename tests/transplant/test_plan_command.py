@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -111,6 +112,32 @@ def test_a_config_without_the_hook(segmenter, plan) -> None:
     status, said = plan(segmenter)
     assert status == 1
     assert "has no lbbt_mm.LanguageInitHook in custom_hooks" in said
+
+
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        ("model", "config.py has no model to copy into."),
+        ("custom_hooks.1.copies", "LanguageInitHook in .*config.py lacks copies."),
+        ("custom_hooks.1.language_model", "config.py lacks language_model."),
+    ],
+)
+def test_a_config_that_lacks_something(segmenter, plan, path, words) -> None:
+    node, *inner, last = segmenter, *path.split(".")
+    for key in inner:
+        node = node[int(key) if key.isdigit() else key]
+    node.pop(last)
+    status, said = plan(segmenter)
+    assert status == 1 and re.search(words, said)
+
+
+def test_a_config_of_a_library_that_does_not_import(
+    segmenter, plan, monkeypatch
+) -> None:
+    segmenter.default_scope = "mmdet"
+    monkeypatch.setitem(sys.modules, "mmcv.ops", None)
+    status, said = plan(segmenter)
+    assert status == 1 and "config.py needs mmdet>=3.2.0,<4.0, which does not" in said
 
 
 def test_a_config_that_is_not_there(tmp_path, plan) -> None:
