@@ -116,6 +116,16 @@ def test_is_compiled_once_for_each_torch(machine: Machine) -> None:
     assert (machine.wheels / "torch2.12.1-cp311-cpu" / WHEEL).exists()
 
 
+def test_the_build_shows_how_far_it_is() -> None:
+    lines = "Collecting setuptools\n[12/78] c++ -MMD -MF a.o.d\nnothing new\n"
+    done = subprocess.run(
+        ["bash", "-c", "source tools/_install_env.sh; tty=1; follow"],
+        cwd=REPO, input=lines, capture_output=True, text=True,
+    )  # fmt: skip
+    shown = re.findall(r"      (.*)  \d s", done.stdout)
+    assert shown == ["looking up setuptools", "compiled [12/78]"]
+
+
 def test_a_wheel_that_pip_finds_spares_the_build(machine: Machine) -> None:
     (machine.root / "offered" / WHEEL).write_text("2.12.1")
     status, said, calls = machine.run()

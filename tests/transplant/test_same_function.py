@@ -181,6 +181,18 @@ def test_a_wrong_head_count_is_never_accepted(tmp_path) -> None:
         )
 
 
+def test_heads_that_are_cut_anew_are_noticed(tmp_path) -> None:
+    original, checkpoint = shapes.make(GPT2, tmp_path)
+    stack = Stack(mmseg_layers())
+    make_plan(stack, checkpoint, [dict(module="layers")]).apply(stack)
+    for layer in stack.layers:  # as if the plan did not look at them
+        layer.attn.attn.num_heads, layer.attn.attn.head_dim = 8, WIDTH // 8
+    x = torch.randn(2, 7, WIDTH)
+    with torch.no_grad():
+        expected = shapes.run_blocks(original, x)
+    assert not torch.allclose(run(stack.layers, x), expected, atol=1e-2)
+
+
 def test_a_layer_scale_is_an_extra_parameter(tmp_path) -> None:
     _, checkpoint = shapes.make(GPT2, tmp_path)
     stack = Stack(mmpretrain_layers(layer_scale_init_value=0.1))
