@@ -10,10 +10,13 @@ import sys
 import time
 from pathlib import Path
 
-_TRAIN_LINE = re.compile(
-    r"Epoch\(train\)\s+\[(\d+)\]\[\s*(\d+)/(\d+)\].*?eta: ([\d:]+)"
-    r"(?:.*?images_per_second: ([\d.]+))?.*?train_acc: ([\d.]+)"
+_TRAIN_LINE = re.compile(  # mmseg's count iterations and no epochs
+    r"(?:Epoch|Iter)\(train\)\s+(?:\[(\d+)\])?\[\s*(\d+)/(\d+)\].*?eta: ([\d:]+)"
 )
+_NUMBER = {  # a classifier tells its accuracy, a detector or segmenter its loss
+    name: re.compile(rf"(?<![\w.]){name}: ([\d.]+)")
+    for name in ("images_per_second", "train_acc", "loss")
+}
 
 
 class SubtaskError(Exception):
@@ -91,13 +94,20 @@ def run_tool(
             tail = [*tail[-14:], line.rstrip()]
             match = _TRAIN_LINE.search(line)
             if match:
-                epoch, step, steps, eta, speed, accuracy = match.groups()
-                rate = f", {float(speed):.0f} images/s" if speed else ""
-                latest = f"{float(accuracy):.1f} % of the labels"
-                progress.show(
-                    f"epoch {epoch}, step {step}/{steps}, {latest}{rate}, {eta} left",
-                    important=step == steps,
-                )
+                epoch, step, steps, eta = match.groups()
+                found = {n: r.search(line) for n, r in _NUMBER.items()}
+                said = {n: float(m[1]) for n, m in found.items() if m}
+                words = [f"epoch {epoch}"] if epoch else []
+                words.append(f"step {step}/{steps}")
+                if "train_acc" in said:
+                    latest = f"{said['train_acc']:.1f} % of the labels"
+                elif "loss" in said:
+                    latest = f"loss {said['loss']:.2f}"
+                words += [latest] if latest else []
+                if "images_per_second" in said:
+                    words.append(f"{said['images_per_second']:.0f} images/s")
+                words.append(f"{eta} left")
+                progress.show(", ".join(words), important=step == steps)
             elif "features" in line and "%" in line:
                 progress.show(line.strip().splitlines()[-1][:70])
     if process.wait() != 0:
@@ -116,17 +126,18 @@ def run_tool(
     return latest
 
 
-def last_checkpoint(work_dir: Path, epochs: int) -> Path | None:
+def last_checkpoint(work_dir: Path, length: int, by_epoch: bool = True) -> Path | None:
     """Find the checkpoint of a finished training.
 
     Args:
         work_dir: Folder of the run.
-        epochs: Epochs that it was to train.
+        length: Epochs or iterations that it was to train.
+        by_epoch: Whether they are epochs.
 
     Returns:
         The file, or ``None`` if the training did not come to its end.
     """
-    checkpoint = work_dir / f"epoch_{epochs}.pth"
+    checkpoint = work_dir / f"{'epoch' if by_epoch else 'iter'}_{length}.pth"
     # mmengine names a checkpoint here only after it is completely written.
     latest = work_dir / "last_checkpoint"
     named = Path(latest.read_text().strip()).name if latest.exists() else None

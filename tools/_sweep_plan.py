@@ -25,6 +25,8 @@ _KEYS = {
     "train",
     "probe",
     "test",
+    "tta",
+    "constant",
     "selection",
     "thresholds",
     "grid_metrics",
@@ -68,6 +70,7 @@ class Task:
         """Everything that makes this run what it is, as plain JSON."""
         plan = self.plan
         what = dict(train=plan.train, probe=plan.probe, test=plan.test)
+        what |= dict(tta=True) if plan.tta else {}
         plain = dict(config=_shown(self.config), options=self.options, **what)
         return json.loads(json.dumps(plain))
 
@@ -114,6 +117,9 @@ class Plan:
         probe: ``when`` (``'before'``, ``'after'``), ``options`` over the config and
             ``arguments`` of ``tools/linear_probe.py``; ``None`` for no probe.
         test: Whether to run ``tools/test.py`` after training.
+        tta: Whether to run it with ``--tta``.
+        constant: Whether to score the answer that never looks at an image
+            (``tools/constant_baseline.py``).
         selection: How hyper-parameters are chosen.
         thresholds: Training accuracies in %, whose epochs are reported.
         grid_metrics: Metrics that are shown at every point of the grid.
@@ -131,6 +137,8 @@ class Plan:
     train: bool = True
     probe: dict[str, Any] | None = None
     test: bool = False
+    tta: bool = False
+    constant: bool = False
     selection: Selection = field(default_factory=Selection)
     thresholds: tuple[float, ...] = ()
     grid_metrics: tuple[str, ...] = ("train_acc",)

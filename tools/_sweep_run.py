@@ -13,7 +13,7 @@ from typing import Any
 from _subtask import Progress, last_checkpoint, run_tool
 from _sweep_plan import Task
 
-from lbbt_mm.report.logs import read_bridge_curve
+from lbbt_mm.report.logs import read_bridge_curve, read_score_curves, read_scores
 
 TOOLS = Path(__file__).resolve().parent
 # Of what the probe's tool says: no curves, and nothing that the run itself says.
@@ -60,10 +60,11 @@ def run_task(
 
     trains = task.kind == "run" and task.plan.train
     if trains:
-        epochs = cfg.train_cfg.max_epochs
-        if last_checkpoint(home, epochs) is None:
+        by_epoch = cfg.train_cfg.get("by_epoch", True)
+        length = cfg.train_cfg["max_epochs" if by_epoch else "max_iters"]
+        if last_checkpoint(home, length, by_epoch) is None:
             tool("train.py", "--resume", "auto")
-        checkpoint = last_checkpoint(home, epochs)
+        checkpoint = last_checkpoint(home, length, by_epoch)
     record: dict[str, Any] = dict(
         name=task.name, **task.labels, settings=task.settings(), before=task.before
     )
@@ -83,18 +84,22 @@ def run_task(
             words += [] if shared else ["--no-cache"]
             tool("linear_probe.py", *words, work_dir=folder if shared else home)
         record["probe"] = json.loads(out.read_text(encoding="utf-8"))
-    if trains and task.plan.test:
-        out = home / "test.json"
+    for name, wanted in dict(test=task.plan.test, test_tta=task.plan.tta).items():
+        if not (trains and wanted):
+            continue
+        out = home / f"{name}.json"
         if not out.exists():
             config = home / "config.py"
-            tool("test.py", checkpoint, "--out", out, "--amp")
-        record["test"] = json.loads(out.read_text(encoding="utf-8"))
+            more = ["--tta"] if name == "test_tta" else []
+            tool("test.py", checkpoint, "--out", out, "--amp", *more)
+        record[name] = json.loads(out.read_text(encoding="utf-8"))
     if trains:
         curve = read_bridge_curve(home)
         record["curves"] = dict(
             train_acc=curve.train_acc,
             random_acc=curve.random_acc,
             true_acc=curve.true_acc,
+            **read_score_curves(home),
         )
         record["images_per_second"] = curve.images_per_second
     record["seconds"] = round(time.monotonic() - start)
@@ -144,9 +149,45 @@ def metrics_of(record: dict[str, Any]) -> dict[str, float]:
     if "probe" in record:
         when = "probe_after" if record.get("curves") else "probe_before"
         metrics[when] = record["probe"]["last_test_top1"]
-    if "test" in record:
+    if "accuracy/top1" in record.get("test", {}):
         metrics["test"] = record["test"]["accuracy/top1"]
+    metrics |= read_scores(record.get("test", {}))
+    for name, value in read_scores(record.get("test_tta", {})).items():
+        metrics[f"{name}_tta"] = value
     return metrics
+
+
+def score_constant(task: Task, folder: Path, device: str | None) -> None:
+    """Score the answer that never looks at an image, unless that was done before.
+
+    Args:
+        task: Any run of the sweep; its datasets count.
+        folder: Of the sweep.
+        device: ``--device`` of the tools.
+
+    Raises:
+        SubtaskError: The tool failed.
+    """
+    out = folder / "constant.json"
+    if out.exists():
+        return
+    config = folder / "constant_config.py"
+    task.build_config().dump(config)
+    words = [str(TOOLS / "constant_baseline.py"), str(config), "--out", str(out)]
+    words += ["--device", device] if device else []
+    progress = Progress("the same answer for every image")
+    run_tool(words, folder / "constant.log", progress)
+    progress.close("scored")
+
+
+def read_constant(folder: Path) -> dict[str, float] | None:
+    """Read what :func:`score_constant` found, as :func:`metrics_of` names it.
+
+    Args:
+        folder: Of the sweep.
+    """
+    path = folder / "constant.json"
+    return read_scores(json.loads(path.read_text("utf-8"))) if path.exists() else None
 
 
 def describe_environment(env: dict[str, str]) -> dict[str, Any]:

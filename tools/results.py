@@ -20,6 +20,7 @@ from lbbt_mm.report.sweep import SweepRun, chosen_table, grid_table
 from lbbt_mm.report.sweep_figures import (
     bridge_figure,
     few_labels_figure,
+    score_figure,
     variants_figure,
 )
 
@@ -42,6 +43,11 @@ class Log:
         self.plan = read_plan(ROOT / self.record["plan"])
         self.runs = [SweepRun.from_record(run) for run in self.record["runs"]]
 
+    @property
+    def constant(self) -> dict[str, float]:
+        """Scores of the answer that never looks at an image, if they were taken."""
+        return self.record.get("constant", {})
+
     def has(self, metric: str) -> bool:
         """Whether any run measured it."""
         return any(metric in run.metrics for run in self.runs)
@@ -49,7 +55,9 @@ class Log:
     def table(self) -> str:
         """Lay out every arm at its chosen point."""
         plan = self.plan
-        return chosen_table(self.runs, plan.selection, plan.thresholds).to_markdown()
+        return chosen_table(
+            self.runs, plan.selection, plan.thresholds, constant=self.constant
+        ).to_markdown()
 
     def grid(self, metric: str) -> str:
         """Lay out one metric at every point."""
@@ -94,6 +102,10 @@ class Log:
                 path,
             ),
         }
+        for metric in ("ap", "miou"):
+            draw[metric] = lambda path, metric=metric: score_figure(
+                self.runs, metric, path, self.constant.get(metric)
+            )
         images.mkdir(parents=True, exist_ok=True)
         draw[kind](images / name)
         return f"![{self.plan.name}: {kind}](images/{name})"
@@ -104,8 +116,9 @@ def render(template: str, folder: Path, images: Path) -> str:
 
     Args:
         template: Text with lines ``<!-- table NAME -->``, ``<!-- grid NAME METRIC
-            -->``, ``<!-- figure NAME bridge|variants|labels -->`` and ``<!-- made NAME
-            -->``; NAME is a file of ``folder`` without ``.json``.
+            -->``, ``<!-- figure NAME KIND -->`` (bridge, variants, labels, ap or miou)
+            and ``<!-- made NAME -->``; NAME is a file of ``folder`` without
+            ``.json``.
         folder: Of the logs.
         images: Where the pictures go.
 

@@ -21,7 +21,7 @@ from typing import Any
 import _launch
 from _subtask import Progress, SubtaskError
 from _sweep_plan import Plan, PlanError, Task, read_plan
-from _sweep_run import finish_record, run_task
+from _sweep_run import finish_record, read_constant, run_task, score_constant
 
 from lbbt_mm.report.sweep import SweepRun, chosen_table, grid_table
 from lbbt_mm.version import __version__
@@ -133,10 +133,13 @@ def collect(plan: Plan, tasks: list[Task], folder: Path) -> list[dict[str, Any]]
     return records
 
 
-def show(plan: Plan, records: list[dict[str, Any]]) -> None:
+def show(
+    plan: Plan, records: list[dict[str, Any]], constant: dict[str, float] | None
+) -> None:
     """Print the tables."""
     runs = [SweepRun.from_record(record) for record in records]
-    print(f"\n{chosen_table(runs, plan.selection, plan.thresholds).to_text()}")
+    table = chosen_table(runs, plan.selection, plan.thresholds, constant=constant)
+    print(f"\n{table.to_text()}")
     if plan.selection.over:
         for metric in plan.grid_metrics:
             table = grid_table(runs, plan.selection, metric)
@@ -166,15 +169,20 @@ def main() -> None:
         try:
             for task in tasks:
                 task.check_folder(folder)
-        except PlanError as error:
+            if plan.constant:
+                score_constant(tasks[0], folder, args.device)
+        except (PlanError, SubtaskError) as error:
             _launch.fail(str(error))
         failures = run_all(tasks, args, folder)
         lock.close()
     records = collect(plan, plan.tasks(), folder)
     if not records:
         _launch.fail("\n".join([f"{folder} holds no finished run.", *failures]))
-    show(plan, records)
+    constant = read_constant(folder)
+    show(plan, records, constant)
     result = dict(plan=args.plan, name=plan.name, lbbt_mm=__version__, runs=records)
+    if constant:
+        result["constant"] = constant
     text = json.dumps(result, indent=1) + "\n"
     for path in filter(None, (folder / "results.json", args.out)):
         part = path.with_name(f".{path.name}.part")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,12 +15,19 @@ _DIMMED = 0.6  # brightness of what is not annotated
 
 
 class AnnotatedImage(NamedTuple):
-    """An image, and the objects in it."""
+    """An image, and the objects in it; without boxes or without masks they are empty.
 
-    image: np.ndarray  # (H, W, 3), uint8, RGB
+    Attributes:
+        image: ``(H, W, 3)``, uint8, RGB.
+        labels: One an object.
+        boxes: x, y, width, height in pixels.
+        masks: ``(H, W)``, bool.
+    """
+
+    image: np.ndarray
     labels: Sequence[int]
-    boxes: Sequence[Sequence[float]]  # x, y, width, height in pixels
-    masks: Sequence[np.ndarray]  # (H, W), bool
+    boxes: Sequence[Sequence[float]] = ()
+    masks: Sequence[np.ndarray] = ()
 
 
 def contact_sheet(
@@ -44,11 +51,7 @@ def contact_sheet(
     Returns:
         The sheet.
     """
-    # matplotlib brings a font along; Pillow's own has one size before Pillow 10.1.
-    from matplotlib import get_data_path
-
-    path = Path(get_data_path(), "fonts", "ttf", "DejaVuSans.ttf")
-    font = ImageFont.truetype(str(path), _FONT_SIZE)
+    font = _font()
     height, width = (zoom * side for side in images[0].image.shape[:2])
     columns = min(columns, len(images))
     rows = -(-len(images) // columns)
@@ -67,6 +70,51 @@ def contact_sheet(
     return sheet
 
 
+def comparison_sheet(
+    rows: Mapping[str, Sequence[AnnotatedImage]],
+    classes: Sequence[str],
+    palette: Sequence[tuple[int, int, int]],
+    zoom: int = 2,
+) -> Image.Image:
+    """Show what several models say of the same images, one row a model.
+
+    Args:
+        rows: Name of a model, or of the truth -> the images with what it says. All
+            rows show the same images, all of one size.
+        classes: Name of each label.
+        palette: RGB colour of each label.
+        zoom: Times that an image is enlarged.
+
+    Returns:
+        The sheet; each row has its name above it.
+    """
+    font = _font()
+    first = next(iter(rows.values()))
+    height, width = (zoom * side for side in first[0].image.shape[:2])
+    tall = _FONT_SIZE + 8
+    sheet = Image.new(
+        "RGB",
+        (len(first) * (width + _GAP) + _GAP, len(rows) * (tall + height) + _GAP),
+        "white",
+    )
+    draw = ImageDraw.Draw(sheet)
+    for row, (name, images) in enumerate(rows.items()):
+        y = row * (tall + height)
+        draw.text((_GAP, y + 4), name, "black", font=font)
+        for column, annotated in enumerate(images):
+            drawn = _draw(annotated, classes, palette, zoom, font)
+            sheet.paste(drawn, (_GAP + column * (width + _GAP), y + tall))
+    return sheet
+
+
+def _font() -> Any:
+    # matplotlib brings a font along; Pillow's own has one size before Pillow 10.1.
+    from matplotlib import get_data_path
+
+    path = Path(get_data_path(), "fonts", "ttf", "DejaVuSans.ttf")
+    return ImageFont.truetype(str(path), _FONT_SIZE)
+
+
 def _draw(
     annotated: AnnotatedImage,
     classes: Sequence[str],
@@ -77,7 +125,7 @@ def _draw(
     """Enlarge an image and draw its masks, boxes and class names on it."""
     pixels = np.repeat(annotated.image.mean(axis=2, keepdims=True), 3, axis=2)
     pixels *= _DIMMED
-    for label, mask in zip(annotated.labels, annotated.masks, strict=True):
+    for label, mask in zip(annotated.labels, annotated.masks, strict=False):
         lit = pixels[mask] / _DIMMED / 255
         pixels[mask] = (0.45 + 0.55 * lit) * palette[label]
     height, width = (zoom * side for side in pixels.shape[:2])
@@ -85,10 +133,12 @@ def _draw(
     image = image.resize((width, height), Image.NEAREST)
     draw = ImageDraw.Draw(image)
     corners = []
-    for label, (x, y, w, h) in zip(annotated.labels, annotated.boxes, strict=True):
+    boxes = annotated.boxes or [_around(mask) for mask in annotated.masks]
+    for label, (x, y, w, h) in zip(annotated.labels, boxes, strict=True):
         left, top = zoom * x, zoom * y
         right, bottom = zoom * (x + w) - 1, zoom * (y + h) - 1
-        draw.rectangle((left, top, right, bottom), outline=palette[label], width=2)
+        if annotated.boxes:
+            draw.rectangle((left, top, right, bottom), outline=palette[label], width=2)
         corners.append((label, left, top, bottom))
     tall = _FONT_SIZE + 4
     taken: list[tuple[float, float, float]] = []
@@ -112,3 +162,10 @@ def _draw(
         dark = "black" if sum(palette[label]) > 330 else "white"
         draw.text((left + 3, place + 1), classes[label], dark, font=font)
     return image
+
+
+def _around(mask: np.ndarray) -> tuple[int, int, int, int]:
+    """Find the place of a name: x, y, width and height of what a mask covers."""
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    x, y = int(columns[0]), int(rows[0])
+    return x, y, int(columns[-1]) + 1 - x, int(rows[-1]) + 1 - y

@@ -3,9 +3,18 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+# Scores of mmdet and mmseg -> our name, and what makes a percentage of it.
+_SCORES = {
+    "coco/bbox_mAP": ("ap", 100),
+    "coco/bbox_mAP_50": ("ap50", 100),
+    "coco/bbox_mAP_75": ("ap75", 100),
+    "mIoU": ("miou", 1),
+}
 
 
 @dataclass
@@ -37,33 +46,67 @@ def read_bridge_curve(work_dir: Path) -> BridgeCurve:
     Raises:
         FileNotFoundError: The folder holds no log of a run.
     """
+    curve = BridgeCurve()
+    for record in _records(work_dir):
+        speed = record.get("images_per_second")
+        curve.images_per_second = speed or curve.images_per_second
+        if "train_acc" in record:
+            curve.train_acc[record["epoch"]] = record["train_acc"]
+        # mmengine numbers validations by epoch in `step`.
+        elif "random_label/top1" in record:
+            curve.random_acc[record["step"]] = record["random_label/top1"]
+            if "true_label/top1" in record:
+                curve.true_acc[record["step"]] = record["true_label/top1"]
+    return curve
+
+
+def read_scores(metrics: Mapping[str, Any]) -> dict[str, float]:
+    """Pick a detector's or a segmenter's scores out of what mmengine calls metrics.
+
+    Args:
+        metrics: Of a validation or a test.
+
+    Returns:
+        ``ap``, ``ap50``, ``ap75`` and ``miou``, those that are there, in %.
+    """
+    return {
+        name: factor * metrics[key]
+        for key, (name, factor) in _SCORES.items()
+        if key in metrics
+    }
+
+
+def read_score_curves(work_dir: Path) -> dict[str, dict[int, float]]:
+    """Collect the scores of all validations of a run.
+
+    Args:
+        work_dir: Folder of the run.
+
+    Returns:
+        Score, as in :func:`read_scores` -> epoch or iteration, whichever the run
+        counts in -> value.
+
+    Raises:
+        FileNotFoundError: The folder holds no log of a run.
+    """
+    curves: dict[str, dict[int, float]] = {}
+    for record in _records(work_dir):
+        for name, value in read_scores(record).items():
+            curves.setdefault(name, {})[record["step"]] = value
+    return curves
+
+
+def _records(work_dir: Path) -> Iterator[dict[str, Any]]:
+    """Read JSON lines; a line that a killed run left half-written is passed over."""
     files = sorted(work_dir.glob("*/vis_data/scalars.json"))
     if not files:
         raise FileNotFoundError(
             f"{work_dir} holds no */vis_data/scalars.json; expected the work_dir of a "
             f"training run."
         )
-    curve = BridgeCurve()
     for path in files:
-        for record in _records(path):
-            if "train_acc" in record:
-                curve.train_acc[record["epoch"]] = record["train_acc"]
-                speed = record.get("images_per_second")
-                curve.images_per_second = speed or curve.images_per_second
-            # mmengine numbers validations by epoch in `step`.
-            elif "random_label/top1" in record:
-                curve.random_acc[record["step"]] = record["random_label/top1"]
-                if "true_label/top1" in record:
-                    curve.true_acc[record["step"]] = record["true_label/top1"]
-    return curve
-
-
-def _records(path: Path) -> list[dict[str, Any]]:
-    """Read JSON lines; a line that a killed run left half-written is passed over."""
-    records = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
-            records.append(json.loads(line))
-        except ValueError:
-            continue
-    return records
+        for line in path.read_text(encoding="utf-8").splitlines():
+            try:
+                yield json.loads(line)
+            except ValueError:
+                continue

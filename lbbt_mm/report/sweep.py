@@ -20,7 +20,14 @@ METRICS = {
     "probe_after": "probe after",
     "test_before": "test before",
     "test": "test",
+    "ap": "AP",
+    "ap50": "AP50",
+    "ap75": "AP75",
+    "miou": "mIoU",
+    "miou_tta": "mIoU, several scales",
 }
+# Measured on images that no hyper-parameter may be chosen on.
+_OF_TEST_IMAGES = {*METRICS} - {"train_acc", "random_acc", "true_acc"}
 
 
 @dataclass(frozen=True)
@@ -34,7 +41,7 @@ class SweepRun:
         seed: Its seed.
         point: Axis of the grid -> value.
         metrics: Name -> number, of those in :data:`METRICS` and others.
-        train_acc: Epoch -> running training accuracy, in %.
+        curves: Metric -> epoch or iteration -> value, in %.
     """
 
     name: str
@@ -43,16 +50,24 @@ class SweepRun:
     seed: int
     point: Mapping[str, Any]
     metrics: Mapping[str, float]
-    train_acc: Mapping[int, float] = field(default_factory=dict)
+    curves: Mapping[str, Mapping[int, float]] = field(default_factory=dict)
+
+    @property
+    def train_acc(self) -> Mapping[int, float]:
+        """Epoch -> running training accuracy, in %."""
+        return self.curves.get("train_acc", {})
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> SweepRun:
         """Read what ``tools/sweep.py`` wrote."""
-        curve = record.get("curves", {}).get("train_acc", {})
+        curves = record.get("curves", {})
         return cls(
             *(record[key] for key in ("name", "variant", "arm", "seed", "point")),
             metrics=record["metrics"],
-            train_acc={int(epoch): value for epoch, value in curve.items()},
+            curves={
+                name: {int(step): value for step, value in curve.items()}
+                for name, curve in curves.items()
+            },
         )
 
 
@@ -132,7 +147,7 @@ class Selection:
     by: str = "each"
 
     def __post_init__(self) -> None:
-        if self.metric in {"probe_after", "probe_before", "test", "test_before"}:
+        if self.metric in _OF_TEST_IMAGES:
             raise ValueError(
                 f"Expected a metric of training images to choose by, got "
                 f"{self.metric!r}, which is measured on the test images."
@@ -199,6 +214,7 @@ def chosen_table(
     selection: Selection,
     thresholds: Sequence[float] = (),
     metrics: Mapping[str, str] = METRICS,
+    constant: Mapping[str, float] | None = None,
 ) -> Table:
     """Lay out every variant and arm at its chosen point.
 
@@ -208,6 +224,8 @@ def chosen_table(
         thresholds: Training accuracies in %; a column tells the mean number of epochs
             to reach each, or how many seeds never did.
         metrics: Metric -> heading; those that no run has are left out.
+        constant: Metric -> score of an answer that never looks at an image: the last
+            row.
     """
     chosen = select(runs, selection)
     shown = [m for m in metrics if any(m in run.metrics for run in runs)]
@@ -222,6 +240,10 @@ def chosen_table(
             row.append(str(interval(values)) if values else "")
         row += [_epochs_cell(seeds, threshold) for threshold in thresholds]
         rows.append(row)
+    if constant:
+        row = ["the same answer for every image", *("" for _ in selection.over)]
+        row += [str(interval([constant[m]])) if m in constant else "" for m in shown]
+        rows.append([*row, *("" for _ in thresholds)])
     counts = sorted({len(seeds) for _, seeds in chosen.values()})
     caption = f"Mean over {_either(counts)} seed(s)"
     if max(counts, default=1) > 1:

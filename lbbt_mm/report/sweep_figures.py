@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from lbbt_mm.report.figures import ARM_COLOURS
-from lbbt_mm.report.sweep import Selection, SweepRun, interval, select
+from lbbt_mm.report.sweep import METRICS, Selection, SweepRun, interval, select
 
 _BARS = {"probe_before": "without", "probe_after": "after"}
 
@@ -181,6 +181,50 @@ def few_labels_figure(
             xscale="log",
         )
     panels[0].legend(frameon=False, fontsize=8)
+    figure.savefig(path, dpi=150)
+
+
+def score_figure(
+    runs: Sequence[SweepRun],
+    metric: str,
+    path: Path,
+    constant: float | None = None,
+) -> None:
+    """Draw a score of detectors or segmenters against the training, every seed a line.
+
+    Args:
+        runs: Finished runs. What stands behind a comma in an arm's name (``'MiniLM,
+            stock layers'``) names its panel.
+        metric: Of their curves.
+        path: Picture to write; its suffix decides the format.
+        constant: Score of an answer that never looks at an image.
+    """
+    groups = list(dict.fromkeys(run.arm.partition(", ")[2] for run in runs))
+    figure, panels = _panels(len(groups))
+    highest = max(max(run.curves[metric].values()) for run in runs)
+    for axes, group in zip(panels, groups, strict=True):
+        shown = [run for run in runs if run.arm.partition(", ")[2] == group]
+        first = min(run.seed for run in shown)
+        for run in shown:
+            curve = run.curves[metric]
+            axes.plot(
+                sorted(curve),
+                [curve[step] for step in sorted(curve)],
+                color=arm_colour(run.arm),
+                marker="s" if "scratch" in run.arm else "o",
+                ms=3,
+                lw=1.2,
+                label=run.arm.partition(", ")[0] if run.seed == first else None,
+            )
+        if constant is not None:
+            axes.axhline(constant, color="0.4", ls=":", lw=1, label="never looks")
+        axes.set(
+            title=group,
+            xlabel="iteration",
+            ylabel=f"{METRICS[metric]} on the validation scenes, %",
+            ylim=(0, 1.1 * highest),
+        )
+        axes.legend(frameon=False, loc="upper left", fontsize=8)
     figure.savefig(path, dpi=150)
 
 

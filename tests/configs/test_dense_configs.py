@@ -28,8 +28,8 @@ detr = pytest.mark.parametrize(
 papers_detr = pytest.mark.parametrize(
     "path", [p for p in DENSE if re.match("detr(-r50|_)", p.stem)], ids=relative
 )
-segmenter = pytest.mark.parametrize(
-    "path", [p for p in DENSE if p.stem.startswith("segmenter")], ids=relative
+papers_segmenter = pytest.mark.parametrize(
+    "path", [p for p in DENSE if p.stem.startswith("segmenter-vit")], ids=relative
 )
 
 SOURCES = {
@@ -40,9 +40,12 @@ SMALL_GPT2 = dict(n_embd=384, n_layer=6, n_head=6, n_positions=256, vocab_size=8
 DATASETS = {  # dataset of mmdet or mmseg, where it lies, classes
     "coco": ("CocoDataset", "data/coco", 80),
     "ade20k": ("ADE20KDataset", "data/ade/ADEChallengeData2016", 150),
-    "fashion-scenes": ("CocoDataset", "data/fashion_scenes", 10),
     "pascal-context59": ("PascalContextDataset59", "data/VOCdevkit/VOC2010", 59),
     "pascal-context60": ("PascalContextDataset", "data/VOCdevkit/VOC2010", 60),
+}
+SCENES = {  # task -> dataset, where it lies, classes: a segmenter has a background
+    "detr": ("CocoDataset", "data/fashion_scenes", 10),
+    "segmenter": ("BaseSegDataset", "data/fashion_scenes", 11),
 }
 VITS = {"t": (192, 12, 3), "s": (384, 12, 6), "b": (768, 12, 12), "l": (1024, 24, 16)}
 
@@ -133,7 +136,11 @@ def test_the_name_says_what_it_is(path: Path) -> None:
     length = cfg.train_cfg.get("max_epochs") or cfg.train_cfg.max_iters
     assert unit == (f"{length}e" if cfg.train_cfg.by_epoch else f"{length // 1000}k")
     assert cfg.param_scheduler[-1].end == length
-    kind, data_root, num_classes = DATASETS[name.dataset]
+    task = name.model.partition("-")[0]
+    expected = (
+        SCENES[task] if name.dataset == "fashion-scenes" else DATASETS[name.dataset]
+    )
+    kind, data_root, num_classes = expected
     for loader in (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader):
         assert (loader.dataset.type, loader.dataset.data_root) == (kind, data_root)
     head = cfg.model.get("bbox_head") or cfg.model.decode_head
@@ -155,7 +162,7 @@ def test_every_arm_has_a_twin() -> None:
     for path in DENSE:
         arms[parse(path).arm].append(path)
     assert sorted(map(twin_of, arms["scratch"])) == sorted(arms["language"])
-    assert len(DENSE) == 2 * (7 + 4 * 3)
+    assert len(DENSE) == 2 * (7 + 4 * 3 + 1)
 
 
 @every_leaf
@@ -237,7 +244,7 @@ def stock_segmenter(size: str) -> Config:
     return stock("mmseg", f"segmenter/{name}")
 
 
-@segmenter
+@papers_segmenter
 def test_the_vit_is_the_named_one_and_the_decoder_the_language_models(path) -> None:
     cfg = load(path)
     backbone, head = cfg.model.backbone, cfg.model.decode_head
@@ -253,7 +260,7 @@ def test_the_vit_is_the_named_one_and_the_decoder_the_language_models(path) -> N
     assert without(backbone, *unlike) == without(theirs.model.backbone, *unlike)
 
 
-@segmenter
+@papers_segmenter
 def test_one_size_everywhere(path: Path) -> None:
     cfg = load(path)
     size = {"ade20k": 640 if "vit-l" in path.name else 512}.get(
@@ -272,7 +279,7 @@ def test_one_size_everywhere(path: Path) -> None:
     assert scales == [cfg.img_scale] * 2
 
 
-@segmenter
+@papers_segmenter
 def test_the_second_column_is_six_scales_mirrored(path: Path) -> None:
     cfg = load(path)
     assert cfg.tta_model.type == "SegTTAModel"
@@ -284,7 +291,7 @@ def test_the_second_column_is_six_scales_mirrored(path: Path) -> None:
     assert [flip.prob for flip in flips] == [0.0, 1.0]
 
 
-@segmenter
+@papers_segmenter
 def test_all_but_the_decoder_is_mmsegs(path: Path) -> None:
     ours = load(path)
     size = parse(path).model.rpartition("-")[2]
@@ -303,6 +310,31 @@ def test_all_but_the_decoder_is_mmsegs(path: Path) -> None:
                 for cfg in (ours, theirs)
             ]
             assert pipelines[0] == pipelines[1]
+
+
+# Fashion scenes ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "path", [p for p in DENSE if "fashion-scenes" in p.stem], ids=relative
+)
+def test_small_models_are_as_the_scenes_need_them(path: Path) -> None:
+    cfg = load(path)
+    assert "fashion-scenes" in path.stem and "_delete_" not in cfg.resnet18
+    backbone = cfg.model.backbone
+    assert {key: backbone[key] for key in cfg.resnet18} == cfg.resnet18
+    stride = 4
+    for step in backbone.strides:
+        stride *= step
+    if parse(path).model == "segmenter-r18":
+        assert (stride, backbone.out_indices) == (8, (1,))
+        head = cfg.model.decode_head
+        assert (head.in_channels, head.embed_dims, head.num_heads) == (128, 384, 6)
+        sides = [step.scale for step in cfg.tta_pipeline[-1].transforms[0]]
+        assert sides == [(96, 96), (128, 128), (160, 160)]
+    else:
+        assert (stride, backbone.out_indices) == (16, (2,))
+        assert cfg.model.num_queries == cfg.model.test_cfg.max_per_img == 10
 
 
 # Both in one process -----------------------------------------------------------------

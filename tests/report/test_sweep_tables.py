@@ -31,7 +31,7 @@ def run(arm: str, lr: float, train_acc: float, seed: int = 0, **metrics) -> Swee
         seed=seed,
         point=dict(lr=lr),
         metrics=dict(train_acc=train_acc, **metrics),
-        train_acc={1: train_acc / 2, 2: train_acc},
+        curves=dict(train_acc={1: train_acc / 2, 2: train_acc}),
     )
 
 

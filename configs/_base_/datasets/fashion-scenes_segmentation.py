@@ -10,6 +10,7 @@ val_ann_file = "segmentation/val.txt"  # segmentation/tiny_val.txt: 32 scenes
 img_size = 128  # pixels, as made
 batch_size = 16  # images a process
 num_workers = 2
+tta_ratios = [0.75, 1.0, 1.25]  # of tools/test.py --tta
 
 # never changed
 # The background counts as a class. As in ADE20K it is 0 in the files: with
@@ -66,6 +67,18 @@ test_pipeline = [
     dict(type="LoadImageFromFile"),
     dict(type="LoadAnnotations"),
     dict(type="PackSegInputs"),
+]
+# Several scales, each as it is and mirrored.
+tta_views = [
+    [dict(type="RandomFlip", prob=prob) for prob in (0.0, 1.0)],
+    [dict(type="LoadAnnotations")],
+    [dict(type="PackSegInputs")],
+]
+tta_sides = [int(ratio * img_size) for ratio in tta_ratios]
+tta_resizes = [dict(type="Resize", scale=(s, s), keep_ratio=True) for s in tta_sides]
+tta_pipeline = [
+    dict(type="LoadImageFromFile"),
+    dict(type="TestTimeAug", transforms=[tta_resizes, *tta_views]),
 ]
 scenes = dict(
     type="BaseSegDataset",

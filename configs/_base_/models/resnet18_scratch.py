@@ -1,0 +1,11 @@
+# The first stages of a ResNet-18 that starts from noise: mmdet's, and mmseg's. A model
+# says how many stages it takes.
+resnet18 = dict(
+    type="ResNet",
+    depth=18,
+    frozen_stages=-1,
+    norm_cfg=dict(type="BN", requires_grad=True),
+    norm_eval=False,
+    style="pytorch",
+    init_cfg=None,
+)

@@ -1,0 +1,37 @@
+# A short schedule for a small DETR that starts from noise but for its language blocks:
+# 1 000 iterations, warm-up, cosine.
+
+# often changed
+lr = 1.5e-4  # at batch 8
+max_iters = 1_000
+
+# sometimes changed
+weight_decay = 1e-4
+backbone_lr_mult = 2.0  # convolutions that start from noise
+warmup = 100  # iterations
+val_interval = 200  # iterations
+
+# never changed
+grad_max_norm = 1.0
+lr_min = 1e-5
+
+optim_wrapper = dict(
+    type="lbbt_mm.AutocastOptimWrapper",  # bf16 on CPU and GPU
+    optimizer=dict(type="AdamW", lr=lr, weight_decay=weight_decay),
+    clip_grad=dict(max_norm=grad_max_norm),
+    paramwise_cfg=dict(custom_keys=dict(backbone=dict(lr_mult=backbone_lr_mult))),
+)
+param_scheduler = [
+    dict(type="LinearLR", start_factor=0.01, begin=0, end=warmup, by_epoch=False),
+    dict(
+        type="CosineAnnealingLR",
+        eta_min=lr_min,
+        begin=warmup,
+        end=max_iters,
+        by_epoch=False,
+    ),
+]
+train_cfg = dict(by_epoch=False, max_iters=max_iters, val_interval=val_interval)
+val_cfg = dict()
+test_cfg = dict()
+auto_scale_lr = dict(base_batch_size=8)

@@ -1,0 +1,14 @@
+# A small Segmenter on fashion scenes: the small GPT-2 in its mask decoder, or noise.
+
+segmenter = "../segmenter/segmenter-r18_small-gpt2"
+leaf = "1xb16-1k_fashion-scenes.py"
+
+arms = {
+    "small GPT-2": dict(config=f"{segmenter}_language_{leaf}"),
+    "scratch": dict(config=f"{segmenter}_scratch_{leaf}"),
+}
+variants = {"scenes": {}}
+seeds = [0, 1]
+tta = True
+constant = True
+keep_checkpoints = True  # of the last iteration, for tools/prediction_sheet.py

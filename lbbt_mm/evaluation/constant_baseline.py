@@ -1,0 +1,149 @@
+"""What a detector or a segmenter scores that never looks at an image."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from mmengine.structures import InstanceData, PixelData
+
+
+class MeanBoxes(NamedTuple):
+    """One box a class: where its objects are on average, and how common it is.
+
+    Attributes:
+        boxes: ``(N, 4)``: x1, y1, x2, y2 as shares of the image's width and height.
+        labels: ``(N,)``: their classes.
+        scores: ``(N,)``: share of all objects that are of this class.
+    """
+
+    boxes: np.ndarray
+    labels: np.ndarray
+    scores: np.ndarray
+
+    def at(self, height: int, width: int) -> InstanceData:
+        """Give the boxes in the pixels of an image.
+
+        Args:
+            height: Of the image, in pixels.
+            width: Of the image, in pixels.
+
+        Returns:
+            ``bboxes`` ``(N, 4)``, ``labels`` ``(N,)`` and ``scores`` ``(N,)``.
+        """
+        scale = np.array([width, height, width, height])
+        return InstanceData(
+            bboxes=torch.from_numpy(self.boxes * scale).float(),
+            labels=torch.from_numpy(self.labels),
+            scores=torch.from_numpy(self.scores).float(),
+        )
+
+
+def mean_boxes(images: Sequence[Mapping[str, Any]]) -> MeanBoxes:
+    """Average the boxes of each class over a dataset.
+
+    Args:
+        images: What mmdet's ``dataset.get_data_info(i)`` gives: ``height``, ``width``
+            and ``instances`` with ``bbox`` (x1, y1, x2, y2 in pixels), ``bbox_label``
+            and, if known, ``ignore_flag``.
+
+    Returns:
+        A box for every class that occurs.
+
+    Raises:
+        ValueError: No image has a box.
+    """
+    found: dict[int, list[np.ndarray]] = {}
+    for image in images:
+        scale = np.array([image["width"], image["height"]] * 2, dtype=float)
+        for instance in image["instances"]:
+            if not instance.get("ignore_flag"):
+                box = np.asarray(instance["bbox"]) / scale
+                found.setdefault(int(instance["bbox_label"]), []).append(box)
+    if not found:
+        raise ValueError(f"Expected boxes in {len(images)} training images, got none.")
+    labels = sorted(found)
+    counts = np.array([len(found[label]) for label in labels])
+    return MeanBoxes(
+        np.stack([np.mean(found[label], axis=0) for label in labels]),
+        np.array(labels),
+        counts / counts.sum(),
+    )
+
+
+def commonest_class(label_maps: Sequence[np.ndarray], ignore_index: int = 255) -> int:
+    """Find the class of most pixels.
+
+    Args:
+        label_maps: Integer class of each pixel, any shapes.
+        ignore_index: Value of pixels without a class.
+
+    Returns:
+        The class.
+
+    Raises:
+        ValueError: No pixel has a class.
+    """
+    counts: Counter[int] = Counter()
+    for label_map in label_maps:
+        values, numbers = np.unique(np.asarray(label_map), return_counts=True)
+        counts.update(dict(zip(values.tolist(), numbers.tolist(), strict=True)))
+    counts.pop(ignore_index, None)
+    if not counts:
+        raise ValueError(
+            f"Expected classes in {len(label_maps)} label maps, got only "
+            f"{ignore_index}, which means none."
+        )
+    return min(counts, key=lambda label: (-counts[label], label))
+
+
+class ConstantBaseline:
+    """Predicts for every image what is right most often over the training images.
+
+    A detector's answer is one box a class, :func:`mean_boxes`; a segmenter's is
+    :func:`commonest_class` everywhere.
+
+    Args:
+        dataset: Training images of mmdet or of mmseg; only annotations are read.
+
+    Raises:
+        ValueError: They are neither.
+    """
+
+    def __init__(self, dataset: Any) -> None:
+        images = [dataset.get_data_info(i) for i in range(len(dataset))]
+        self.boxes: MeanBoxes | None = None
+        if images and "instances" in images[0]:
+            self.boxes = mean_boxes(images)
+            return
+        if not images or "seg_map_path" not in images[0]:
+            raise ValueError(
+                "The constant baseline expects training images with boxes (mmdet) or "
+                f"label maps (mmseg), got {sorted(images[0]) if images else 'none'}."
+            )
+        from mmseg.datasets.transforms import LoadAnnotations
+
+        load = LoadAnnotations()
+        maps = [load(dict(image))["gt_seg_map"] for image in images]
+        self.commonest = commonest_class(maps, dataset.ignore_index)
+
+    def predict(self, samples: Sequence[Any]) -> list[Any]:
+        """Write the prediction into data samples, as a model's ``predict`` does.
+
+        Args:
+            samples: Of mmdet or of mmseg.
+
+        Returns:
+            The same samples, with ``pred_instances`` or ``pred_sem_seg``.
+        """
+        for sample in samples:
+            height, width = sample.ori_shape
+            if self.boxes is not None:
+                sample.pred_instances = self.boxes.at(height, width)
+            else:
+                answer = torch.full((1, height, width), self.commonest)
+                sample.pred_sem_seg = PixelData(data=answer)
+        return list(samples)

@@ -1,0 +1,84 @@
+"""Score what needs no model: the mean box of each class, or the commonest class.
+
+A detector or a segmenter that does not beat these numbers has learned nothing from the
+images. CONFIG is one of mmdet or of mmseg; its training annotations give the answer,
+its test images and test_evaluator the score.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import _launch
+
+_launch.hide_gpus_if_asked()
+
+from _subtask import Progress  # noqa: E402
+from mmengine.registry import DATASETS, EVALUATOR, init_default_scope  # noqa: E402
+from mmengine.runner import Runner  # noqa: E402
+
+from lbbt_mm.evaluation.constant_baseline import ConstantBaseline  # noqa: E402
+
+
+def evaluate(cfg: Any) -> dict[str, float]:
+    """Evaluate the constant answer.
+
+    Args:
+        cfg: A complete config of mmdet or mmseg.
+
+    Returns:
+        The metrics of ``test_evaluator``.
+
+    Raises:
+        ValueError: The training images have neither boxes nor label maps.
+    """
+    init_default_scope(cfg.default_scope)
+    progress = Progress("constant baseline")
+    progress.show("reads the training annotations", important=True)
+    baseline = ConstantBaseline(DATASETS.build(cfg.train_dataloader.dataset))
+    loader = Runner.build_dataloader(cfg.test_dataloader, seed=0)
+    metrics = cfg.test_evaluator
+    evaluator = EVALUATOR.build(dict(type="Evaluator", metrics=metrics))
+    evaluator.dataset_meta = loader.dataset.metainfo
+    for number, batch in enumerate(loader, 1):
+        samples = baseline.predict(batch["data_samples"])
+        evaluator.process(data_samples=samples, data_batch=batch)
+        progress.show(f"batch {number} of {len(loader)}")
+    scores = evaluator.evaluate(len(loader.dataset))
+    progress.close("done")
+    return {name: float(value) for name, value in scores.items()}
+
+
+def main() -> None:
+    """Score, print and write."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    _launch.add_common_options(parser)
+    parser.add_argument("--out", type=Path, metavar="FILE.json", help="copy of them")
+    args = parser.parse_args()
+    cfg = _launch.load_config(args)
+    for key in ("train_dataloader", "test_dataloader", "test_evaluator"):
+        if not cfg.get(key):
+            _launch.fail(f"{args.config} has no {key}: there is nothing to score.")
+    _launch.prepare_dataloaders(cfg, "train_dataloader", "test_dataloader")
+    try:
+        scores = evaluate(cfg)
+    except ValueError as error:
+        _launch.fail(str(error))
+    for name, value in scores.items():
+        print(f"{name}: {value:.4g}")
+    if args.out:
+        text = json.dumps(scores, indent=1) + "\n"
+        try:
+            _launch.write_whole(args.out, lambda part: part.write_text(text, "utf-8"))
+        except OSError as error:
+            _launch.fail_to_write("the scores", args.out, error)
+        print(f"Written to {args.out}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,156 @@
+"""Lay out what several detectors or segmenters say of the same images, as a picture.
+
+Each RUN is NAME=FOLDER, the folder of a finished training (of tools/train.py or of
+tools/sweep.py), with its config and its last checkpoint. All runs have the same test
+images. The first row is the truth.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import _launch
+
+_launch.hide_gpus_if_asked()
+
+import numpy as np  # noqa: E402
+import torch  # noqa: E402
+from _subtask import Progress  # noqa: E402
+from mmengine.config import Config  # noqa: E402
+from PIL import Image  # noqa: E402
+
+from lbbt_mm.evaluation.checkpoint_config import use_checkpoint_only  # noqa: E402
+from lbbt_mm.report.contact_sheet import AnnotatedImage, comparison_sheet  # noqa: E402
+
+
+def parse_args() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("run", nargs="+", metavar="RUN", help="NAME=FOLDER")
+    parser.add_argument("--out", type=Path, required=True, help="picture to write")
+    parser.add_argument(
+        "--images", type=int, default=5, help="how many, default: %(default)s"
+    )
+    parser.add_argument(
+        "--first", type=int, default=0, help="number of the first, default: %(default)s"
+    )
+    parser.add_argument(
+        "--score",
+        type=float,
+        default=0.3,
+        help="boxes with a lower score are not drawn, default: %(default)s",
+    )
+    parser.add_argument(
+        "--device", choices=["cpu", "cuda"], help="default: a GPU if there is one"
+    )
+    args = parser.parse_args()
+    for word in args.run:
+        if not all(word.partition("=")):
+            parser.error(f"RUN expects NAME=FOLDER, got {word!r}")
+    if args.images < 1 or args.first < 0:
+        parser.error("--images must be at least 1, --first at least 0")
+    return args
+
+
+def find_run(folder: Path) -> tuple[Config, Path]:
+    """Read the config and find the last checkpoint of a run.
+
+    Args:
+        folder: Of the run.
+    """
+    configs = [p for p in sorted(folder.glob("*.py")) if p.name != "probe_config.py"]
+    latest = folder / "last_checkpoint"
+    checkpoint = None
+    if latest.exists():
+        checkpoint = folder / Path(latest.read_text(encoding="utf-8").strip()).name
+    if len(configs) != 1 or checkpoint is None or not checkpoint.exists():
+        _launch.fail(
+            f"{folder} is not the folder of a finished training: expected one config "
+            f"(found {len(configs)}) and the checkpoint that last_checkpoint names."
+        )
+    return Config.fromfile(configs[0]), checkpoint
+
+
+def predict(folder: Path, args: argparse.Namespace) -> tuple[list[Any], dict[str, Any]]:
+    """Run one model on the chosen test images.
+
+    Args:
+        folder: Of its run.
+        args: The command line.
+
+    Returns:
+        Data samples with truth and prediction, and the dataset's ``metainfo``.
+    """
+    cfg, checkpoint = find_run(folder)
+    cfg.load_from, cfg.resume = str(checkpoint), False
+    cfg.work_dir = str(folder / "prediction_sheet")
+    use_checkpoint_only(cfg, str(checkpoint))
+    chosen = range(args.first, args.first + args.images)
+    cfg.test_dataloader.update(batch_size=1, num_workers=0)
+    cfg.test_dataloader.dataset.indices = list(chosen)
+    _launch.prepare_dataloaders(cfg, "test_dataloader")
+    for key in ("train_dataloader", "train_cfg", "optim_wrapper", "param_scheduler"):
+        cfg[key] = None
+    for key in ("val_dataloader", "val_cfg", "val_evaluator"):
+        cfg[key] = None
+    cfg.log_level = "WARNING"
+    runner = _launch.build_runner(cfg)
+    runner.load_or_resume()
+    runner.model.eval()
+    loader = runner.build_dataloader(cfg.test_dataloader, seed=0)
+    samples: list[Any] = []
+    with torch.no_grad():
+        for batch in loader:
+            samples += runner.model.test_step(batch)
+    return [sample.cpu() for sample in samples], loader.dataset.metainfo
+
+
+def annotate(sample: Any, truth: bool, score: float) -> AnnotatedImage:
+    """Turn a data sample of mmdet or of mmseg into a picture's content.
+
+    Args:
+        sample: With truth and prediction.
+        truth: Which of them to show.
+        score: Boxes with a lower score are left out.
+    """
+    image = np.asarray(Image.open(sample.img_path).convert("RGB"))
+    if "pred_sem_seg" in sample:
+        content = sample.gt_sem_seg if truth else sample.pred_sem_seg
+        classes = content.data[0].numpy()
+        shown = [int(c) for c in np.unique(classes) if c not in (0, 255)]
+        return AnnotatedImage(image, shown, masks=[classes == c for c in shown])
+    found = sample.gt_instances if truth else sample.pred_instances
+    if not truth:
+        found = found[found.scores >= score]
+    corners = torch.as_tensor(getattr(found.bboxes, "tensor", found.bboxes))
+    boxes = torch.cat([corners[:, :2], corners[:, 2:] - corners[:, :2]], dim=1)
+    return AnnotatedImage(image, found.labels.tolist(), boxes=boxes.tolist())
+
+
+def main() -> None:
+    """Predict with every model and draw."""
+    args = parse_args()
+    rows: dict[str, list[AnnotatedImage]] = {}
+    progress = Progress("predictions")
+    for word in args.run:
+        name, _, folder = word.partition("=")
+        progress.show(name, important=True)
+        samples, metainfo = predict(Path(folder), args)
+        truth = [annotate(sample, True, args.score) for sample in samples]
+        rows.setdefault("truth", truth)
+        rows[name] = [annotate(sample, False, args.score) for sample in samples]
+    palette = [tuple(colour) for colour in metainfo["palette"]]
+    sheet = comparison_sheet(rows, metainfo["classes"], palette)
+    try:
+        _launch.write_whole(args.out, lambda part: sheet.save(part))
+    except OSError as error:
+        _launch.fail_to_write("the picture", args.out, error)
+    progress.close(f"written to {args.out}")
+
+
+if __name__ == "__main__":
+    main()
