@@ -94,6 +94,9 @@ def run_task(
             tool("test.py", checkpoint, "--out", out, "--amp", *more)
         record[name] = json.loads(out.read_text(encoding="utf-8"))
     if trains:
+        copied = home / "language_init.json"  # LanguageInitHook wrote it
+        if copied.exists():
+            record["language_init"] = json.loads(copied.read_text("utf-8"))["label"]
         curve = read_bridge_curve(home)
         record["curves"] = dict(
             train_acc=curve.train_acc,

@@ -3,7 +3,7 @@
 
 stock = "../detr/detr-r18-postnorm_minilm"
 pre_norm = "../detr/detr-r18_small-gpt2"
-leaf = "1xb8-1k_fashion-scenes.py"
+leaf = "1xb8-2k_fashion-scenes.py"
 
 arms = {
     "MiniLM, stock layers": dict(config=f"{stock}_language_{leaf}"),

@@ -1,7 +1,7 @@
 # A small Segmenter on fashion scenes: the small GPT-2 in its mask decoder, or noise.
 
 segmenter = "../segmenter/segmenter-r18_small-gpt2"
-leaf = "1xb16-1k_fashion-scenes.py"
+leaf = "1xb8-1k_fashion-scenes.py"
 
 arms = {
     "small GPT-2": dict(config=f"{segmenter}_language_{leaf}"),

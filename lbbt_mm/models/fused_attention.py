@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
+import torch
 from mmcv.cnn.bricks.transformer import MultiheadAttention
-from torch import nn
+from torch import Tensor, nn
+
+try:
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+except ImportError:  # before torch 2.3, which leaves the choice to torch
+    sdpa_kernel = None
 
 
 class FusedAttention(MultiheadAttention):
@@ -16,7 +23,9 @@ class FusedAttention(MultiheadAttention):
 
     mmcv asks torch for the attention weights and throws them away, which keeps torch
     from its fused kernels; this class does not ask. (With dropout of the attention
-    weights torch has a fused kernel on a GPU, none on a CPU.)
+    weights torch has a fused kernel on a GPU, none on a CPU. Training in bfloat16 on a
+    CPU is done without: there the fused kernel's backward pass is several times slower
+    than the plain one's.)
 
     mmcv's ``dropout_layer`` has a default that all attentions of the process share, and
     ``dropout=0.1``, as in mmdet's DETR, writes into it: every attention built later
@@ -70,8 +79,34 @@ class FusedAttention(MultiheadAttention):
         # A hook, so that everything else in mmcv's forward pass stays mmcv's.
         self.attn.register_forward_pre_hook(_without_weights, with_kwargs=True)
 
+    def forward(self, query: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        """Attend; see mmcv's class.
+
+        Args:
+            query: ``(B, T, C)``, or ``(T, B, C)`` without ``batch_first``.
+            args: As for mmcv's class.
+            kwargs: As for mmcv's class.
+
+        Returns:
+            As ``query``, with the identity added.
+        """
+        with _kernels(query):
+            return super().forward(query, *args, **kwargs)
+
 
 def _without_weights(
     attention: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
     return args, {**kwargs, "need_weights": False}
+
+
+def _kernels(query: Tensor) -> AbstractContextManager[Any]:
+    """Keep torch from its fused kernel where that is the slower one."""
+    if (
+        sdpa_kernel is not None
+        and query.device.type == "cpu"
+        and torch.is_grad_enabled()
+        and torch.is_autocast_enabled("cpu")
+    ):
+        return sdpa_kernel(SDPBackend.MATH)
+    return nullcontext()

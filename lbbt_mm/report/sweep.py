@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -61,8 +62,11 @@ class SweepRun:
     def from_record(cls, record: Mapping[str, Any]) -> SweepRun:
         """Read what ``tools/sweep.py`` wrote."""
         curves = record.get("curves", {})
+        # What a copy of language blocks does not get right belongs to the arm's name.
+        note = re.search(r" \(inexact: .*\)$", record.get("language_init", ""))
+        arm = record["arm"] + (note[0] if note else "")
         return cls(
-            *(record[key] for key in ("name", "variant", "arm", "seed", "point")),
+            *(record["name"], record["variant"], arm, record["seed"], record["point"]),
             metrics=record["metrics"],
             curves={
                 name: {int(step): value for step, value in curve.items()}

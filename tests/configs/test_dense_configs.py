@@ -19,7 +19,7 @@ from lbbt_mm.language.hf_config import config_from_hf
 from lbbt_mm.transplant import make_plan
 from lbbt_mm.transplant.outline import build_outline
 
-from shipped import CONFIGS, DENSE, differences, flat, load, relative  # isort: skip
+from shipped import BACKBONE, CONFIGS, DENSE, differences, flat, load, relative  # isort: skip
 
 every_leaf = pytest.mark.parametrize("path", DENSE, ids=relative)
 detr = pytest.mark.parametrize(
@@ -198,7 +198,8 @@ def test_one_width_everywhere(path: Path) -> None:
     layers = [*model.encoder.layers, *model.decoder.layers]
     widths |= {layer.embed_dims for layer in layers}
     assert widths == {language.width}
-    depth = 6 if {"minilm", "small-gpt2"} & {*path.stem.split("_")} else 12
+    depth = 6 if "minilm" in path.stem else 12
+    depth = 3 if parse(path).model.startswith("detr-r18") else depth
     assert (len(model.encoder.layers), len(model.decoder.layers)) == (depth, depth)
     assert "postnorm" in path.name or type(model).__name__ == "PreNormDETR"
     assert {layer.norm_first for layer in layers} == {"postnorm" not in path.name}
@@ -315,19 +316,20 @@ def test_all_but_the_decoder_is_mmsegs(path: Path) -> None:
 # Fashion scenes ----------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
+scenes = pytest.mark.parametrize(
     "path", [p for p in DENSE if "fashion-scenes" in p.stem], ids=relative
 )
+
+
+@scenes
 def test_small_models_are_as_the_scenes_need_them(path: Path) -> None:
     cfg = load(path)
-    assert "fashion-scenes" in path.stem and "_delete_" not in cfg.resnet18
-    backbone = cfg.model.backbone
-    assert {key: backbone[key] for key in cfg.resnet18} == cfg.resnet18
-    stride = 4
+    backbone, stride = cfg.model.backbone, 4
     for step in backbone.strides:
         stride *= step
     if parse(path).model == "segmenter-r18":
         assert (stride, backbone.out_indices) == (8, (1,))
+        assert backbone.get("init_cfg") is None and not backbone.norm_eval
         head = cfg.model.decode_head
         assert (head.in_channels, head.embed_dims, head.num_heads) == (128, 384, 6)
         sides = [step.scale for step in cfg.tta_pipeline[-1].transforms[0]]
@@ -335,6 +337,20 @@ def test_small_models_are_as_the_scenes_need_them(path: Path) -> None:
     else:
         assert (stride, backbone.out_indices) == (16, (2,))
         assert cfg.model.num_queries == cfg.model.test_cfg.max_per_img == 10
+
+
+def test_the_small_detrs_begin_with_a_backbone_trained_from_scratch() -> None:
+    cfg = load(BACKBONE)
+    trained = build_outline(cfg)
+    assert trained.backbone.init_cfg[0]["type"] == "Kaiming"
+    given = {name: p.shape for name, p in trained.backbone.state_dict().items()}
+    name = f"{BACKBONE.stem}/iter_{cfg.train_cfg.max_iters}.pth"
+    for path in DENSE:
+        if path.stem.startswith("detr-r18"):
+            wanted = load(path).model.backbone.init_cfg
+            assert wanted.checkpoint == f"work_dirs/{name}"
+            taken = build_outline(load(path)).backbone.state_dict()
+            assert {name: p.shape for name, p in taken.items()} == given
 
 
 # Both in one process -----------------------------------------------------------------

@@ -120,6 +120,33 @@ def test_positions_of_keys_default_to_those_of_queries() -> None:
     assert_close(fused(x, query_pos=positions), stock(x, query_pos=positions))
 
 
+@pytest.mark.parametrize(
+    ("autocast", "train", "expected"),
+    [(True, True, False), (True, False, True), (False, True, True)],
+)
+def test_bfloat16_trains_without_the_slow_kernel(
+    monkeypatch, autocast: bool, train: bool, expected: bool
+) -> None:
+    """On a CPU; whatever the kernel, the output is the same."""
+    stock, fused = pair(batch_first=True)
+    allowed, original = [], F.scaled_dot_product_attention
+
+    def spy(*args, **kwargs) -> Tensor:
+        allowed.append(torch.backends.cuda.flash_sdp_enabled())
+        return original(*args, **kwargs)
+
+    monkeypatch.setattr(F, "scaled_dot_product_attention", spy)
+    x = torch.randn(2, 5, WIDTH)
+    with (
+        torch.set_grad_enabled(train),
+        torch.autocast("cpu", torch.bfloat16, enabled=autocast),
+    ):
+        found, wanted = fused(x), stock(x)
+    assert allowed == [expected]
+    assert torch.backends.cuda.flash_sdp_enabled(), "as it was before"
+    assert_close(found, wanted, rtol=0.02, atol=0.02)
+
+
 def test_a_copy_is_fused_too(fused_calls) -> None:
     fused = copy.deepcopy(FusedAttention(WIDTH, HEADS, batch_first=True))
     fused(torch.randn(1, 2, WIDTH))

@@ -8,7 +8,12 @@ from pathlib import Path
 import pytest
 
 from lbbt_mm.report.bridge_report import BridgeReport
-from lbbt_mm.report.logs import BridgeCurve, read_bridge_curve
+from lbbt_mm.report.logs import (
+    BridgeCurve,
+    read_bridge_curve,
+    read_score_curves,
+    read_scores,
+)
 from lbbt_mm.report.tables import Table, percent
 
 
@@ -48,6 +53,22 @@ def test_a_resumed_run_overrides_what_it_trained_again(tmp_path: Path) -> None:
     with (tmp_path / "20260101_000000/vis_data/scalars.json").open("a") as file:
         file.write('{"train_acc": 99.')  # killed in the middle of a line
     assert read_bridge_curve(tmp_path).train_acc == {1: 10.0, 2: 22.0, 3: 33.0}
+
+
+def test_scores_of_detectors_and_segmenters_are_percentages(tmp_path: Path) -> None:
+    detector = {"coco/bbox_mAP": 0.25, "coco/bbox_mAP_50": 0.5, "coco/bbox_mAP_s": 0.1}
+    assert read_scores(detector) == dict(ap=25.0, ap50=50.0)
+    assert read_scores({"mIoU": 40.0, "aAcc": 90.0}) == dict(miou=40.0)
+    log(
+        tmp_path,
+        "20260101_000000",
+        dict(loss=1.0, step=50, images_per_second=7.0),
+        dict(detector, step=100),
+        dict(detector, step=200) | {"coco/bbox_mAP": 0.5},
+    )
+    curves = read_score_curves(tmp_path)
+    assert curves == dict(ap={100: 25.0, 200: 50.0}, ap50={100: 50.0, 200: 50.0})
+    assert read_bridge_curve(tmp_path).images_per_second == 7.0
 
 
 def test_no_log_is_an_error(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import math
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from lbbt_mm.report.sweep import (
     Selection,
@@ -19,6 +20,7 @@ from lbbt_mm.report.sweep import (
 from lbbt_mm.report.sweep_figures import (
     bridge_figure,
     few_labels_figure,
+    score_figure,
     variants_figure,
 )
 
@@ -41,6 +43,20 @@ RUNS = [
     run("scratch", 0.1, 30.0, probe_after=55.0, probe_before=65.0),
     run("scratch", 0.2, 80.0, probe_after=45.0, probe_before=65.0),
 ]
+
+
+def test_an_inexact_copy_is_in_the_name_of_its_result() -> None:
+    record = dict(name="n", variant="v", arm="language", seed=0, point={}, metrics={})
+    exact = SweepRun.from_record(dict(record, language_init="gpt2"))
+    inexact = dict(record, language_init="gpt2 (inexact: norm_order)")
+    assert exact.arm == SweepRun.from_record(record).arm == "language"
+    arm = "language (inexact: norm_order)"
+    assert SweepRun.from_record(inexact).arm == arm
+    runs = [exact, SweepRun.from_record(inexact)]
+    assert [row[0] for row in chosen_table(runs, Selection()).rows] == [
+        "v language",
+        f"v {arm}",
+    ]
 
 
 def points(selection: Selection, runs=RUNS) -> dict[str, float]:
@@ -116,3 +132,24 @@ def test_pictures_are_drawn(tmp_path: Path) -> None:
     metrics = dict(probe_before="frozen", test="fine-tuned")
     few_labels_figure(RUNS, dict(base=100), metrics, tmp_path / "labels.png")
     assert len(list(tmp_path.glob("*.png"))) == 3
+
+
+def test_scores_are_drawn_for_each_kind_of_layers(tmp_path: Path) -> None:
+    runs = [
+        SweepRun("n", "v", arm, seed, {}, {}, dict(ap={1: 1.0, 2: 2.0 + seed}))
+        for arm in ("MiniLM, stock", "scratch, stock", "GPT-2, pre-norm")
+        for seed in (0, 1)
+    ]
+    path = tmp_path / "scores.png"
+    score_figure(runs, "ap", path, constant=0.1)
+    wide, _ = Image.open(path).size
+    score_figure([run for run in runs if "stock" in run.arm], "ap", path)
+    assert Image.open(path).size[0] == wide // 2, "a panel each"
+
+
+def test_the_constant_answer_is_the_last_row() -> None:
+    runs = [SweepRun("n", "v", "language", 0, {}, dict(ap=5.0, ap50=9.0))]
+    table = chosen_table(runs, Selection(), constant=dict(ap=0.1))
+    assert table.headings == ["run", "AP", "AP50"]
+    assert table.rows[-1] == ["the same answer for every image", "0.1", ""]
+    assert chosen_table(runs, Selection()).rows[-1][0] == "v language"

@@ -8,7 +8,7 @@ val_ann_file = "detection/val.json"  # detection/tiny_val.json: 32 scenes
 
 # sometimes changed
 img_size = 128  # pixels; as made, any other is resized to
-batch_size = 16  # images a process
+batch_size = 8  # images a process
 num_workers = 2
 
 # never changed

@@ -8,7 +8,7 @@ val_ann_file = "segmentation/val.txt"  # segmentation/tiny_val.txt: 32 scenes
 
 # sometimes changed
 img_size = 128  # pixels, as made
-batch_size = 16  # images a process
+batch_size = 8  # images a process
 num_workers = 2
 tta_ratios = [0.75, 1.0, 1.25]  # of tools/test.py --tta
 

@@ -3,9 +3,7 @@
 resnet18 = dict(
     type="ResNet",
     depth=18,
-    frozen_stages=-1,
     norm_cfg=dict(type="BN", requires_grad=True),
     norm_eval=False,
     style="pytorch",
-    init_cfg=None,
 )

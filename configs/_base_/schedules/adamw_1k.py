@@ -1,7 +1,7 @@
 # A short schedule for a segmenter that starts from noise: AdamW, 1 000 iterations.
 
 # often changed
-lr = 2e-4  # at batch 16
+lr = 2e-4  # at batch 8
 max_iters = 1_000
 
 # sometimes changed
@@ -15,7 +15,7 @@ lr_min = 1e-5
 
 optim_wrapper = dict(
     type="lbbt_mm.AutocastOptimWrapper",  # bf16 on CPU and GPU
-    optimizer=dict(type="AdamW", lr=lr, weight_decay=weight_decay),
+    optimizer=dict(type="AdamW", lr=lr, weight_decay=weight_decay, fused=True),
     clip_grad=dict(max_norm=grad_max_norm),
 )
 param_scheduler = [
@@ -31,4 +31,4 @@ param_scheduler = [
 train_cfg = dict(by_epoch=False, max_iters=max_iters, val_interval=val_interval)
 val_cfg = dict()
 test_cfg = dict()
-auto_scale_lr = dict(base_batch_size=16)
+auto_scale_lr = dict(base_batch_size=8)

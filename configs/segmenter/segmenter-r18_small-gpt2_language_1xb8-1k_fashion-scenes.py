@@ -10,5 +10,7 @@ model = dict(
     data_preprocessor=_base_.data_preprocessor,
     decode_head=dict(num_classes=_base_.num_classes),
 )
+# A run of iterations draws without end, not once an epoch.
+train_dataloader = dict(sampler=dict(type="InfiniteSampler", shuffle=True))
 default_hooks = dict(checkpoint=dict(interval=_base_.val_interval))
 custom_hooks = [*_base_.runtime_hooks, dict(_base_.language_init, pretrained=True)]

@@ -1,0 +1,125 @@
+"""tools/prediction_sheet.py: what models say of the same images, row by row."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.registry import MODELS, init_default_scope
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parents[2]
+LEAVES = dict(
+    detr="detr/detr-r18-postnorm_minilm_scratch_1xb8-2k_fashion-scenes.py",
+    segmenter="segmenter/segmenter-r18_small-gpt2_scratch_1xb8-1k_fashion-scenes.py",
+)
+WHITE, ROW = (255, 255, 255), 2 * 128 + 20  # a row's height: image and name
+
+
+def finished_run(task: str, scenes: Path, folder: Path) -> Path:
+    """A shipped config, its model untrained, as a training leaves them."""
+    cfg = Config.fromfile(ROOT / "configs" / LEAVES[task])
+    cfg.model.backbone.update(base_channels=8, num_stages=1, out_indices=(0,))
+    cfg.model.backbone.update(strides=(1,), dilations=(1,))
+    if task == "detr":
+        cfg.model.neck.in_channels = [8]
+        cfg.model.encoder.num_layers = cfg.model.decoder.num_layers = 1
+        cfg.test_evaluator.ann_file = str(scenes / "detection/val.json")
+    else:
+        cfg.model.decode_head.update(in_channels=8, channels=8, num_layers=1)
+    cfg.test_dataloader.dataset.data_root = str(scenes)
+    cfg.work_dir = str(folder)
+    folder.mkdir()
+    cfg.dump(folder / "config.py")
+    init_default_scope(cfg.default_scope)
+    model = MODELS.build(cfg.model)
+    model.init_weights()
+    torch.save(dict(state_dict=model.state_dict()), folder / "iter_9.pth")
+    (folder / "last_checkpoint").write_text(str(folder / "iter_9.pth"))
+    return folder
+
+
+def pixels(path: Path) -> np.ndarray:
+    return np.asarray(Image.open(path))
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch) -> None:
+    monkeypatch.setattr("mmengine.runner.runner.collect_env", dict)
+    monkeypatch.setattr("gc.collect", lambda: 0)
+
+
+def test_a_segmenters_row_is_what_it_predicts(
+    tool, toy_scenes, tmp_path, monkeypatch
+) -> None:
+    from mmseg.models import EncoderDecoder
+    from mmseg.structures import SegDataSample
+
+    run = finished_run("segmenter", toy_scenes, tmp_path / "run")
+    out = tmp_path / "sheet.png"
+    options = ("--out", out, "--images", "2", "--first", "1")
+    tool("prediction_sheet.py", f"a model={run}", *options).main()
+    sheet = pixels(out)
+    assert sheet.shape == (2 * ROW + 6, 2 * (2 * 128 + 6) + 6, 3)
+
+    def truth(self, inputs, data_samples: list[SegDataSample]):
+        for sample in data_samples:
+            sample.pred_sem_seg = sample.gt_sem_seg
+        return data_samples
+
+    monkeypatch.setattr(EncoderDecoder, "predict", truth)
+    tool("prediction_sheet.py", f"a model={run}", *options).main()
+    right = pixels(out)
+    first, second = right[20:ROW], right[ROW + 20 : 2 * ROW]
+    assert (first == second).all(), "a model that is right looks like the truth"
+    assert (first == sheet[20:ROW]).all()
+    # Scene 1 is the second one of the validation scenes.
+    file = toy_scenes / "annotations/validation/val_000001.png"
+    empty = pixels(file) == 0
+    grey = first[: 2 * 128, 6 : 6 + 2 * 128][::2, ::2]
+    coloured = grey.max(axis=-1) != grey.min(axis=-1)
+    assert coloured[~empty].mean() > 0.7 and coloured[empty].mean() < 0.3
+
+
+def test_a_detectors_weak_boxes_are_left_out(tool, toy_scenes, tmp_path) -> None:
+    run = finished_run("detr", toy_scenes, tmp_path / "run")
+    content = json.loads((toy_scenes / "detection/val.json").read_text())
+    counts = [0] * len(content["images"])
+    for annotation in content["annotations"]:
+        counts[annotation["image_id"] - content["images"][0]["id"]] += 1
+    assert counts[0] > 0
+
+    sheets = []
+    for score in ("0", "1.1"):
+        out = tmp_path / f"sheet_{score}.png"
+        options = ("--out", out, "--images", "1", "--score", score)
+        tool("prediction_sheet.py", f"untrained={run}", *options).main()
+        sheets.append(pixels(out))
+    everything, nothing = (sheet[ROW + 20 :, 6:-6] for sheet in sheets)
+    assert (everything.max(-1) != everything.min(-1)).any()
+    assert (nothing.max(-1) == nothing.min(-1)).all(), "grey: no box is drawn"
+    assert (sheets[0][20:ROW].max(-1) != sheets[0][20:ROW].min(-1)).any(), "the truth"
+
+
+@pytest.mark.parametrize("missing", ["config.py", "last_checkpoint", "iter_9.pth"])
+def test_a_folder_without_a_finished_run_is_named(tool, tmp_path, missing: str) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    for name in {"config.py", "iter_9.pth"} - {missing}:
+        (run / name).touch()
+    if missing != "last_checkpoint":
+        (run / "last_checkpoint").write_text("/elsewhere/iter_9.pth")
+    arguments = (f"a={run}", "--out", tmp_path / "sheet.png")
+    with pytest.raises(SystemExit, match="is not the folder of a finished training"):
+        tool("prediction_sheet.py", *arguments).main()
+    assert not (tmp_path / "sheet.png").exists()
+
+
+def test_a_run_has_a_name(tool, tmp_path, capsys) -> None:
+    with pytest.raises(SystemExit):
+        tool("prediction_sheet.py", tmp_path, "--out", "sheet.png").main()
+    assert "RUN expects NAME=FOLDER" in capsys.readouterr().err
