@@ -189,7 +189,7 @@ def make_plan(
     Raises:
         TransplantError: With every problem that was found.
     """
-    accept = [accept] if isinstance(accept, str) else list(accept)
+    accept = [accept] if isinstance(accept, str) else list(accept or ())
     unknown = [name for name in accept if name not in compare.ACCEPTABLE]
     if unknown:
         raise TransplantError(

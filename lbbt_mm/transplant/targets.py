@@ -256,6 +256,11 @@ def _table_of(path: str, layer: nn.Module) -> dict[str, Any]:
 
 def _checked(path: str, mapping: Mapping[str, Any]) -> dict[str, Any]:
     """Check the words of a mapping from a config."""
+    if not isinstance(mapping, Mapping):
+        raise TransplantError(
+            f"The mapping of {path} should be a dict of a block's parts and their "
+            f"places, got {mapping!r}."
+        )
     needed = {*BLOCK, "norm_order", "activation"}
     given = set(mapping)
     cross = given & set(CROSS)

@@ -148,6 +148,7 @@ def test_every_problem_is_named_at_once(gpt2) -> None:
         ([entry(cross_attention="yes")], "should be 'self'"),
         ([entry(mapping=dict(MAPPING, up="ffn.9"))], "has no ffn.9"),
         ([entry(mapping=dict(MAPPING, up="ffn.1"))], "no weight of its own there"),
+        ([entry(mapping=3)], "should be a dict of a block's parts"),
         ([entry(mapping=dict(qkv="q"))], "missing: activation, attn_norm"),
         ([entry(mapping=dict(MAPPING, gate="q"))], "unknown: gate"),
         ([entry(mapping=dict(MAPPING, norm_order="both"))], "'pre' or 'post'"),
