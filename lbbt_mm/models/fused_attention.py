@@ -11,8 +11,9 @@ from mmcv.cnn.bricks.transformer import MultiheadAttention
 from torch import Tensor, nn
 
 try:
+    from torch import get_autocast_dtype
     from torch.nn.attention import SDPBackend, sdpa_kernel
-except ImportError:  # before torch 2.3, which leaves the choice to torch
+except ImportError:  # before torch 2.4, which leaves the choice to torch
     sdpa_kernel = None
 
 
@@ -107,6 +108,7 @@ def _kernels(query: Tensor) -> AbstractContextManager[Any]:
         and query.device.type == "cpu"
         and torch.is_grad_enabled()
         and torch.is_autocast_enabled("cpu")
+        and get_autocast_dtype("cpu") == torch.bfloat16
     ):
         return sdpa_kernel(SDPBackend.MATH)
     return nullcontext()
