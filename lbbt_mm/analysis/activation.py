@@ -1,0 +1,184 @@
+"""How many neurons an image activates, block by block (figure 7)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from lbbt_mm.models import LanguageBackbone
+
+RULES = ("zero", "reference")
+REFERENCE_FACTOR = 0.6
+
+
+class BlockActivation(NamedTuple):
+    """Activation ratio of one block.
+
+    Attributes:
+        block: Number of the block, from 0.
+        ratio: Share of all (image, neuron) pairs that are activated, from 0 to 1.
+        neuron_std: Standard deviation over neurons of the share of images that
+            activate a neuron; the band in the reference's figure.
+        threshold: What a neuron's mean over tokens has to exceed.
+        images: Number of images.
+        neurons: Number of neurons.
+    """
+
+    block: int
+    ratio: float
+    neuron_std: float
+    threshold: float
+    images: int
+    neurons: int
+
+
+def activation_ratio(
+    backbone: LanguageBackbone, images: Iterable[Tensor], rule: str = "zero"
+) -> list[BlockActivation]:
+    """Measure the share of (image, neuron) pairs that are activated in each block.
+
+    ``ratio = #{(i, n): a[i, n] > threshold} / (images * neurons)``, where ``a[i, n]``
+    is a mean over all tokens of image i.
+
+    Rule ``'zero'``, the paper's text with the threshold that its source lost: neurons
+    are the MLP's, ``a`` is the mean of what leaves the non-linearity (in a gated MLP:
+    the gate, before it is multiplied), and the threshold is 0.
+
+    Rule ``'reference'``, the authors' code: neurons are the channels of the
+    attention's output (after its output projection, before the stream), ``a`` is the
+    mean of its absolute value, and the threshold is 0.6 times the mean of ``a`` over
+    all images and neurons of the block. It is therefore blind to the scale of a block.
+
+    The backbone runs in eval mode and over all tokens in every block, also where it
+    returns the last token only; its modes and options are put back afterwards, whatever
+    happens.
+
+    Args:
+        backbone: With its weights.
+        images: Batches ``(B, in_channels, height, width)``, normalised as in training.
+            The reference's rule goes through them twice, once for the threshold: a
+            list or a data loader, not an iterator.
+        rule: ``'zero'`` or ``'reference'``.
+
+    Returns:
+        One for each block, in order. Blocks after the last of ``out_indices`` are not
+        part of the network and not in the list.
+
+    Raises:
+        ValueError: The rule is unknown, there are no images, they do not fit, cannot
+            be read twice, or a block's activations are not finite.
+    """
+    if rule not in RULES:
+        raise ValueError(
+            f"Expected a rule among {', '.join(RULES)}, got {rule!r}: take one of them."
+        )
+    number = max(backbone.out_indices) + 1
+    thresholds = [torch.zeros((), dtype=torch.float64) for _ in range(number)]
+    if rule == "reference":
+        if iter(images) is images:
+            raise ValueError(
+                "The reference's rule goes through the images twice, got an iterator "
+                "that ends after once: give a list or a data loader."
+            )
+        first = _Tally(None)
+        _stream(backbone, images, rule, first)
+        thresholds = [
+            REFERENCE_FACTOR * total.sum() / (first.images * len(total))
+            for _, total in sorted(first.totals.items())
+        ]
+    tally = _Tally(thresholds)
+    _stream(backbone, images, rule, tally)
+    results = []
+    for block, active_N in sorted(tally.totals.items()):
+        share_N = active_N / tally.images
+        results.append(
+            BlockActivation(
+                block,
+                float(share_N.mean()),
+                float(share_N.std(correction=0)),
+                float(thresholds[block]),
+                tally.images,
+                len(share_N),
+            )
+        )
+    return results
+
+
+class _Tally:
+    """Adds up each neuron's means over tokens, or how often they pass a threshold."""
+
+    def __init__(self, thresholds: list[Tensor] | None) -> None:
+        self.thresholds = thresholds
+        self.images = 0
+        self.totals: dict[int, Tensor] = {}
+
+    def add(self, block: int, means_BN: Tensor) -> None:
+        means_BN = means_BN.double()
+        if not torch.isfinite(means_BN).all():
+            raise ValueError(
+                f"Expected finite activations, got nan or infinity in block {block}: "
+                f"look for them in the images and in the checkpoint's weights."
+            )
+        if self.thresholds is not None:
+            means_BN = (means_BN > self.thresholds[block].to(means_BN)).double()
+        total_N = means_BN.sum(dim=0).cpu()
+        self.totals[block] = self.totals.get(block, 0) + total_N
+
+
+def _stream(
+    backbone: LanguageBackbone, images: Iterable[Tensor], rule: str, tally: _Tally
+) -> None:
+    kernel = backbone.patch_embed.projection.weight
+    channels = kernel.shape[1]
+
+    def watch(block: int) -> Callable[[nn.Module, Any, Tensor], None]:
+        def take(module: nn.Module, inputs: Any, output: Tensor) -> None:
+            values_BTN = output.abs() if rule == "reference" else output
+            # In float32 also under autocast: bfloat16 would round a mean's sign away.
+            tally.add(block, values_BTN.float().mean(dim=1))
+
+        return take
+
+    hooks = []
+    with _measuring(backbone), torch.no_grad():
+        try:
+            for index, block in enumerate(backbone.language.blocks):
+                part = block.out if rule == "reference" else block.activation
+                hooks.append(part.register_forward_hook(watch(index)))
+            for batch in images:
+                if batch.ndim != 4 or batch.shape[1] != channels:
+                    raise ValueError(
+                        f"Expected batches of images (B, {channels}, height, width), "
+                        f"got {tuple(batch.shape)}: prepare them as in training."
+                    )
+                if len(batch):
+                    backbone(batch.to(kernel.device, kernel.dtype))
+                    tally.images += len(batch)
+        finally:
+            for hook in hooks:
+                hook.remove()
+    if not tally.images:
+        raise ValueError(
+            "Expected at least one image, got an empty stream: check the dataset, and "
+            "give a list or a data loader rather than an iterator that was read before."
+        )
+
+
+@contextmanager
+def _measuring(backbone: LanguageBackbone) -> Iterator[None]:
+    """Put the backbone into eval mode, and let its last block compute all tokens."""
+    modes = [(module, module.training) for module in backbone.modules()]
+    out_type = backbone.out_type
+    backbone.eval()
+    backbone.out_type = "raw"
+    try:
+        yield
+    finally:
+        backbone.out_type = out_type
+        # Not train(): somebody may have set the modes of single parts by hand.
+        for module, mode in modes:
+            module.training = mode
