@@ -28,8 +28,8 @@ class FusedAttention(MultiheadAttention):
 
     mmcv asks torch for the attention weights and throws them away, which keeps torch
     from its fused kernels; this class does not ask. (With dropout of the attention
-    weights torch has a fused kernel on a GPU, none on a CPU. Few tokens in bfloat16 on a
-    CPU are trained without: there the fused kernel is the slower one.)
+    weights torch has a fused kernel on a GPU, none on a CPU. Few tokens in bfloat16 on
+    a CPU are trained without: there the fused kernel is the slower one.)
 
     mmcv's ``dropout_layer`` has a default that all attentions of the process share, and
     ``dropout=0.1``, as in mmdet's DETR, writes into it: every attention built later

@@ -121,11 +121,17 @@ def test_positions_of_keys_default_to_those_of_queries() -> None:
 
 
 @pytest.mark.parametrize(
-    ("autocast", "train", "expected"),
-    [(True, True, False), (True, False, True), (False, True, True)],
+    ("autocast", "train", "tokens", "keys", "expected"),
+    [
+        (True, True, 5, 7, False),
+        (True, False, 5, 7, True),
+        (False, True, 5, 7, True),
+        (True, True, 120, 7, True),
+        (True, True, 5, 120, True),
+    ],
 )
-def test_bfloat16_trains_without_the_slow_kernel(
-    monkeypatch, autocast: bool, train: bool, expected: bool
+def test_few_tokens_train_in_bfloat16_without_the_slow_kernel(
+    monkeypatch, autocast: bool, train: bool, tokens: int, keys: int, expected: bool
 ) -> None:
     """On a CPU; whatever the kernel, the output is the same."""
     stock, fused = pair(batch_first=True)
@@ -136,12 +142,12 @@ def test_bfloat16_trains_without_the_slow_kernel(
         return original(*args, **kwargs)
 
     monkeypatch.setattr(F, "scaled_dot_product_attention", spy)
-    x = torch.randn(2, 5, WIDTH)
+    x, y = torch.randn(2, tokens, WIDTH), torch.randn(2, keys, WIDTH)
     with (
         torch.set_grad_enabled(train),
         torch.autocast("cpu", torch.bfloat16, enabled=autocast),
     ):
-        found, wanted = fused(x), stock(x)
+        found, wanted = fused(x, y), stock(x, y)
     assert allowed == [expected]
     assert torch.backends.cuda.flash_sdp_enabled(), "as it was before"
     assert_close(found, wanted, rtol=0.02, atol=0.02)
