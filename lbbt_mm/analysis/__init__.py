@@ -3,32 +3,58 @@
 from lbbt_mm.analysis.activation import BlockActivation, activation_ratio
 from lbbt_mm.analysis.alignment import (
     Alignment,
-    AlignmentNumbers,
     Covariance,
     measure_alignment,
     patch_covariance,
     weight_covariance,
 )
-from lbbt_mm.analysis.outliers import (
-    WeightReport,
-    WeightStatistics,
-    weight_statistics,
+from lbbt_mm.analysis.curvature import (
+    extreme_eigenvalues,
+    hessian_trace,
+    spectral_density,
 )
-from lbbt_mm.analysis.synthetic_alignment import SyntheticCheck, synthetic_check
+from lbbt_mm.analysis.outliers import WeightReport, WeightStatistics, weight_statistics
+from lbbt_mm.analysis.scalar_loss import Estimate, ScalarLoss
+from lbbt_mm.analysis.sensitivity import (
+    gradient_predictiveness,
+    noise_sensitivity,
+    parameter_sensitivity,
+)
+from lbbt_mm.analysis.spectrum import (
+    density_curve,
+    negative_share,
+    participation_ratio,
+    spectral_gap,
+    spectral_kurtosis,
+    summarise,
+)
+from lbbt_mm.analysis.synthetic_alignment import synthetic_check
 from lbbt_mm.analysis.weight_names import block_path, weight_kind
 
 __all__ = [
     "Alignment",
-    "AlignmentNumbers",
     "BlockActivation",
     "Covariance",
-    "SyntheticCheck",
+    "Estimate",
+    "ScalarLoss",
     "WeightReport",
     "WeightStatistics",
     "activation_ratio",
-    "measure_alignment",
     "block_path",
+    "density_curve",
+    "extreme_eigenvalues",
+    "gradient_predictiveness",
+    "hessian_trace",
+    "measure_alignment",
+    "negative_share",
+    "noise_sensitivity",
+    "parameter_sensitivity",
+    "participation_ratio",
     "patch_covariance",
+    "spectral_density",
+    "spectral_gap",
+    "spectral_kurtosis",
+    "summarise",
     "synthetic_check",
     "weight_covariance",
     "weight_kind",

@@ -188,8 +188,7 @@ def weight_statistics(
     bins = np.linspace(-1, 1, 201) if edges is None else np.asarray(edges, np.float64)
     if bins.ndim != 1 or not (np.diff(bins) > 0).all() or len(bins) < 2:
         raise ValueError(
-            f"The histogram needs two or more rising edges, got {edges}: sort them and "
-            f"remove doubles."
+            f"The histogram needs two or more rising edges, got {edges}: sort them."
         )
     by_tensor: dict[str, WeightStatistics] = {}
     by_block: dict[str, WeightStatistics] = {}

@@ -1,0 +1,228 @@
+"""A loss as a function of a model's parameters: value, gradient, Hessian products."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+
+class Estimate(NamedTuple):
+    """A number, and what it was computed from.
+
+    Attributes:
+        value: The number.
+        error: How far off it may be; each function says what its error is. nan where
+            there is none to give.
+        probes: Random vectors; 0 if nothing is random.
+        iterations: Steps of Lanczos for each of them; 0 without Lanczos.
+        samples: Images in the loss.
+    """
+
+    value: float
+    error: float
+    probes: int
+    iterations: int
+    samples: int
+
+
+class ScalarLoss:
+    """The mean of some losses, seen as a function of all trainable parameters.
+
+    Vectors are flat, ``(P,)``: the trainable parameters one after the other in the
+    order of ``model.named_parameters()``, in their dtype and on their device. Freeze
+    what should not take part.
+
+    Args:
+        model: What the losses depend on. Its mode is the caller's: ``model.eval()``.
+        losses: A function without arguments that returns a mean loss, or several of
+            equally many images, one for each batch. They are called anew each time and
+            one after the other, so that one batch is in memory at a time; they must
+            return the same each time.
+        samples: Number of images in all, which every result carries.
+
+    Raises:
+        ValueError: Nothing is trainable, or the loss is not one finite number, depends
+            on no trainable parameter or is random.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        losses: Callable[[], Tensor] | Sequence[Callable[[], Tensor]],
+        samples: int,
+    ) -> None:
+        self.losses = [losses] if callable(losses) else list(losses)
+        named = [(n, p) for n, p in model.named_parameters() if p.requires_grad]
+        if not named or not self.losses:
+            raise ValueError(
+                f"Expected trainable parameters and a loss, got {len(named)} and "
+                f"{len(self.losses)}: call requires_grad_() on what should take part."
+            )
+        self.names = [name for name, _ in named]
+        self.parameters = [parameter for _, parameter in named]
+        self.samples = samples
+        self.size = sum(parameter.numel() for parameter in self.parameters)
+        first, second = self.value(), self.value()
+        # Kernels on a GPU may add in another order; dropout changes far more.
+        if abs(first - second) > 1e-4 * max(abs(first), 1e-12):
+            raise ValueError(
+                f"Expected the same loss each time, got {first:.6g} and {second:.6g}: "
+                f"call model.eval(), and draw images and labels beforehand."
+            )
+        self.gradient()
+
+    def value(self) -> float:
+        """Compute the loss.
+
+        Raises:
+            ValueError: It is not one finite number.
+        """
+        with torch.no_grad():
+            return sum(float(self._call(one)) for one in self.losses) / len(self.losses)
+
+    def gradient(self) -> Tensor:
+        """Compute the gradient ``(P,)``.
+
+        Raises:
+            ValueError: The loss is not one finite number or has no derivative, or
+                depends on no trainable parameter.
+        """
+        total = torch.zeros_like(self.flat())
+        with torch.enable_grad():
+            for one in self.losses:
+                slopes = torch.autograd.grad(
+                    self._with_graph(one), self.parameters, allow_unused=True
+                )
+                total += self._joined(slopes)
+        return _finite(total / len(self.losses), "gradient")
+
+    def hessian_product(self, vector: Tensor) -> Tensor:
+        """Multiply the Hessian H of the loss with a vector (Pearlmutter 1994).
+
+        Args:
+            vector: ``(P,)``.
+
+        Returns:
+            ``H v`` ``(P,)``, exact but for rounding: the gradient of ``g^T v``.
+
+        Raises:
+            ValueError: The vector has another length, or the loss is not finite or
+                has no second derivative.
+        """
+        if vector.shape != (self.size,):
+            raise ValueError(
+                f"Expected a vector ({self.size},), one number for each trainable "
+                f"parameter, got {tuple(vector.shape)}: see ScalarLoss.flat()."
+            )
+        parts = self.split(vector.to(self.parameters[0]))
+        total = torch.zeros_like(self.flat())
+        # The fused attention kernels have no second derivative.
+        with torch.enable_grad(), _plain_attention():
+            for one in self.losses:
+                slopes = torch.autograd.grad(
+                    self._with_graph(one),
+                    self.parameters,
+                    create_graph=True,
+                    allow_unused=True,
+                )
+                along = [
+                    (slope * part).sum()
+                    for slope, part in zip(slopes, parts, strict=True)
+                    if slope is not None and slope.requires_grad
+                ]
+                if not along:  # the loss is linear: its Hessian is 0
+                    continue
+                second = torch.autograd.grad(
+                    torch.stack(along).sum(), self.parameters, allow_unused=True
+                )
+                total += self._joined(second)
+        return _finite(total / len(self.losses), "product with the Hessian")
+
+    def flat(self) -> Tensor:
+        """Return a copy of the parameters as one vector ``(P,)``."""
+        return torch.cat([p.detach().reshape(-1) for p in self.parameters])
+
+    def split(self, vector: Tensor) -> list[Tensor]:
+        """Cut a vector ``(P,)`` into tensors of the parameters' shapes."""
+        parts = vector.split([p.numel() for p in self.parameters])
+        return [part.view_as(p) for part, p in zip(parts, self.parameters, strict=True)]
+
+    @contextmanager
+    def moved(self, step: Tensor) -> Iterator[None]:
+        """Add a vector ``(P,)`` to the parameters; afterwards they are as before."""
+        kept = [parameter.detach().clone() for parameter in self.parameters]
+        try:
+            with torch.no_grad():
+                for parameter, part in zip(
+                    self.parameters, self.split(step), strict=True
+                ):
+                    parameter.add_(part)
+            yield
+        finally:
+            # Copied back, not subtracted: rounding would leave them changed.
+            with torch.no_grad():
+                for parameter, before in zip(self.parameters, kept, strict=True):
+                    parameter.copy_(before)
+
+    def _call(self, one: Callable[[], Tensor]) -> Tensor:
+        loss = one()
+        if loss.numel() != 1 or not math.isfinite(float(loss.detach())):
+            raise ValueError(
+                f"Expected a loss that is one finite number, got "
+                f"{loss.detach().tolist()}: average over the batch, and look for nan "
+                f"in images and weights."
+            )
+        return loss.squeeze()
+
+    def _with_graph(self, one: Callable[[], Tensor]) -> Tensor:
+        loss = self._call(one)
+        if not loss.requires_grad:
+            raise ValueError(
+                "Expected a loss that depends on the trainable parameters, got a "
+                "constant: compute it with this model, and not under no_grad()."
+            )
+        return loss
+
+    def _joined(self, slopes: Sequence[Tensor | None]) -> Tensor:
+        return torch.cat(
+            [
+                (torch.zeros_like(p) if slope is None else slope).detach().reshape(-1)
+                for slope, p in zip(slopes, self.parameters, strict=True)
+            ]
+        )
+
+
+def _finite(vector: Tensor, name: str) -> Tensor:
+    if not torch.isfinite(vector).all():
+        raise ValueError(
+            f"Expected a finite {name}, got nan or infinity: the loss has no "
+            f"derivative here, look for a root or a norm of 0 in it."
+        )
+    return vector
+
+
+@contextmanager
+def _plain_attention() -> Iterator[None]:
+    # torch.nn.attention.sdpa_kernel needs torch 2.3.
+    backends = torch.backends.cuda
+    kinds = [
+        kind
+        for kind in ("flash", "mem_efficient", "cudnn")
+        if hasattr(backends, f"enable_{kind}_sdp")
+    ]
+    before = {kind: getattr(backends, f"{kind}_sdp_enabled")() for kind in kinds}
+    math_before = backends.math_sdp_enabled()
+    try:
+        for kind in kinds:
+            getattr(backends, f"enable_{kind}_sdp")(False)
+        backends.enable_math_sdp(True)
+        yield
+    finally:
+        for kind, enabled in before.items():
+            getattr(backends, f"enable_{kind}_sdp")(enabled)
+        backends.enable_math_sdp(math_before)

@@ -1,0 +1,150 @@
+"""Numbers of a spectrum: by hand, and against all eigenvalues of a small network."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from small_losses import mlp, quadratic
+from torch.testing import assert_close
+
+from lbbt_mm.analysis.curvature import extreme_eigenvalues, spectral_density
+from lbbt_mm.analysis.spectrum import (
+    density_curve,
+    negative_share,
+    participation_ratio,
+    spectral_gap,
+    spectral_kurtosis,
+    summarise,
+)
+
+
+@pytest.fixture(scope="module")
+def network():
+    return mlp()
+
+
+@pytest.fixture(scope="module")
+def exact(network) -> np.ndarray:
+    return torch.linalg.eigvalsh(network.exact).numpy()
+
+
+def test_a_summary_worked_by_hand() -> None:
+    found = summarise([1.0, -4.0, 0.5, 2.0], number=3)
+    assert found.eigenvalues == (-4.0, 2.0, 1.0)
+    # 7^2 / (3 * 21); one of three is negative
+    assert found.participation_ratio == pytest.approx(49 / 63)
+    assert found.negative_share == pytest.approx(1 / 3)
+    # Any three equal weights: mean -1/3, deviations -11/3, 7/3, 4/3.
+    fourth = (11**4 + 7**4 + 4**4) / 81 / 3
+    variance = (11**2 + 7**2 + 4**2) / 9 / 3
+    assert found.kurtosis == pytest.approx(fourth / variance**2 - 3)
+
+
+def test_the_decay_rate_of_a_power() -> None:
+    values = [(-1) ** i * 7 * i**-1.5 for i in range(1, 21)]
+    assert summarise(values, number=20).decay_rate == pytest.approx(-1.5)
+    assert math.isnan(summarise([1.0, 0.0], number=2).decay_rate)
+    assert summarise([0.0, 0.0], number=2).participation_ratio is not None
+    assert math.isnan(summarise([2.0, 2.0], number=2).kurtosis)
+
+
+def test_one_outlier_among_twenty_has_the_papers_kurtosis() -> None:
+    # n - 2 + 1 / (n - 1) - 3 for n = 20: 15.05; the paper reports 14.5.
+    found = summarise([1e6] + [0.0] * 19, number=20)
+    assert found.kurtosis == pytest.approx(18 + 1 / 19 - 3)
+    assert found.participation_ratio == pytest.approx(1 / 20)
+
+
+def test_the_gap_carries_both_errors(network, exact) -> None:
+    eigenvalues = extreme_eigenvalues(network, k=2, iterations=12)
+    gap = spectral_gap(eigenvalues)
+    assert gap.error == eigenvalues.leading[0].error + eigenvalues.leading[1].error
+    assert abs(gap.value - (exact[-1] - exact[-2])) <= gap.error
+    assert (gap.iterations, gap.samples) == (12, 8)
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_numbers_of_the_whole_spectrum_are_within_their_error(
+    network, exact, seed
+) -> None:
+    participation = np.abs(exact).mean() ** 2 / (exact**2).mean()
+    away = exact - exact.mean()
+    kurtosis = (away**4).mean() / (away**2).mean() ** 2 - 3
+    negative = (exact < -1e-3 * abs(exact).max()).mean()
+    measures = (
+        (participation_ratio, participation),
+        (spectral_kurtosis, kurtosis),
+        (negative_share, negative),
+    )
+    probes = spectral_density(network, probes=24, iterations=12, seed=seed)
+    start = probes._replace(probes=probes.probes[:12])  # more begin with the same
+    longer = spectral_density(network, probes=12, iterations=24, seed=seed)
+    for measure, value in measures:
+        found = measure(start)
+        # two standard errors: 95 of 100 cases, and these are six
+        assert abs(found.value - value) <= 1.5 * found.error
+        assert abs(found.value - measure(probes).value) <= found.error
+        assert abs(found.value - measure(longer).value) <= found.error
+        assert measure(probes).error < 1.1 * found.error
+        assert found[2:] == (12, 12, 8)
+
+
+def test_equal_eigenvalues() -> None:
+    density = spectral_density(quadratic([2.0] * 6), probes=2, iterations=4)
+    assert participation_ratio(density).value == pytest.approx(1)
+    assert negative_share(density).value == 0
+    assert math.isnan(spectral_kurtosis(density).value)
+    minus = spectral_density(quadratic([-2.0] * 6), probes=2, iterations=4)
+    assert negative_share(minus).value == pytest.approx(1)
+
+
+def test_zeros_are_not_negative() -> None:
+    density = spectral_density(quadratic([0.0, 0.0, -1.0, 1.0]), probes=2, iterations=4)
+    assert negative_share(density).value == pytest.approx(1 / 4)
+    # eigenvalues beyond a tolerance of the largest one only
+    wide = spectral_density(quadratic([-0.1, -1.0, 2.0]), probes=2, iterations=4)
+    assert negative_share(wide).value == pytest.approx(2 / 3)
+    assert negative_share(wide, tolerance=0.1).value == pytest.approx(1 / 3)
+
+
+def test_the_curve_of_two_eigenvalues() -> None:
+    density = spectral_density(quadratic([-1.0, 3.0]), probes=2, iterations=4)
+    grid = np.linspace(-3, 5, 801)
+    curve = density_curve(density, grid, width=0.2)
+
+    def bell(at: float) -> np.ndarray:
+        return np.exp(-(((grid - at) / 0.2) ** 2) / 2) / (0.2 * math.sqrt(2 * math.pi))
+
+    # half of the eigenvalues each: every vector of two signs weighs them equally
+    assert_close(curve.values, 0.5 * bell(-1.0) + 0.5 * bell(3.0))
+    assert curve.values.sum() * 0.01 == pytest.approx(1)
+    assert_close(curve.errors, np.zeros(801), rtol=0, atol=1e-12)
+
+
+def test_the_curve_of_a_network_integrates_to_one(network) -> None:
+    density = spectral_density(network, probes=4, iterations=20)
+    grid = np.linspace(-3, 6, 2000)
+    curve = density_curve(density, grid, width=0.05)
+    area = curve.values.sum() * (grid[1] - grid[0])
+    assert area == pytest.approx(1, abs=1e-3)
+    assert (curve.errors > 0).any()
+
+
+# Bad input -------------------------------------------------------------------------
+
+
+def test_bad_input_is_one_sentence(network) -> None:
+    with pytest.raises(ValueError, match="two leading eigenvalues, got 1: ask for k=2"):
+        spectral_gap(extreme_eigenvalues(network, k=1, iterations=8))
+    with pytest.raises(
+        ValueError, match=r"at least 3 finite eigenvalues, got \[1.0, 2"
+    ):
+        summarise([1.0, 2.0], number=3)
+    with pytest.raises(ValueError, match="finite eigenvalues, got .*nan"):
+        summarise([1.0, math.nan], number=2)
+    density = spectral_density(network, probes=2, iterations=4)
+    with pytest.raises(ValueError, match="a positive width to smooth with, got 0: 1 %"):
+        density_curve(density, np.zeros(1), width=0)
