@@ -86,15 +86,23 @@ def comparison_sheet(
         zoom: Times that an image is enlarged.
 
     Returns:
-        The sheet; each row has its name above it.
+        The sheet; each row has its name above it. Boxes have the names of their classes
+        at them; where there are masks alone, the last line says what the colours mean.
     """
     font = _font()
     first = next(iter(rows.values()))
     height, width = (zoom * side for side in first[0].image.shape[:2])
     tall = _FONT_SIZE + 8
+    shown = [image for images in rows.values() for image in images]
+    legend = sorted({label for image in shown for label in image.labels})
+    if any(image.boxes for image in shown):
+        legend = []
     sheet = Image.new(
         "RGB",
-        (len(first) * (width + _GAP) + _GAP, len(rows) * (tall + height) + _GAP),
+        (
+            len(first) * (width + _GAP) + _GAP,
+            len(rows) * (tall + height) + _GAP + (tall if legend else 0),
+        ),
         "white",
     )
     draw = ImageDraw.Draw(sheet)
@@ -104,6 +112,12 @@ def comparison_sheet(
         for column, annotated in enumerate(images):
             drawn = _draw(annotated, classes, palette, zoom, font)
             sheet.paste(drawn, (_GAP + column * (width + _GAP), y + tall))
+    left, top = float(_GAP), len(rows) * (tall + height) + 4
+    for label in legend:
+        wide = draw.textlength(classes[label], font=font) + 5
+        place = (left, top, left + wide, top + _FONT_SIZE + 4)
+        _plate(draw, place, label, classes, palette)
+        left += wide + _GAP
     return sheet
 
 
@@ -133,12 +147,10 @@ def _draw(
     image = image.resize((width, height), Image.NEAREST)
     draw = ImageDraw.Draw(image)
     corners = []
-    boxes = annotated.boxes or [_around(mask) for mask in annotated.masks]
-    for label, (x, y, w, h) in zip(annotated.labels, boxes, strict=True):
+    for label, (x, y, w, h) in zip(annotated.labels, annotated.boxes, strict=False):
         left, top = zoom * x, zoom * y
         right, bottom = zoom * (x + w) - 1, zoom * (y + h) - 1
-        if annotated.boxes:
-            draw.rectangle((left, top, right, bottom), outline=palette[label], width=2)
+        draw.rectangle((left, top, right, bottom), outline=palette[label], width=2)
         corners.append((label, left, top, bottom))
     tall = _FONT_SIZE + 4
     taken: list[tuple[float, float, float]] = []
@@ -158,14 +170,18 @@ def _draw(
         )
         place = next(free, places[0])
         taken.append((left, place, wide))
-        draw.rectangle((left, place, left + wide, place + tall), fill=palette[label])
-        dark = "black" if sum(palette[label]) > 330 else "white"
-        draw.text((left + 3, place + 1), classes[label], dark, font=font)
+        _plate(draw, (left, place, left + wide, place + tall), label, classes, palette)
     return image
 
 
-def _around(mask: np.ndarray) -> tuple[int, int, int, int]:
-    """Find the place of a name: x, y, width and height of what a mask covers."""
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    x, y = int(columns[0]), int(rows[0])
-    return x, y, int(columns[-1]) + 1 - x, int(rows[-1]) + 1 - y
+def _plate(
+    draw: Any,
+    place: tuple[float, float, float, float],
+    label: int,
+    classes: Sequence[str],
+    palette: Sequence[tuple[int, int, int]],
+) -> None:
+    """Write a class's name on its colour."""
+    draw.rectangle(place, fill=palette[label])
+    dark = "black" if sum(palette[label]) > 330 else "white"
+    draw.text((place[0] + 3, place[1] + 1), classes[label], dark, font=_font())

@@ -89,7 +89,16 @@ def test_a_row_for_each_model() -> None:
     inside, edge = (80, 60), (70, 20)
     assert tuple(truth[edge]) == tuple(boxed[edge]) == BLUE
     assert tuple(masks[edge]) == tuple(masks[inside]) == tuple(truth[inside])
+    assert not (masks == BLUE).all(axis=-1).any(), "no name within the image"
     assert len({*boxed[inside].tolist()}) == 1, "grey: nothing is filled"
     assert (nothing == 120).all()
-    # The name stands at the mask where there is no box.
-    assert (masks == BLUE).all(axis=-1).sum() > 60
+
+
+def test_colours_are_explained_where_no_box_carries_a_name() -> None:
+    image = annotated([(10, 20, 40, 30)], [1])._replace(boxes=())
+    sheet = np.asarray(comparison_sheet({"truth": [image]}, ["a", "b"], [RED, BLUE]))
+    height, tall = 120, 20
+    assert sheet.shape[0] == 2 * tall + height + GAP
+    legend = sheet[tall + height :]
+    assert (legend == BLUE).all(axis=-1).sum() > 60
+    assert not (legend == RED).all(axis=-1).any(), "a class that is not shown"

@@ -36,6 +36,7 @@ def finished_run(task: str, scenes: Path, folder: Path) -> Path:
     folder.mkdir()
     cfg.dump(folder / "config.py")
     init_default_scope(cfg.default_scope)
+    cfg.model.backbone.init_cfg = None  # the finished run needs no other file
     model = MODELS.build(cfg.model)
     model.init_weights()
     torch.save(dict(state_dict=model.state_dict()), folder / "iter_9.pth")
@@ -64,7 +65,7 @@ def test_a_segmenters_row_is_what_it_predicts(
     options = ("--out", out, "--images", "2", "--first", "1")
     tool("prediction_sheet.py", f"a model={run}", *options).main()
     sheet = pixels(out)
-    assert sheet.shape == (2 * ROW + 6, 2 * (2 * 128 + 6) + 6, 3)
+    assert sheet.shape == (2 * ROW + 6 + 20, 2 * (2 * 128 + 6) + 6, 3)
 
     def truth(self, inputs, data_samples: list[SegDataSample]):
         for sample in data_samples:
