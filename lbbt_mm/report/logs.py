@@ -70,7 +70,7 @@ def read_scores(metrics: Mapping[str, Any]) -> dict[str, float]:
         ``ap``, ``ap50``, ``ap75`` and ``miou``, those that are there, in %.
     """
     return {
-        name: factor * metrics[key]
+        name: round(factor * metrics[key], 4)  # not 1.7000000000000002
         for key, (name, factor) in _SCORES.items()
         if key in metrics
     }
