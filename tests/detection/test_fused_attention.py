@@ -17,7 +17,7 @@ from tiny_detr import build_detr, scramble
 from torch import Tensor, nn
 from torch.testing import assert_close
 
-from lbbt_mm.models import FusedAttention
+from lbbt_mm.models import FusedAttention, fused_attention
 
 WIDTH, HEADS = 16, 4
 CURE = "lbbt_mm.models.dropout_leak"
@@ -148,7 +148,8 @@ def test_few_tokens_train_in_bfloat16_without_the_slow_kernel(
         torch.autocast("cpu", torch.bfloat16, enabled=autocast),
     ):
         found, wanted = fused(x, y), stock(x, y)
-    assert allowed == [expected]
+    # Before torch 2.4 it is left to torch.
+    assert allowed == [expected or fused_attention.sdpa_kernel is None]
     assert torch.backends.cuda.flash_sdp_enabled(), "as it was before"
     assert_close(found, wanted, rtol=0.02, atol=0.02)
 
