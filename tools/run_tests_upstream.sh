@@ -15,6 +15,7 @@ what=(
     tests/transplant
     tests/hooks
     tests/detection
+    tests/analysis
 )
 equality=tests/language/test_equality.py
 # Not the package but its reference is what fails: transformers 4.45 has no Qwen3, and
