@@ -93,10 +93,9 @@ def predict(folder: Path, args: argparse.Namespace) -> tuple[list[Any], dict[str
     cfg.test_dataloader.update(batch_size=1, num_workers=0)
     cfg.test_dataloader.dataset.indices = list(chosen)
     _launch.prepare_dataloaders(cfg, "test_dataloader")
-    for key in ("train_dataloader", "train_cfg", "optim_wrapper", "param_scheduler"):
-        cfg[key] = None
-    for key in ("val_dataloader", "val_cfg", "val_evaluator"):
-        cfg[key] = None
+    for key in ("dataloader", "cfg"):  # neither trained nor validated
+        cfg[f"train_{key}"] = cfg[f"val_{key}"] = None
+    cfg.optim_wrapper = cfg.param_scheduler = cfg.val_evaluator = None
     cfg.log_level = "WARNING"
     runner = _launch.build_runner(cfg)
     runner.load_or_resume()

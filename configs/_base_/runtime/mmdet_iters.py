@@ -1,11 +1,7 @@
-# As mmdet.py, counted in iterations.
+# As mmdet.py, counted in iterations; the leaf says how many lie between checkpoints.
 _base_ = "./mmdet.py"
 
-# sometimes changed
-checkpoint_interval = 1_000  # iterations
-
 default_hooks = dict(
-    logger=dict(log_metric_by_epoch=False),
-    checkpoint=dict(interval=checkpoint_interval, by_epoch=False),
+    logger=dict(log_metric_by_epoch=False), checkpoint=dict(by_epoch=False)
 )
 log_processor = dict(by_epoch=False)

@@ -1,4 +1,4 @@
-# A short schedule for a segmenter that starts from noise: AdamW, 1 000 iterations.
+# A short schedule for small models: AdamW, 1 000 iterations, warm-up, cosine.
 
 # often changed
 lr = 2e-4  # at batch 8

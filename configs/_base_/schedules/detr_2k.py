@@ -1,36 +1,18 @@
-# A short schedule for a small DETR: 2 000 iterations, warm-up, cosine.
+# As adamw_1k.py, for a small DETR: 2 000 iterations, and a slow backbone.
+_base_ = "./adamw_1k.py"
 
 # often changed
-lr = 2e-4  # at batch 8
 max_iters = 2_000
 
 # sometimes changed
-weight_decay = 1e-4
 backbone_lr_mult = 0.1  # as in the paper's DETR
-warmup = 100  # iterations
 val_interval = 500  # iterations
 
-# never changed
-grad_max_norm = 1.0
-lr_min = 1e-5
-
 optim_wrapper = dict(
-    type="lbbt_mm.AutocastOptimWrapper",  # bf16 on CPU and GPU
-    optimizer=dict(type="AdamW", lr=lr, weight_decay=weight_decay, fused=True),
-    clip_grad=dict(max_norm=grad_max_norm),
-    paramwise_cfg=dict(custom_keys=dict(backbone=dict(lr_mult=backbone_lr_mult))),
+    paramwise_cfg=dict(custom_keys=dict(backbone=dict(lr_mult=backbone_lr_mult)))
 )
 param_scheduler = [
-    dict(type="LinearLR", start_factor=0.01, begin=0, end=warmup, by_epoch=False),
-    dict(
-        type="CosineAnnealingLR",
-        eta_min=lr_min,
-        begin=warmup,
-        end=max_iters,
-        by_epoch=False,
-    ),
+    _base_.param_scheduler[0],
+    dict(_base_.param_scheduler[1], end=max_iters),
 ]
-train_cfg = dict(by_epoch=False, max_iters=max_iters, val_interval=val_interval)
-val_cfg = dict()
-test_cfg = dict()
-auto_scale_lr = dict(base_batch_size=8)
+train_cfg = dict(max_iters=max_iters, val_interval=val_interval)
