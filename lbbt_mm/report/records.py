@@ -1,0 +1,96 @@
+"""What one measurement of one model found: the JSON files between tools and page."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+FOLDER = "analysis"  # beside the checkpoints
+SUFFIX = ".json"
+
+
+@dataclass(frozen=True)
+class MeasurementRecord:
+    """One measurement of one model on some images.
+
+    Attributes:
+        measurement: What was measured: ``'outliers'``, ``'retrieval'`` ...
+        result: Its numbers, as docs/analysis.md lists them; ``None`` if it failed.
+        error: Why it failed, in one sentence; ``None`` if it did not.
+        model: What was measured: ``name`` (of the run), ``arm`` (``'language'`` or
+            ``'scratch'``), ``stage`` (``'initial'`` or ``'trained'``), ``labels``
+            (``'random'``, ``'correct'`` ...), ``language_model``, ``config``,
+            ``checkpoint`` (file name or ``None``), ``sha256`` of that file.
+        data: On which images: ``dataset``, ``split``, ``images``, ``classes`` and a
+            ``fingerprint`` that differs between datasets; empty if none were needed.
+        settings: Of the measurement, its seed among them.
+        provenance: ``command``, machine, versions, commit, date.
+        seconds: How long it took.
+    """
+
+    measurement: str
+    result: dict[str, Any] | None
+    error: str | None
+    model: dict[str, Any]
+    data: dict[str, Any] = field(default_factory=dict)
+    settings: dict[str, Any] = field(default_factory=dict)
+    provenance: dict[str, Any] = field(default_factory=dict)
+    seconds: float = 0.0
+
+    def write(self, folder: Path) -> Path:
+        """Write ``MEASUREMENT.json``, whole or not at all.
+
+        Args:
+            folder: Of this model's measurements; made if it is missing.
+
+        Returns:
+            The file.
+        """
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / f"{self.measurement}{SUFFIX}"
+        part = path.with_name(f".{path.name}.part")
+        text = json.dumps(asdict(self), indent=1, allow_nan=True)
+        part.write_text(text + "\n", encoding="utf-8")
+        os.replace(part, path)
+        return path
+
+    @classmethod
+    def read(cls, path: Path) -> MeasurementRecord:
+        """Read what :meth:`write` wrote.
+
+        Args:
+            path: The file.
+
+        Raises:
+            ValueError: It is not such a file.
+        """
+        try:
+            return cls(**json.loads(path.read_text(encoding="utf-8")))
+        except (ValueError, TypeError) as error:
+            raise ValueError(
+                f"{path} is not the result of a measurement ({error}): delete it and "
+                f"run tools/analyze.py again."
+            ) from error
+
+
+def record_folder(work_dir: Path, checkpoint: str | None) -> Path:
+    """Say where the measurements of one model of a run lie.
+
+    Args:
+        work_dir: Folder of the run.
+        checkpoint: File name of the checkpoint; ``None`` for the model as it is built.
+    """
+    return work_dir / FOLDER / (Path(checkpoint).stem if checkpoint else "initial")
+
+
+def find_records(folder: Path) -> Iterator[Path]:
+    """Find all files of measurements below a folder, sorted.
+
+    Args:
+        folder: Of one run or of many.
+    """
+    return iter(sorted(folder.rglob(f"{FOLDER}/*/*{SUFFIX}")))
