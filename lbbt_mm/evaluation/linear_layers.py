@@ -38,12 +38,13 @@ class LinearLayers:
         x_NC: Tensor,
         lrs: Sequence[float],
         num_classes: int,
-        weight_decay: float,
+        weight_decay: float | Sequence[float],
         standardize: bool,
     ) -> None:
         new = dict(device=x_NC.device)
         self.channels = x_NC.shape[1]
-        self.weight_decay = weight_decay
+        decays = torch.tensor(weight_decay, dtype=torch.float32, **new)
+        self.decay_R11 = decays.expand(len(lrs)).view(-1, 1, 1)
         self.mean_C, self.scale_C = 0.0, 1.0
         if standardize:
             var_C, self.mean_C = torch.var_mean(x_NC, dim=0, correction=0)
@@ -104,7 +105,7 @@ class LinearLayers:
         self.second_RKD.addcmul_(grad_RKD, grad_RKD, value=1 - BETAS[1])
         first, second = (1 - beta**self.steps for beta in BETAS)  # bias corrections
         denominator_RKD = self.second_RKD.sqrt().div_(math.sqrt(second)).add_(EPS)
-        self.params_RKD[:, :, :-1] *= 1 - lr_R11 * self.weight_decay
+        self.params_RKD[:, :, :-1] *= 1 - lr_R11 * self.decay_R11
         self.params_RKD -= lr_R11 / first * (self.first_RKD / denominator_RKD)
 
 
