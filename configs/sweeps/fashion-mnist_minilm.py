@@ -1,9 +1,10 @@
-# The bridges of the report once more with MiniLM: 6 blocks and 10 000 images, with
-# random labels and, for comparison, with the true ones.
+# The bridges of the report once more with MiniLM: 6 blocks, with random labels and, for
+# comparison, with the true ones. Fewer images than SmolLM2's and seen more often: with
+# 10 000 images, or at 1e-3, both arms stayed near guessing in first trials.
 
-num_images = 10000  # of the bridge
+num_images = 2048  # of the bridge
 probe_images = 10000  # of the probe's training set; it tests on all 10 000
-epochs = 8
+epochs = 24
 lr = 2.5e-4  # of both arms; twice the authors' rate
 
 arms = dict(
@@ -35,5 +36,5 @@ probe = dict(
     when=["before", "after"],
     options={"train_dataloader.dataset.dataset.indices": probe_images},
 )
-thresholds = [15, 25]  # % of the labels
+thresholds = [25, 50]  # % of the labels
 keep_checkpoints = True  # tools/analyze.py measures them
