@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from torch import Tensor
 from lbbt_mm.language.block import BlockWeights, block_shapes
 from lbbt_mm.language.config import LanguageConfig
 from lbbt_mm.language.errors import CheckpointError
-from lbbt_mm.language.families import FAMILIES, OURS, KeyTable
+from lbbt_mm.language.families import FAMILIES, OURS, KeyTable, numbered
 from lbbt_mm.language.gguf_store import GGUFStore
 from lbbt_mm.language.hf_config import config_from_gguf, config_from_hf
 from lbbt_mm.language.locate import locate
@@ -93,7 +92,12 @@ class Checkpoint:
         """Put a block's stored tensors together; every key must be known and fit."""
         origin = f"{self.source}, block {index}"
         root = self._prefix + self._table.block.format(i=index)
-        stored = {name[len(root) :] for name in self._shapes if name.startswith(root)}
+        positions = self._prefix + (self._table.positions or "")
+        stored = {
+            name[len(root) :]
+            for name in self._shapes
+            if name.startswith(root) and name != positions  # T5: inside a block
+        }
         tensors: dict[str, Tensor] = {}
         for part, shape in block_shapes(self.config).items():
             name, _, kind = part.rpartition(".")
@@ -116,19 +120,17 @@ class Checkpoint:
         return BlockWeights(self.config, tensors, origin)
 
     def positions(self) -> Tensor:
-        """Read the learned position table, ``(max_positions, width)``.
+        """Read the learned positions, shaped as the configuration's position_shape.
 
         BERT adds the embedding of segment 0 to every token; it is folded in here.
 
         Raises:
             CheckpointError: This family has none, or the file lacks it.
         """
-        if self._table.positions is None:
+        shape = self.config.position_shape
+        if self._table.positions is None or shape is None:
             raise CheckpointError(f"{self.source} has no position table.")
-        config = self.config
-        table = self._global(
-            self._table.positions, (config.max_positions, config.width)
-        )
+        table = self._global(self._table.positions, shape)
         if self._table.token_types:
             table = table + self._rows(self._table.token_types, 0, 1)
         return table
@@ -215,15 +217,7 @@ class Checkpoint:
     def _check_names(self) -> None:
         """Refuse names that no table explains, and count the blocks."""
         table = self._table
-        pattern = re.compile(
-            re.escape(self._prefix + table.block).replace(r"\{i\}", r"([0-9]{1,9})")
-        )
-        known = {table.embeddings, table.positions, table.token_types}
-        known |= {
-            f"{norm}.{kind}"
-            for norm in (table.embed_norm, table.final_norm)
-            for kind in ("weight", "bias")
-        }
+        pattern = numbered(self._prefix + table.block)
         blocks: set[int] = set()
         unknown = []
         for name in self._shapes:
@@ -232,8 +226,7 @@ class Checkpoint:
                 blocks.add(int(match.group(1)))
                 continue
             local = name[len(self._prefix) :] if name.startswith(self._prefix) else name
-            ignored = name.startswith(table.ignored) or local.startswith(table.ignored)
-            if local not in known and not ignored:
+            if not table.explains(local) and not name.startswith(table.ignored):
                 unknown.append(name)
         if unknown:
             raise CheckpointError(
@@ -277,13 +270,13 @@ def open_checkpoint(language_model: str) -> Checkpoint:
             )
         config = config_from_gguf(store.metadata, store.vocab_size, language_model)
         table = FAMILIES[config.family].gguf
-        assert table is not None, "every supported family has a gguf table"
+        assert table is not None, "config_from_gguf refuses the others"
         return Checkpoint(language_model, config, table, store)
     if first.suffix == ".safetensors":
         config = _hf_config(language_model, files.config)
         hf_store = SafetensorsStore(files.weights)
         _check_index(language_model, files.names, hf_store.shapes())
-        return Checkpoint(language_model, config, FAMILIES[config.family].hf, hf_store)
+        return Checkpoint(language_model, config, _hf_table(config), hf_store)
     tensors: dict[str, Any] = {}
     for path in files.weights:
         shard = load_state_dict(path)
@@ -306,9 +299,7 @@ def open_checkpoint(language_model: str) -> Checkpoint:
         config = LanguageConfig.from_dict(fields.get("config"))
         return Checkpoint(language_model, config, OURS, TorchStore(own), fields)
     config = _hf_config(language_model, files.config)
-    return Checkpoint(
-        language_model, config, FAMILIES[config.family].hf, TorchStore(tensors)
-    )
+    return Checkpoint(language_model, config, _hf_table(config), TorchStore(tensors))
 
 
 def language_config(language_model: str) -> LanguageConfig:
@@ -360,6 +351,10 @@ def _check_index(
             f"hold: {', '.join(lost[:6])}. Fetch index and shards again, all of one "
             f"version."
         )
+
+
+def _hf_table(config: LanguageConfig) -> KeyTable:
+    return FAMILIES[config.family].table(config.gated)
 
 
 def _hf_config(language_model: str, path: Path | None) -> LanguageConfig:

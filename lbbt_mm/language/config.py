@@ -30,7 +30,8 @@ class LanguageConfig:
         activation: ``'gelu'``, ``'gelu_tanh'``, ``'silu'`` or ``'relu'``.
         gated: Whether the FFN multiplies ``up`` by the activated ``gate``.
         attention: ``'causal'`` or ``'bidirectional'``, as the model was trained.
-        position: ``'table'`` (learned, added to the embeddings) or ``'rotary'``.
+        position: ``'table'`` (learned, added to the embeddings), ``'rotary'`` or
+            ``'relative'`` (learned, added to the attention's logits: T5).
         qkv_bias: Whether query, key and value projections have a bias.
         out_bias: Whether the attention's output projection has a bias.
         ffn_bias: Whether the FFN's projections have a bias.
@@ -46,6 +47,14 @@ class LanguageConfig:
         init_std: Standard deviation of the family's initialisation.
         scaled_residual_init: Whether the projections that write into the stream start
             smaller by ``sqrt(2 * num_layers)`` (GPT-2).
+        attn_scaled: Whether logits are divided by ``sqrt(head_dim)``; T5's are not.
+        relative_buckets: Distances that relative positions tell apart, both
+            directions together; ``None`` without them.
+        relative_max_distance: Tokens from which on all distances are one.
+        ffn_drop: Dropout of the FFN's hidden channels (T5).
+        final_drop: Dropout after the last norm (T5).
+        fan_in_init: Whether ``init_std`` is divided by the root of a weight's inputs,
+            and norms start at it (T5's ``initializer_factor``).
     """
 
     family: str
@@ -78,12 +87,18 @@ class LanguageConfig:
     residual_drop: float = 0.0
     init_std: float = 0.02
     scaled_residual_init: bool = False
+    attn_scaled: bool = True
+    relative_buckets: int | None = None
+    relative_max_distance: int | None = None
+    ffn_drop: float = 0.0
+    final_drop: float = 0.0
+    fan_in_init: bool = False
 
     def __post_init__(self) -> None:
         says = f"The configuration of this {self.family} model says"
         for name in _SIZES:
             value = getattr(self, name)
-            if value is None and name == "sliding_window":
+            if value is None and name in _OPTIONAL:
                 continue
             if not isinstance(value, int) or isinstance(value, bool) or value < 1:
                 raise CheckpointError(
@@ -101,6 +116,13 @@ class LanguageConfig:
             raise CheckpointError(
                 f"{says} head_dim={self.head_dim}; rotary positions need an even one."
             )
+        if self.position == "relative":
+            buckets, distance = self.relative_buckets, self.relative_max_distance
+            if not buckets or not distance or not 1 <= buckets // 4 < distance:
+                raise CheckpointError(
+                    f"{says} relative_buckets={buckets} and relative_max_distance="
+                    f"{distance}; expected 4 or more, and more than a quarter of that."
+                )
         if self.num_heads % self.num_kv_heads:
             raise CheckpointError(
                 f"The configuration of this {self.family} model has {self.num_heads} "
@@ -112,6 +134,18 @@ class LanguageConfig:
         """Rows of the query, key and value projections."""
         kv_rows = self.num_kv_heads * self.head_dim
         return self.num_heads * self.head_dim, kv_rows, kv_rows
+
+    @property
+    def position_shape(self) -> tuple[int, int] | None:
+        """Shape of the learned positions; ``None`` where nothing is learned.
+
+        ``(max_positions, width)`` of a table, ``(relative_buckets, num_heads)`` of
+        relative ones, which all blocks share.
+        """
+        if self.position == "relative":
+            assert self.relative_buckets is not None
+            return self.relative_buckets, self.num_heads
+        return (self.max_positions, self.width) if self.position == "table" else None
 
     def with_layers(self, num_layers: int | None) -> LanguageConfig:
         """Return the configuration of the first ``num_layers`` blocks.
@@ -179,9 +213,12 @@ _SIZES = (
     "vocab_size",
     "max_positions",
     "sliding_window",
+    "relative_buckets",
+    "relative_max_distance",
 )
+_OPTIONAL = ("sliding_window", "relative_buckets", "relative_max_distance")
 _POSITIVE = ("norm_eps", "rope_theta", "init_std")
-_SHARES = ("embed_drop", "attn_drop", "residual_drop")
+_SHARES = ("embed_drop", "attn_drop", "residual_drop", "ffn_drop", "final_drop")
 _FREE = frozenset(
     {
         "num_layers",
@@ -193,5 +230,8 @@ _FREE = frozenset(
         "residual_drop",
         "init_std",
         "scaled_residual_init",
+        "ffn_drop",
+        "final_drop",
+        "fan_in_init",
     }
 )

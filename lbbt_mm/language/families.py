@@ -8,6 +8,7 @@ llama.cpp interleaves the rows of rotary heads.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field, replace
 
 
@@ -30,6 +31,9 @@ class KeyTable:
         ignored_in_block: Buffers inside a block that are not parameters.
         ignored: Beginnings of names outside the blocks that a vision model has no use
             for: heads and poolers.
+        other_block: Prefix of block ``{i}`` of another stack in the same file, ending
+            in a dot, or ``None``; T5's decoder, which is not read.
+        other_parts: What such a block may hold; anything else is unknown.
     """
 
     prefixes: tuple[str, ...]
@@ -44,6 +48,23 @@ class KeyTable:
     interleaved: frozenset[str] = frozenset()
     ignored_in_block: tuple[str, ...] = ()
     ignored: tuple[str, ...] = field(default=("lm_head.", "score."))
+    other_block: str | None = None
+    other_parts: frozenset[str] = frozenset()
+
+    def explains(self, name: str) -> bool:
+        """Whether a name outside the blocks, without prefix, belongs to the model."""
+        norms = [norm for norm in (self.embed_norm, self.final_norm) if norm]
+        known = {self.embeddings, self.positions, self.token_types}
+        known |= {f"{norm}.{kind}" for norm in norms for kind in ("weight", "bias")}
+        if name in known or name.startswith(self.ignored):
+            return True
+        match = numbered(self.other_block).match(name) if self.other_block else None
+        return match is not None and name[match.end() :] in self.other_parts
+
+
+def numbered(block: str) -> re.Pattern[str]:
+    """Match names that begin with a block's prefix; group 1 is its number."""
+    return re.compile(re.escape(block).replace(r"\{i\}", r"([0-9]{1,9})"))
 
 
 _GPT2 = KeyTable(
@@ -107,6 +128,49 @@ _LLAMA = KeyTable(
     final_norm="norm",
     ignored_in_block=("self_attn.rotary_emb.inv_freq",),
     ignored=("lm_head.", "score.", "rotary_emb."),
+)
+
+_T5_FFN = ("wi.weight", "wi_0.weight", "wi_1.weight", "wo.weight")
+_T5 = KeyTable(
+    prefixes=("",),
+    block="encoder.block.{i}.",
+    parts={
+        "attn_norm": ("layer.0.layer_norm",),
+        "qkv": tuple(f"layer.0.SelfAttention.{part}" for part in "qkv"),
+        "out": ("layer.0.SelfAttention.o",),
+        "ffn_norm": ("layer.1.layer_norm",),
+        "up": ("layer.1.DenseReluDense.wi",),
+        "down": ("layer.1.DenseReluDense.wo",),
+    },
+    embeddings="shared.weight",
+    # It stands in the first block and serves all of them.
+    positions="encoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight",
+    final_norm="encoder.final_layer_norm",
+    # The head, and the copies of the word embedding in old files.
+    ignored=(
+        "lm_head.weight",
+        "encoder.embed_tokens.weight",
+        "decoder.embed_tokens.weight",
+        "decoder.final_layer_norm.weight",
+    ),
+    other_block="decoder.block.{i}.",
+    other_parts=frozenset(
+        [f"layer.{layer}.layer_norm.weight" for layer in range(3)]
+        + [f"layer.2.DenseReluDense.{part}" for part in _T5_FFN]
+        + [
+            f"layer.{attention}.{part}.weight"
+            for attention in ("0.SelfAttention", "1.EncDecAttention")
+            for part in (*"qkvo", "relative_attention_bias")
+        ]
+    ),
+)
+_T5_GATED = replace(
+    _T5,
+    parts={
+        **_T5.parts,
+        "gate": ("layer.1.DenseReluDense.wi_0",),
+        "up": ("layer.1.DenseReluDense.wi_1",),
+    },
 )
 
 # Every gguf file starts its names like this; a family adds what it has.
@@ -196,11 +260,17 @@ class Family:
 
     Attributes:
         hf: Names in transformers' checkpoints.
-        gguf: Names in llama.cpp's files, or ``None``.
+        gguf: Names in llama.cpp's files, or ``None`` where these are not read.
+        hf_gated: Names where a gated FFN has others than a plain one (T5).
     """
 
     hf: KeyTable
     gguf: KeyTable | None = None
+    hf_gated: KeyTable | None = None
+
+    def table(self, gated: bool) -> KeyTable:
+        """Return the names in a transformers checkpoint with this kind of FFN."""
+        return self.hf_gated if gated and self.hf_gated else self.hf
 
 
 FAMILIES: dict[str, Family] = {
@@ -210,5 +280,6 @@ FAMILIES: dict[str, Family] = {
     "mistral": Family(_LLAMA, _GGUF_LLAMA),
     "qwen2": Family(_LLAMA, _GGUF_QWEN),
     "qwen3": Family(_LLAMA, _GGUF_QWEN),
+    "t5": Family(_T5, hf_gated=_T5_GATED),
 }
 """``model_type`` of a transformers config -> its tables."""

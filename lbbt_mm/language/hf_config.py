@@ -62,7 +62,7 @@ def config_from_hf(hf: Mapping[str, Any], origin: str) -> LanguageConfig:
             f"{', '.join(FAMILIES)}. A new one is a table in "
             f"lbbt_mm/language/families.py."
         )
-    read = {"gpt2": _gpt2, "bert": _bert}.get(family, _llama_like)
+    read = {"gpt2": _gpt2, "bert": _bert, "t5": _t5}.get(family, _llama_like)
     try:
         return read(family, hf, origin)
     except KeyError as error:
@@ -101,6 +101,11 @@ def config_from_gguf(
         # Stored as float32: 1e-5 comes back as 9.999999747378752e-06.
         return float(f"{value:.6g}") if isinstance(value, float) else value
 
+    if arch in FAMILIES and FAMILIES[arch].gguf is None:
+        raise CheckpointError(
+            f"{origin} is a gguf file of a {arch} model, which is not read; use the "
+            f"model's safetensors file with its config.json."
+        )
     if arch in FAMILIES:
         absent = [
             f"{arch}.{key}"
@@ -265,6 +270,56 @@ def _llama_like(family: str, hf: Mapping[str, Any], origin: str) -> LanguageConf
         sliding_window=hf.get("sliding_window") if windowed else None,
         attn_drop=hf.get("attention_dropout", 0.0),
         init_std=hf.get("initializer_range", 0.02),
+    )
+
+
+def _t5(family: str, hf: Mapping[str, Any], origin: str) -> LanguageConfig:
+    """Read the encoder of a T5; see arXiv 1910.10683, and 2002.05202 for gated ones."""
+    heads = hf["num_heads"]
+    feed_forward = hf.get("feed_forward_proj", "relu")
+    gate, _, activation = feed_forward.rpartition("-")
+    if gate not in ("", "gated"):
+        raise CheckpointError(
+            f"{origin} sets feed_forward_proj={feed_forward!r}; expected the name of "
+            f"an activation, or 'gated-' before it."
+        )
+    if feed_forward == "gated-gelu":  # since T5 1.1, by this name
+        activation = "gelu_new"
+    # transformers writes the two halves out, and believes them.
+    _refuse(hf, origin, "is_gated_act", gate == "gated")
+    _refuse(hf, origin, "dense_act_fn", activation)
+    dropout = hf.get("dropout_rate", 0.1)
+    return LanguageConfig(
+        family=family,
+        num_layers=hf["num_layers"],
+        width=hf["d_model"],
+        num_heads=heads,
+        num_kv_heads=heads,
+        head_dim=hf["d_kv"],
+        ffn_width=hf["d_ff"],
+        vocab_size=hf["vocab_size"],
+        # Nothing ends there: it is the length of the training sequences.
+        max_positions=hf.get("n_positions", 512),
+        norm="rmsnorm",
+        norm_eps=hf.get("layer_norm_epsilon", 1e-6),
+        pre_norm=True,
+        activation=_activation(activation, origin),
+        gated=gate == "gated",
+        attention="bidirectional",
+        position="relative",
+        qkv_bias=False,
+        out_bias=False,
+        ffn_bias=False,
+        embed_drop=dropout,
+        attn_drop=dropout,
+        residual_drop=dropout,
+        init_std=hf.get("initializer_factor", 1.0),
+        attn_scaled=False,
+        relative_buckets=hf.get("relative_attention_num_buckets", 32),
+        relative_max_distance=hf.get("relative_attention_max_distance", 128),
+        ffn_drop=dropout,
+        final_drop=dropout,
+        fan_in_init=True,
     )
 
 

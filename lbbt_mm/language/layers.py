@@ -24,6 +24,10 @@ _ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
 }
 
 
+Relative = tuple[Tensor, Tensor] | Tensor | None
+"""Positions that act inside the attention: rotary angles, a bias, or none."""
+
+
 class RMSNorm(nn.Module):
     """Division by the root-mean-square over channels (arXiv 1910.07467).
 
@@ -93,6 +97,35 @@ class RotaryPositions(nn.Module):
         return keep * frequencies + (1 - keep) * slow
 
 
+def relative_bias(table: Tensor, tokens: int, max_distance: int) -> Tensor:
+    """Spread T5's learned relative positions over all pairs of tokens.
+
+    Each direction has half of the buckets. Half of these are one distance each, the
+    others grow logarithmically up to ``max_distance`` (arXiv 1910.10683, section 2.1).
+    The buckets are those of the encoder, both directions, under a causal mask too.
+
+    Args:
+        table: One logit for each bucket and head, ``(buckets, H)``.
+        tokens: Length T of the sequence.
+        max_distance: Tokens from which on all distances share the last bucket.
+
+    Returns:
+        What to add to the logits of query i and key j, ``(H, T, T)``.
+    """
+    one_way = len(table) // 2
+    exact = one_way // 2
+    # Every offset key - query that occurs, once.
+    offsets = torch.arange(1 - tokens, tokens, device=table.device)
+    distances = offsets.abs()
+    growth = torch.log(distances.clamp(min=1).float() / exact)
+    growth = growth / math.log(max_distance / exact) * (one_way - exact)
+    far = (exact + growth.long()).clamp(max=one_way - 1)
+    buckets = torch.where(distances < exact, distances, far) + one_way * (offsets > 0)
+    places = torch.arange(tokens, device=table.device)
+    pairs_TT = places[None, :] - places[:, None] + tokens - 1
+    return table[buckets].t()[:, pairs_TT]
+
+
 def rotate(x: Tensor, cosines: Tensor, sines: Tensor) -> Tensor:
     """Turn queries or keys ``(B, heads, T, D)`` by their positions' angles."""
     first, second = x.chunk(2, dim=-1)
@@ -126,12 +159,13 @@ class TransformerBlock(nn.Module):
         self.activation = _ACTIVATIONS[config.activation]()
         self.down = nn.Linear(ffn_width, width, bias=config.ffn_bias)
         self.drop = nn.Dropout(config.residual_drop)
+        self.hidden_drop = nn.Dropout(config.ffn_drop)
 
     def forward(
         self,
         x: Tensor,
         causal: bool,
-        rotary: tuple[Tensor, Tensor] | None = None,
+        relative: Relative = None,
         last_only: bool = False,
     ) -> Tensor:
         """Compute the block.
@@ -139,7 +173,8 @@ class TransformerBlock(nn.Module):
         Args:
             x: Residual stream, ``(B, T, C)``.
             causal: Whether a token sees only itself and what precedes it.
-            rotary: Cosines and sines ``(T, D)``, or ``None`` without rotary positions.
+            relative: What :meth:`LanguageModel.relative_positions` returns: cosines
+                and sines ``(T, D)``, a bias of the logits ``(H, T, T)``, or ``None``.
             last_only: Compute the last token's output only; keys and values still
                 come from all tokens.
 
@@ -148,10 +183,10 @@ class TransformerBlock(nn.Module):
         """
         stream = x[:, -1:] if last_only else x
         if self.config.pre_norm:
-            attended = self.attention(self.attn_norm(x), causal, rotary, last_only)
+            attended = self.attention(self.attn_norm(x), causal, relative, last_only)
             stream = stream + self.drop(attended)
             return stream + self.drop(self.ffn(self.ffn_norm(stream)))
-        attended = self.attention(x, causal, rotary, last_only)
+        attended = self.attention(x, causal, relative, last_only)
         stream = self.attn_norm(stream + self.drop(attended))
         return self.ffn_norm(stream + self.drop(self.ffn(stream)))
 
@@ -159,17 +194,18 @@ class TransformerBlock(nn.Module):
         self,
         x: Tensor,
         causal: bool,
-        rotary: tuple[Tensor, Tensor] | None,
+        relative: Relative,
         last_only: bool,
     ) -> Tensor:
         """Self-attention by torch's fused kernels; no mask is materialised.
 
-        The one exception is a sliding window shorter than the sequence.
+        The exceptions are a sliding window shorter than the sequence, and a bias of
+        the logits.
 
         Args:
             x: Normalised stream, ``(B, T, C)``.
             causal: See :meth:`forward`.
-            rotary: See :meth:`forward`.
+            relative: See :meth:`forward`.
             last_only: See :meth:`forward`.
 
         Returns:
@@ -193,8 +229,8 @@ class TransformerBlock(nn.Module):
         v_BKTD = v.unflatten(-1, (-1, config.head_dim)).transpose(1, 2)
         if config.qk_norm:
             q_BHTD, k_BKTD = self.q_norm(q_BHTD), self.k_norm(k_BKTD)
-        if rotary is not None:
-            cosines, sines = rotary
+        if isinstance(relative, tuple):
+            cosines, sines = relative
             queries = slice(-1, None) if last_only else slice(None)
             q_BHTD = rotate(q_BHTD, cosines[queries], sines[queries])
             k_BKTD = rotate(k_BKTD, cosines, sines)
@@ -202,7 +238,10 @@ class TransformerBlock(nn.Module):
         if groups > 1:
             k_BKTD = k_BKTD.repeat_interleave(groups, dim=1)
             v_BKTD = v_BKTD.repeat_interleave(groups, dim=1)
-        mask = self._window_mask(x, causal, last_only)
+        if isinstance(relative, Tensor):
+            mask = self._biased_mask(relative.to(q_BHTD.dtype), causal, last_only)
+        else:
+            mask = self._window_mask(x, causal, last_only)
         mixed_BHTD = F.scaled_dot_product_attention(
             q_BHTD,
             k_BKTD,
@@ -210,14 +249,27 @@ class TransformerBlock(nn.Module):
             attn_mask=mask,
             dropout_p=config.attn_drop if self.training else 0.0,
             is_causal=causal and not last_only and mask is None,
+            scale=None if config.attn_scaled else 1.0,
         )
         return self.out(mixed_BHTD.transpose(1, 2).flatten(2))
 
     def ffn(self, x: Tensor) -> Tensor:
         """Feed-forward network on ``(B, T, C)``, gated or plain."""
         if self.config.gated:
-            return self.down(self.activation(self.gate(x)) * self.up(x))
-        return self.down(self.activation(self.up(x)))
+            hidden = self.activation(self.gate(x)) * self.up(x)
+        else:
+            hidden = self.activation(self.up(x))
+        return self.down(self.hidden_drop(hidden))
+
+    @staticmethod
+    def _biased_mask(bias_HTT: Tensor, causal: bool, last_only: bool) -> Tensor:
+        """Bias of the logits, minus infinity where a causal token must not look."""
+        if last_only:  # which sees everything
+            bias_HTT = bias_HTT[:, -1:]
+        elif causal:
+            hidden = torch.ones_like(bias_HTT[0], dtype=torch.bool).triu(1)
+            bias_HTT = bias_HTT.masked_fill(hidden, -math.inf)
+        return bias_HTT[None]  # the fused kernels take four dimensions only
 
     def _window_mask(self, x: Tensor, causal: bool, last_only: bool) -> Tensor | None:
         """Mask of a sliding window; ``None`` when the window covers every token."""

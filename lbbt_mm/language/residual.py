@@ -60,10 +60,10 @@ def residual_rms(model: LanguageModel, words: Tensor, seed: int = 0) -> float:
     ids = torch.randint(0, len(words), (_SEQUENCES, _TOKENS), generator=generator)
     device = next(model.parameters()).device
     x = model.embed(words[ids].to(device))
-    rotary = model.rotary_angles(x)
+    relative = model.relative_positions(x)
     sizes = []
     for block in model.blocks:
-        x = block(x, model.causal, rotary)
+        x = block(x, model.causal, relative)
         sizes.append(x[:, 1:].abs().median(dim=-1).values)
     model.train(was_training)
     return 1.4826 * float(torch.stack(sizes).median())

@@ -14,6 +14,7 @@ from torch.utils.checkpoint import checkpoint as recompute
 from lbbt_mm.language import LanguageModel, language_config, open_checkpoint
 from lbbt_mm.language.checkpoint import RECORD_KEY
 from lbbt_mm.language.errors import CheckpointError
+from lbbt_mm.language.layers import Relative
 from lbbt_mm.language.residual import (
     residual_rms,
     scratch_word_embeddings,
@@ -50,9 +51,9 @@ class LanguageBackbone(BaseModule):
         in_channels: Channels of the images.
         attention: ``'causal'`` or ``'bidirectional'``; as the family was trained by
             default.
-        position: ``'language'`` keeps the language model's own positions (its table
-            or rotary angles). ``'sincos2d'``, ``'learned'`` and ``'none'`` replace
-            them by fixed, new or no positions.
+        position: ``'language'`` keeps the language model's own positions (its table,
+            rotary angles or T5's relative bias). ``'sincos2d'``, ``'learned'`` and
+            ``'none'`` replace them by fixed, new or no positions.
         out_type: ``'last'`` token ``(B, C)``, ``'avg'`` over tokens ``(B, C)``,
             ``'raw'`` tokens ``(B, T, C)`` or ``'featmap'`` ``(B, C, rows, columns)``.
         out_indices: Block or blocks whose outputs are returned; negative numbers
@@ -216,7 +217,7 @@ class LanguageBackbone(BaseModule):
         with torch.set_grad_enabled(grad and not embed_frozen):
             tokens, grid = self.patch_embed(x)
             tokens = self.language.embed(tokens)
-        rotary = self.language.rotary_angles(tokens)
+            relative = self.language.relative_positions(tokens)
         last = self.num_layers - 1
         outputs = {}
         for index, block in enumerate(
@@ -227,11 +228,11 @@ class LanguageBackbone(BaseModule):
                 self.out_type == "last" and index == last and self.out_indices == [last]
             )
             with torch.set_grad_enabled(grad and index >= frozen):
-                tokens = self._run_block(block, index, tokens, rotary, last_only)
+                tokens = self._run_block(block, index, tokens, relative, last_only)
             if index in self.out_indices:
                 outputs[index] = tokens
         if last in outputs:
-            outputs[last] = self.language.final_norm(outputs[last])
+            outputs[last] = self.language.finish(outputs[last])
         return tuple(self._shaped(outputs[index], grid) for index in self.out_indices)
 
     def train(self, mode: bool = True) -> LanguageBackbone:
@@ -264,16 +265,16 @@ class LanguageBackbone(BaseModule):
         block: nn.Module,
         index: int,
         tokens: Tensor,
-        rotary: tuple[Tensor, Tensor] | None,
+        relative: Relative,
         last_only: bool,
     ) -> Tensor:
         causal = self.language.causal
         if self.with_cp and torch.is_grad_enabled():
             out = recompute(
-                block, tokens, causal, rotary, last_only, use_reentrant=False
+                block, tokens, causal, relative, last_only, use_reentrant=False
             )
         else:
-            out = block(tokens, causal, rotary, last_only)
+            out = block(tokens, causal, relative, last_only)
         rate = self.drop_path_rates[index]
         if block.training and rate > 0:
             stream = tokens[:, -1:] if last_only else tokens
@@ -311,6 +312,8 @@ class LanguageBackbone(BaseModule):
                     if name.endswith("_norm"):
                         child.requires_grad_(wanted.norms and index <= last_read)
         language.drop.train(self.training and (wanted.patch_embed or wanted.positions))
+        anything = any(parameter.requires_grad for parameter in self.parameters())
+        language.final_drop.train(self.training and anything)
         # Blocks that no gradient has to pass: everything before them is frozen too.
         embedding = [self.patch_embed, language.embed_norm]
         self._embed_is_frozen = not any(

@@ -45,6 +45,10 @@ def refuse_other_functions(config: LanguageConfig, source: str) -> None:
     reasons = []
     if config.position == "rotary":
         reasons.append("rotary positions inside the attention")
+    if config.position == "relative":
+        reasons.append("relative positions inside the attention")
+    if not config.attn_scaled:
+        reasons.append("attention without the scale 1 / sqrt(head width)")
     if config.gated:
         reasons.append("a gated FFN")
     if config.num_kv_heads != config.num_heads:
