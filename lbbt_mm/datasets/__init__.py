@@ -1,8 +1,9 @@
-"""Datasets: random or few labels around any dataset, and small real sets."""
+"""Datasets: random, few and other labels around any dataset; small real sets."""
 
 from lbbt_mm.datasets.damaged import DamagedImageError
 from lbbt_mm.datasets.few_labels import FewLabelDataset
 from lbbt_mm.datasets.random_label import RandomLabelDataset
+from lbbt_mm.datasets.rotation import RotationDataset
 from lbbt_mm.datasets.skip_damaged import SkipDamagedImages
 from lbbt_mm.datasets.small import IdxDataset, MNIST5k
 from lbbt_mm.datasets.tiny_imagenet import TinyImageNet
@@ -13,6 +14,7 @@ __all__ = [
     "IdxDataset",
     "MNIST5k",
     "RandomLabelDataset",
+    "RotationDataset",
     "SkipDamagedImages",
     "TinyImageNet",
 ]

@@ -12,6 +12,7 @@ from mmengine.logging import print_log
 
 from lbbt_mm.datasets.damaged import DamagedImageError, is_torn_jpeg
 from lbbt_mm.datasets.few_labels import FewLabelDataset
+from lbbt_mm.datasets.label_field import LabelFieldDataset
 from lbbt_mm.datasets.random_label import RandomLabelDataset
 from lbbt_mm.datasets.wrapper import DatasetWrapper, checked_integer
 from lbbt_mm.registry import DATASETS
@@ -39,14 +40,15 @@ class SkipDamagedImages(DatasetWrapper):
 
     Args:
         dataset: Config or built dataset: a ``BaseDataset``, a ``ConcatDataset``, a
-            ``RandomLabelDataset`` or a ``FewLabelDataset``.
+            ``RandomLabelDataset``, a ``FewLabelDataset``, a ``RotationDataset`` or the
+            like.
         max_damaged: Number of damaged images that are accepted.
 
     Raises:
         ValueError: The loader of the pipeline hides damaged files (``ignore_empty``).
     """
 
-    _inside = (BaseDataset, FewLabelDataset, RandomLabelDataset)
+    _inside = (BaseDataset, FewLabelDataset, RandomLabelDataset, LabelFieldDataset)
 
     def __init__(
         self,
