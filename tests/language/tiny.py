@@ -20,6 +20,17 @@ _LLAMA = dict(
     num_key_value_heads=2,
     **_COMMON,
 )
+_T5 = dict(
+    vocab_size=VOCAB,
+    d_model=32,
+    d_kv=12,
+    num_heads=4,
+    d_ff=40,
+    num_layers=3,
+    relative_attention_num_buckets=8,
+    relative_attention_max_distance=20,
+    initializer_factor=0.4,
+)
 CONFIGS: dict[str, hf.PretrainedConfig] = {
     "gpt2": hf.GPT2Config(
         n_embd=32, n_layer=3, n_head=4, n_positions=64, vocab_size=VOCAB
@@ -46,6 +57,9 @@ CONFIGS: dict[str, hf.PretrainedConfig] = {
     "mistral": hf.MistralConfig(**_LLAMA, sliding_window=None),
     "mistral-window": hf.MistralConfig(**_LLAMA, sliding_window=5),
     "qwen2": hf.Qwen2Config(**_LLAMA),
+    # 48 channels in the heads, 32 in the stream; buckets that the tests' tokens fill.
+    "t5": hf.T5Config(**_T5, feed_forward_proj="relu"),
+    "t5-gated": hf.T5Config(**_T5, feed_forward_proj="gated-gelu"),
 }
 if hasattr(hf, "Qwen3Config"):  # not in the transformers of requirements/upstream.txt
     CONFIGS["qwen3"] = hf.Qwen3Config(**_LLAMA, head_dim=16)
@@ -54,9 +68,12 @@ if hasattr(hf, "Qwen3Config"):  # not in the transformers of requirements/upstre
 def build(name: str, attn_implementation: str = "sdpa") -> hf.PreTrainedModel:
     """Build a random transformers model whose norms and biases are random too."""
     torch.manual_seed(0)
-    model = hf.AutoModel.from_config(
-        CONFIGS[name], attn_implementation=attn_implementation
-    )
+    if name.startswith("t5"):  # AutoModel would build the decoder too
+        model = hf.T5EncoderModel(CONFIGS[name])
+    else:
+        model = hf.AutoModel.from_config(
+            CONFIGS[name], attn_implementation=attn_implementation
+        )
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.ndim == 1:
