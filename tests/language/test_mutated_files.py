@@ -35,7 +35,7 @@ def read_everything(language_model: str) -> None:
     assert rows.shape == (4, checkpoint.config.width)
     norm = checkpoint.norm("final_norm")["weight"]
     assert norm.shape == (checkpoint.config.width,)
-    if checkpoint.config.position == "table":
+    if checkpoint.config.position_shape is not None:
         checkpoint.positions()
 
 
@@ -86,11 +86,15 @@ def damage(path: Path, seed: int, count: int) -> dict:
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: pytest.TempPathFactory) -> dict:
-    """What a process of its own reports of both formats."""
+    """What a process of its own reports of both formats and of T5's names."""
     import tiny
 
     folder = tmp_path_factory.mktemp("mutated")
-    files = [tiny.save(tiny.build("llama"), folder, kind) for kind in ("file", "gguf")]
+    kinds = [("llama", "file"), ("llama", "gguf"), ("t5", "file")]
+    files = [
+        tiny.save(tiny.build(name), folder / f"{name}-{kind}", kind)
+        for name, kind in kinds
+    ]
     done = subprocess.run(
         [sys.executable, __file__, "0", str(RANDOM), *files],
         env={**os.environ, "PYTHONPATH": str(REPO), "OMP_NUM_THREADS": "1"},
@@ -101,7 +105,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> dict:
     return json.loads(done.stdout)
 
 
-@pytest.mark.parametrize("kind", ["safetensors", "gguf"])
+@pytest.mark.parametrize("kind", ["llama-file", "llama-gguf", "t5-file"])
 def test_damaged_files_are_errors_and_nothing_worse(kind: str, results: dict) -> None:
     result = results[kind]
     assert result["wrong"] == []
@@ -116,7 +120,7 @@ if __name__ == "__main__":
     print(
         json.dumps(
             {
-                Path(file).suffix[1:]: damage(Path(file), int(seed), int(count))
+                Path(file).parent.name: damage(Path(file), int(seed), int(count))
                 for file in files
             }
         )
