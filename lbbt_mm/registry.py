@@ -10,8 +10,9 @@ from mmengine.registry import STRATEGIES as MMENGINE_STRATEGIES
 from mmengine.registry import Registry
 
 
-def _child(name: str, parent: Registry, room: str) -> Registry:
-    return Registry(name, parent=parent, scope="lbbt_mm", locations=[f"lbbt_mm.{room}"])
+def _child(name: str, parent: Registry, *rooms: str) -> Registry:
+    locations = [f"lbbt_mm.{room}" for room in rooms]
+    return Registry(name, parent=parent, scope="lbbt_mm", locations=locations)
 
 
 MODELS = _child("model", MMENGINE_MODELS, "models")
@@ -20,4 +21,4 @@ HOOKS = _child("hook", MMENGINE_HOOKS, "hooks")
 METRICS = _child("metric", MMENGINE_METRICS, "evaluation")
 OPTIM_WRAPPERS = _child("optim wrapper", MMENGINE_OPTIM_WRAPPERS, "optim")
 STRATEGIES = _child("strategy", MMENGINE_STRATEGIES, "optim.sharded")
-FUNCTIONS = _child("function", MMENGINE_FUNCTIONS, "optim.sharded")
+FUNCTIONS = _child("function", MMENGINE_FUNCTIONS, "optim.sharded", "datasets.views")

@@ -2,19 +2,25 @@
 
 from lbbt_mm.datasets.damaged import DamagedImageError
 from lbbt_mm.datasets.few_labels import FewLabelDataset
+from lbbt_mm.datasets.few_true_labels import FewTrueLabelsDataset
+from lbbt_mm.datasets.instance_label import InstanceLabelDataset
 from lbbt_mm.datasets.random_label import RandomLabelDataset
 from lbbt_mm.datasets.rotation import RotationDataset
 from lbbt_mm.datasets.skip_damaged import SkipDamagedImages
 from lbbt_mm.datasets.small import IdxDataset, MNIST5k
 from lbbt_mm.datasets.tiny_imagenet import TinyImageNet
+from lbbt_mm.datasets.views import collate_views
 
 __all__ = [
     "DamagedImageError",
     "FewLabelDataset",
+    "FewTrueLabelsDataset",
     "IdxDataset",
+    "InstanceLabelDataset",
     "MNIST5k",
     "RandomLabelDataset",
     "RotationDataset",
     "SkipDamagedImages",
     "TinyImageNet",
+    "collate_views",
 ]

@@ -81,7 +81,7 @@ class FewLabelDataset(DatasetWrapper):
         labels: float | int = 0.01,
         seed: int = 0,
     ) -> None:
-        self.labels = _amount(labels)
+        self.labels = checked_amount("FewLabelDataset", labels)
         self.seed = checked_integer("FewLabelDataset", "seed", seed, 0, "give one")
         super().__init__(dataset)
 
@@ -100,17 +100,7 @@ class FewLabelDataset(DatasetWrapper):
     def _prepare(self, num_images: int) -> int:
         """Read all labels and choose."""
         truth = self._true_labels("", "use a dataset with one true label per image")
-        if isinstance(self.labels, int):
-            num_classes = len(np.unique(truth))
-            if not num_classes <= self.labels <= num_images:
-                whole = "; all of them are labels=1.0" if self.labels == 1 else ""
-                raise ValueError(
-                    "FewLabelDataset: expected a number of labels from "
-                    f"{num_classes}, one of each class, to {num_images}, all images, "
-                    f"got {self.labels}{whole}; a share of each class is written as a "
-                    "float, 1 % as 0.01."
-                )
-        self._kept = choose_labelled(truth, self.labels, self.seed)
+        self._kept = checked_choice("FewLabelDataset", truth, self.labels, self.seed)
         self._labels = truth[self._kept]
         self._labels.flags.writeable = self._kept.flags.writeable = False
         return len(self._kept)
@@ -143,9 +133,51 @@ class FewLabelDataset(DatasetWrapper):
         )
 
 
-def _amount(labels: Any) -> float | int:
+def checked_choice(
+    owner: str, truth: np.ndarray, amount: float | int, seed: int
+) -> np.ndarray:
+    """Choose as :func:`choose_labelled` does, or say why that cannot be.
+
+    Args:
+        owner: The class that asks.
+        truth: Class of each image, shape (n,), int64.
+        amount: See :func:`checked_amount`.
+        seed: Another seed, another choice.
+
+    Returns:
+        Ascending indices, int64.
+
+    Raises:
+        ValueError: There are not as many images, or more classes.
+    """
+    if isinstance(amount, int):
+        num_classes = len(np.unique(truth))
+        if not num_classes <= amount <= len(truth):
+            whole = "; all of them are labels=1.0" if amount == 1 else ""
+            raise ValueError(
+                f"{owner}: expected a number of labels from {num_classes}, one of "
+                f"each class, to {len(truth)}, all images, got {amount}{whole}; a "
+                "share of each class is written as a float, 1 % as 0.01."
+            )
+    return choose_labelled(truth, amount, seed)
+
+
+def checked_amount(owner: str, labels: Any) -> float | int:
+    """How many labels: a share of each class as a float, or a number of images.
+
+    Args:
+        owner: The class that wants it.
+        labels: What was given.
+
+    Returns:
+        A ``float`` in (0, 1], or an ``int`` of 1 or more.
+
+    Raises:
+        TypeError: Not a number; True and False are not taken for one.
+        ValueError: Out of range.
+    """
     message = (
-        "FewLabelDataset: expected labels as a share of each class above 0 and up to "
+        f"{owner}: expected labels as a share of each class above 0 and up to "
         "1.0, or as a number of images, 1 or more, "
         f"got {labels!r}; write 1 % as 0.01 and a hundred images as 100."
     )

@@ -65,7 +65,12 @@ class LabelFieldDataset(DatasetWrapper):
         return info
 
     @property
-    def labels(self) -> np.ndarray:
+    def truth_key(self) -> str:
+        """Under which name a data info has the true label, if there is one."""
+        return "true_label" if self.field == "gt_label" else super().truth_key
+
+    @property
+    def own_labels(self) -> np.ndarray:
         """The labels of all images, shape (n,), int64, read-only."""
         self.full_init()
         return self._labels

@@ -92,6 +92,7 @@ class RandomLabelDataset(DatasetWrapper):
     """
 
     _inside = (BaseDataset, FewLabelDataset)
+    truth_key = "true_label"
 
     def __init__(
         self,

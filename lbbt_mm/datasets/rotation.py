@@ -160,7 +160,7 @@ class RotationDataset(LabelFieldDataset):
 
     @property
     def metainfo(self) -> dict:
-        """A copy of the inner dataset's, plus ``rotation``; as ``gt_label``: classes."""
+        """A copy of the inner dataset's, plus ``rotation``, and the classes' names."""
         metainfo = super().metainfo
         if self.field == "gt_label":
             metainfo["classes"] = CLASSES

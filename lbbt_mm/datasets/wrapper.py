@@ -105,6 +105,11 @@ class DatasetWrapper:
         return copy.deepcopy(self.dataset.metainfo)
 
     @property
+    def truth_key(self) -> str:
+        """Under which name a data info has the true label, if there is one."""
+        return getattr(self._leaves[0], "truth_key", "gt_label")
+
+    @property
     def CLASSES(self) -> tuple[str, ...] | None:
         """Class names, where mmpretrain's ``ClassNumCheckHook`` looks for them."""
         classes = self.metainfo.get("classes")
@@ -250,7 +255,8 @@ class DatasetWrapper:
         position = 0
         for leaf in self._leaves:
             for leaf_idx in range(len(leaf)):
-                label = leaf.get_data_info(leaf_idx).get("gt_label")
+                info = leaf.get_data_info(leaf_idx)
+                label = info.get(getattr(leaf, "truth_key", "gt_label"))
                 if label is None:
                     raise ValueError(
                         f"{wants} a `gt_label` for every image, got none for image "

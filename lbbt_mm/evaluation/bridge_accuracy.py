@@ -39,13 +39,22 @@ class BridgeAccuracy(BaseMetric):
         collect_device: ``'cpu'`` or ``'gpu'``: where results of several processes
             are collected.
         prefix: Put before the three names above, if given.
+        label: What ``gt_label`` is. Under another name than ``random_label``, for
+            example ``rotation_label``, the first number is ``rotation_label/top1``, and
+            the second is absent: such labels are no guesses at the true ones.
     """
 
     # Not None, which mmengine warns about: the names above are complete.
     default_prefix = ""
 
-    def __init__(self, collect_device: str = "cpu", prefix: str | None = None) -> None:
+    def __init__(
+        self,
+        collect_device: str = "cpu",
+        prefix: str | None = None,
+        label: str = "random_label",
+    ) -> None:
         super().__init__(collect_device=collect_device, prefix=prefix)
+        self.label = label
 
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
         """Remember for each image whether the prediction met either label.
@@ -90,9 +99,9 @@ class BridgeAccuracy(BaseMetric):
         Returns:
             The numbers named in the class docstring.
         """
-        metrics = {"random_label/top1": _percentage([r["random"] for r in results])}
+        metrics = {f"{self.label}/top1": _percentage([r["random"] for r in results])}
         known = [r["true"] for r in results if r["true"] is not None]
-        if known:
+        if known and self.label == "random_label":
             metrics["true_label/top1"] = _percentage(known)
         if results[0]["num_classes"]:
             metrics["chance"] = 100.0 / results[0]["num_classes"]

@@ -29,17 +29,27 @@ from lbbt_mm.models.pretrained import load_part
 from lbbt_mm.version import __version__, require
 
 
+# Wrappers that give all images of a dataset other labels, or turn them.
+_OTHER_LABELS = {
+    "RandomLabelDataset",
+    "RotationDataset",
+    "InstanceLabelDataset",
+    "FewTrueLabelsDataset",
+}
+
+
 def true_label_dataset(dataset: Any, pipeline: list | None = None) -> Any:
-    """Take random labels off a dataset config, and exchange its pipeline.
+    """Take labels that are not the true ones off a dataset config.
 
     Args:
         dataset: Config of a dataset, in any wrappers; not changed.
         pipeline: What the dataset at the bottom shall run; its own by default.
 
     Returns:
-        The config without ``RandomLabelDataset``, at whatever depth it was.
+        The config without ``RandomLabelDataset``, ``RotationDataset`` and the like, at
+        whatever depth they were.
     """
-    if type_name(dataset).rsplit(".", 1)[-1] == "RandomLabelDataset":
+    if type_name(dataset).rsplit(".", 1)[-1] in _OTHER_LABELS:
         return true_label_dataset(dataset["dataset"], pipeline)
     dataset = copy.deepcopy(dataset)
     if "dataset" in dataset:

@@ -77,14 +77,14 @@ def test_one_copy_is_one_rotation_of_each_image():
     images = Toy()
     dataset = RotationDataset(images, copies=1, seed=5)
     assert len(dataset) == 10
-    np.testing.assert_array_equal(dataset.labels, draw_rotations(10, 5))
+    np.testing.assert_array_equal(dataset.own_labels, draw_rotations(10, 5))
     for i in range(10):
-        turns = int(dataset.labels[i])
+        turns = int(dataset.own_labels[i])
         expected = np.rot90(images.images[i], turns)
         np.testing.assert_array_equal(dataset[i]["img"], expected)
         assert dataset[i]["gt_label"] == turns
     with pytest.raises(ValueError, match="read-only"):
-        dataset.labels[0] = 1
+        dataset.own_labels[0] = 1
 
 
 @pytest.mark.parametrize("copies", [1, 4])
@@ -182,7 +182,7 @@ def test_beside_random_labels_each_image_keeps_its_own(copies):
         sample = data["data_samples"]
         assert sample.gt_label.item() == inner.random_labels[i // copies]
         assert sample.true_label == i // copies % 3
-        assert sample.turn == dataset.labels[i]
+        assert sample.turn == dataset.own_labels[i]
         expected = np.rot90(images.images[i // copies], sample.turn)
         np.testing.assert_array_equal(
             data["inputs"].numpy(), expected.transpose(2, 0, 1)

@@ -22,8 +22,8 @@ def sample(predicted, gt_label, true_label=None, *, score=True, as_meta=False):
     return found
 
 
-def evaluate(samples, size=None):
-    evaluator = Evaluator([dict(type="lbbt_mm.BridgeAccuracy")])
+def evaluate(samples, size=None, **kwargs):
+    evaluator = Evaluator([dict(type="lbbt_mm.BridgeAccuracy", **kwargs)])
     for start in range(0, len(samples), 2):  # batches of two
         evaluator.process(samples[start : start + 2])
     return evaluator.evaluate(size or len(samples))
@@ -51,6 +51,11 @@ def test_images_without_a_true_label_are_left_out():
     found = evaluate([sample(0, 0, 0), sample(1, 0), sample(1, 0, 2)])
     assert found["true_label/top1"] == pytest.approx(50)
     assert found["random_label/top1"] == pytest.approx(100 / 3)
+
+
+def test_labels_of_another_objective_are_named_and_no_guess_at_the_true_one():
+    found = evaluate([sample(0, 0, 0), sample(1, 0, 1)], label="rotation_label")
+    assert found == {"rotation_label/top1": 50.0, "chance": 25.0}
 
 
 def test_without_any_true_label_the_number_is_absent():

@@ -138,6 +138,19 @@ def test_random_labels_come_off_at_any_depth_and_the_input_is_kept():
     assert find_pipeline(nested) == ["augment"]
 
 
+@pytest.mark.parametrize(
+    "wrapper", ["RotationDataset", "InstanceLabelDataset", "FewTrueLabelsDataset"]
+)
+def test_labels_of_other_objectives_come_off_too(wrapper):
+    inner = dict(type="CustomDataset", pipeline=["augment"], data_root="x")
+    nested = dict(type=f"lbbt_mm.{wrapper}", dataset=random_labels(inner))
+    clean = dict(inner, pipeline=["clean"])
+    assert true_label_dataset(nested, ["clean"]) == clean
+    # Few labels are true ones, and few they stay.
+    few = dict(type="lbbt_mm.FewLabelDataset", dataset=inner)
+    assert true_label_dataset(dict(nested, dataset=few)) == few
+
+
 def test_loaders_show_every_image_once_in_order(cfg):
     found = probe_dataloaders(cfg)
     for split in ("train", "test"):
