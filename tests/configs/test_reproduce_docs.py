@@ -43,7 +43,7 @@ def test_every_paper_config_is_named() -> None:
         str(p.relative_to(CONFIGS))
         for p in LEAVES
         if p.parent.name in ("bridge", "supervised")
-        and p.stem.startswith("gpt2")
+        and p.stem.startswith(("gpt2", "chronos"))
         and p.stem.endswith(("cifar10", "cifar100"))
         # Figure 13 shows two parts of CIFAR-100 only.
         and not ("last1_" in p.stem and p.stem.endswith("cifar100"))

