@@ -13,6 +13,7 @@ from lbbt_mm.analysis.curvature import (
     hessian_trace,
     spectral_density,
 )
+from lbbt_mm.analysis.landscape import Landscape, loss_landscape
 from lbbt_mm.analysis.outliers import WeightReport, WeightStatistics, weight_statistics
 from lbbt_mm.analysis.scalar_loss import Estimate, ScalarLoss
 from lbbt_mm.analysis.sensitivity import (
@@ -20,6 +21,7 @@ from lbbt_mm.analysis.sensitivity import (
     noise_sensitivity,
     parameter_sensitivity,
 )
+from lbbt_mm.analysis.separability import Separability, separability
 from lbbt_mm.analysis.spectrum import (
     density_curve,
     negative_share,
@@ -36,7 +38,9 @@ __all__ = [
     "BlockActivation",
     "Covariance",
     "Estimate",
+    "Landscape",
     "ScalarLoss",
+    "Separability",
     "WeightReport",
     "WeightStatistics",
     "activation_ratio",
@@ -45,12 +49,14 @@ __all__ = [
     "extreme_eigenvalues",
     "gradient_predictiveness",
     "hessian_trace",
+    "loss_landscape",
     "measure_alignment",
     "negative_share",
     "noise_sensitivity",
     "parameter_sensitivity",
     "participation_ratio",
     "patch_covariance",
+    "separability",
     "spectral_density",
     "spectral_gap",
     "spectral_kurtosis",

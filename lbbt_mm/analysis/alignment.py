@@ -187,8 +187,8 @@ def measure_alignment(
     weights_DD = weights.matrix.double().cpu()
     return Alignment(
         values_D.flip(0),
-        _numbers(weights_DD, basis_DD.flip(1), ks),
-        _numbers(weights_DD, random_basis(size, seed), ks),
+        numbers_in_basis(weights_DD, basis_DD.flip(1), ks),
+        numbers_in_basis(weights_DD, random_basis(size, seed), ks),
     )
 
 
@@ -211,9 +211,19 @@ def _covariance(x_ND: Tensor, name: str) -> Covariance:
     return Covariance(away_ND.t() @ away_ND / len(x_ND), mean_D, len(x_ND))
 
 
-def _numbers(
+def numbers_in_basis(
     weights_DD: Tensor, basis_DD: Tensor, ks: Sequence[int]
 ) -> AlignmentNumbers:
+    """Compare the weights' covariance with a basis that is known already.
+
+    Args:
+        weights_DD: S_w, ``(D, D)`` in float64.
+        basis_DD: Orthonormal columns ``(D, D)``, the leading directions first.
+        ks: Sizes of the subspaces to compare, each from 1 to D.
+
+    Returns:
+        What :class:`AlignmentNumbers` lists.
+    """
     projected = basis_DD.t() @ weights_DD @ basis_DD
     curve_D = projected.diagonal()
     total, diagonal = projected.square().sum(), curve_D.square().sum()

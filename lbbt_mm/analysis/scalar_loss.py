@@ -76,14 +76,18 @@ class ScalarLoss:
             )
         self.gradient()
 
-    def value(self) -> float:
+    def value(self, finite: bool = True) -> float:
         """Compute the loss.
 
+        Args:
+            finite: Refuse nan and infinity, rather than return them.
+
         Raises:
-            ValueError: It is not one finite number.
+            ValueError: It is not one number, or not a finite one.
         """
         with torch.no_grad():
-            return sum(float(self._call(one)) for one in self.losses) / len(self.losses)
+            found = [float(self._call(one, finite)) for one in self.losses]
+        return sum(found) / len(found)
 
     def gradient(self) -> Tensor:
         """Compute the gradient ``(P,)``.
@@ -169,9 +173,10 @@ class ScalarLoss:
                 for parameter, before in zip(self.parameters, kept, strict=True):
                     parameter.copy_(before)
 
-    def _call(self, one: Callable[[], Tensor]) -> Tensor:
+    def _call(self, one: Callable[[], Tensor], finite: bool = True) -> Tensor:
         loss = one()
-        if loss.numel() != 1 or not math.isfinite(float(loss.detach())):
+        fits = loss.numel() == 1
+        if not fits or (finite and not math.isfinite(float(loss.detach()))):
             raise ValueError(
                 f"Expected a loss that is one finite number, got "
                 f"{loss.detach().tolist()}: average over the batch, and look for nan "
