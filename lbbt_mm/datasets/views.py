@@ -36,8 +36,5 @@ def collate_views(items: Sequence[dict[str, Any]]) -> dict[str, Any]:
             f"{counts}; use one MultiView with one num_views."
         )
     batch = default_collate([dict(item, inputs=[]) for item in items])
-    view_by_view = [
-        v for batch_of_one in zip(*views, strict=True) for v in batch_of_one
-    ]
-    batch["inputs"] = torch.stack(view_by_view)
+    batch["inputs"] = torch.stack([v for one in zip(*views, strict=True) for v in one])
     return batch

@@ -28,7 +28,6 @@ from lbbt_mm.evaluation.features import (
 from lbbt_mm.models.pretrained import load_part
 from lbbt_mm.version import __version__, require
 
-
 # Wrappers that give all images of a dataset other labels, or turn them.
 _OTHER_LABELS = {
     "RandomLabelDataset",

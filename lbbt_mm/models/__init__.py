@@ -3,12 +3,22 @@
 from typing import Any
 
 from lbbt_mm.models.enlarge_on_device import EnlargeOnDevice
+from lbbt_mm.models.entropy_minimisation import EntropyMinimisation
 from lbbt_mm.models.feature_head import FeatureHead
 from lbbt_mm.models.language_backbone import LanguageBackbone
 from lbbt_mm.models.lazy import LAZY, load
+from lbbt_mm.models.objectives import ContrastiveObjective, LabelObjective
 from lbbt_mm.models.standardize_neck import StandardizeNeck
 
-__all__ = ["EnlargeOnDevice", "FeatureHead", "LanguageBackbone", "StandardizeNeck"]
+__all__ = [
+    "ContrastiveObjective",
+    "EnlargeOnDevice",
+    "EntropyMinimisation",
+    "FeatureHead",
+    "LabelObjective",
+    "LanguageBackbone",
+    "StandardizeNeck",
+]
 
 
 def __getattr__(name: str) -> Any:

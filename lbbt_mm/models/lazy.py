@@ -1,8 +1,8 @@
 """Names that a config may use without every user having to install their library.
 
 mmengine imports :mod:`lbbt_mm.models` for any ``type='lbbt_mm.X'`` and turns an
-ImportError there into "X is not in the registry". So what derives from a class of mmcv
-or mmdet is registered as a function that imports it when it is built.
+ImportError there into "X is not in the registry". So what derives from a class of mmcv,
+mmdet or mmpretrain is registered as a function that imports it when it is built.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from lbbt_mm.version import require
 
 # class -> (what has to be installed, where it is defined)
 LAZY = {
+    "BridgeClassifier": ("mmpretrain", "lbbt_mm.models.bridge_classifier"),
     "FusedAttention": ("mmcv", "lbbt_mm.models.fused_attention"),
     "FusedDETR": ("mmdet", "lbbt_mm.models.fused_detr"),
     "PreNormDETR": ("mmdet", "lbbt_mm.models.pre_norm_detr"),
