@@ -50,7 +50,7 @@ class LanguageBackbone(BaseModule):
         patch_size: Side of a patch in pixels.
         in_channels: Channels of the images.
         attention: ``'causal'`` or ``'bidirectional'``; as the family was trained by
-            default.
+            default. A causal T5 keeps its encoder's relative bias, behind the mask.
         position: ``'language'`` keeps the language model's own positions (its table,
             rotary angles or T5's relative bias). ``'sincos2d'``, ``'learned'`` and
             ``'none'`` replace them by fixed, new or no positions.

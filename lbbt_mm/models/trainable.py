@@ -20,7 +20,8 @@ class TrainableParts:
     Attributes:
         blocks: Numbers of the blocks that train as a whole.
         patch_embed: The new patch embedding and its positions.
-        positions: The language model's position table.
+        positions: The language model's position table, or T5's relative bias, which
+            all blocks share.
         norms: Every norm of the language model, also in frozen blocks.
         final_norm: The norms around the blocks: after the last one, and of the
             embeddings.
