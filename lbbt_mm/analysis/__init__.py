@@ -3,7 +3,9 @@
 from lbbt_mm.analysis.activation import BlockActivation, activation_ratio
 from lbbt_mm.analysis.alignment import (
     Alignment,
+    AlignmentChange,
     Covariance,
+    alignment_change,
     measure_alignment,
     patch_covariance,
     weight_covariance,
@@ -15,15 +17,17 @@ from lbbt_mm.analysis.curvature import (
 )
 from lbbt_mm.analysis.landscape import Landscape, loss_landscape
 from lbbt_mm.analysis.outliers import WeightReport, WeightStatistics, weight_statistics
-from lbbt_mm.analysis.scalar_loss import Estimate, ScalarLoss
+from lbbt_mm.analysis.plain import to_plain
+from lbbt_mm.analysis.scalar_loss import Estimate, ScalarLoss, image_error
 from lbbt_mm.analysis.sensitivity import (
     gradient_predictiveness,
     noise_sensitivity,
     parameter_sensitivity,
 )
-from lbbt_mm.analysis.separability import Separability, separability
+from lbbt_mm.analysis.separability import Separability, measure_separability
 from lbbt_mm.analysis.spectrum import (
     density_curve,
+    eigenvalue_numbers,
     negative_share,
     participation_ratio,
     spectral_gap,
@@ -35,6 +39,7 @@ from lbbt_mm.analysis.weight_names import block_path, weight_kind
 
 __all__ = [
     "Alignment",
+    "AlignmentChange",
     "BlockActivation",
     "Covariance",
     "Estimate",
@@ -44,24 +49,28 @@ __all__ = [
     "WeightReport",
     "WeightStatistics",
     "activation_ratio",
+    "alignment_change",
     "block_path",
     "density_curve",
+    "eigenvalue_numbers",
     "extreme_eigenvalues",
     "gradient_predictiveness",
     "hessian_trace",
+    "image_error",
     "loss_landscape",
     "measure_alignment",
+    "measure_separability",
     "negative_share",
     "noise_sensitivity",
     "parameter_sensitivity",
     "participation_ratio",
     "patch_covariance",
-    "separability",
     "spectral_density",
     "spectral_gap",
     "spectral_kurtosis",
     "summarise",
     "synthetic_check",
+    "to_plain",
     "weight_covariance",
     "weight_kind",
     "weight_statistics",

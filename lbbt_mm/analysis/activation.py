@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from lbbt_mm.analysis.progress import follow
 from lbbt_mm.models import LanguageBackbone
 
 RULES = ("zero", "reference")
@@ -37,7 +38,10 @@ class BlockActivation(NamedTuple):
 
 
 def activation_ratio(
-    backbone: LanguageBackbone, images: Iterable[Tensor], rule: str = "zero"
+    backbone: LanguageBackbone,
+    images: Iterable[Tensor],
+    rule: str = "zero",
+    progress: bool = False,
 ) -> list[BlockActivation]:
     """Measure the share of (image, neuron) pairs that are activated in each block.
 
@@ -63,6 +67,7 @@ def activation_ratio(
             The reference's rule goes through them twice, once for the threshold: a
             list or a data loader, not an iterator.
         rule: ``'zero'`` or ``'reference'``.
+        progress: Show a progress bar.
 
     Returns:
         One for each block, in order. Blocks after the last of ``out_indices`` are not
@@ -85,13 +90,15 @@ def activation_ratio(
                 "that ends after once: give a list or a data loader."
             )
         first = _Tally(None)
-        _stream(backbone, images, rule, first)
+        shown = follow(images, "activations, threshold", progress)
+        _stream(backbone, shown, rule, first)
         thresholds = [
             REFERENCE_FACTOR * total.sum() / (first.images * len(total))
             for _, total in sorted(first.totals.items())
         ]
     tally = _Tally(thresholds)
-    _stream(backbone, images, rule, tally)
+    shown = follow(images, "activations", progress)
+    _stream(backbone, shown, rule, tally)
     results = []
     for block, active_N in sorted(tally.totals.items()):
         share_N = active_N / tally.images

@@ -15,6 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lbbt_mm.analysis.progress import follow
+
 
 class Covariance(NamedTuple):
     """Covariance of vectors, ``mean((x - mean)(x - mean)^T)``, in float64.
@@ -71,7 +73,21 @@ class Alignment(NamedTuple):
     rotated: AlignmentNumbers
 
 
-def patch_covariance(images: Iterable[Tensor], embedding: nn.Conv2d) -> Covariance:
+class AlignmentChange(NamedTuple):
+    """Alignment of a layer now and at its initialisation.
+
+    Attributes:
+        now: Of the weights as they are.
+        initial: Of the weights as they began, in the same two bases.
+    """
+
+    now: Alignment
+    initial: Alignment
+
+
+def patch_covariance(
+    images: Iterable[Tensor], embedding: nn.Conv2d, progress: bool = False
+) -> Covariance:
     """Covariance of the patches that a patch embedding cuts out of images.
 
     Args:
@@ -80,6 +96,7 @@ def patch_covariance(images: Iterable[Tensor], embedding: nn.Conv2d) -> Covarian
             bottom, as in :class:`lbbt_mm.models.patch_tokens.PatchTokens`.
         embedding: The patch embedding (``backbone.patch_embed.projection``): its
             kernel's size and channels count, its weights do not.
+        progress: Show a progress bar.
 
     Returns:
         Over all patches of all images; sums are in float64 on the images' device.
@@ -98,7 +115,7 @@ def patch_covariance(images: Iterable[Tensor], embedding: nn.Conv2d) -> Covarian
             f"{embedding.padding}: give backbone.patch_embed.projection."
         )
     count, mean_D, scatter_DD = 0, torch.zeros(()), torch.zeros(())
-    for batch in images:
+    for batch in follow(images, "covariance of patches", progress):
         if batch.ndim != 4 or batch.shape[1] != channels:
             raise ValueError(
                 f"Expected batches of images (B, {channels}, height, width) for this "
@@ -189,6 +206,40 @@ def measure_alignment(
         values_D.flip(0),
         numbers_in_basis(weights_DD, basis_DD.flip(1), ks),
         numbers_in_basis(weights_DD, random_basis(size, seed), ks),
+    )
+
+
+def alignment_change(
+    data: Covariance,
+    now: Tensor,
+    initial: Tensor,
+    ks: Sequence[int] = (1, 4, 16),
+    seed: int = 0,
+) -> AlignmentChange:
+    """Measure the alignment of a layer beside that at its initialisation.
+
+    Args:
+        data: S_x, of :func:`patch_covariance`.
+        now: Kernel of the layer, ``(neurons, ...)``.
+        initial: The same kernel as it was before training.
+        ks: See :func:`measure_alignment`.
+        seed: See :func:`measure_alignment`.
+
+    Returns:
+        Both, in the data's eigenbasis and in one random basis.
+
+    Raises:
+        ValueError: The kernels are of different shapes, or do not fit the data.
+    """
+    if now.shape != initial.shape:
+        raise ValueError(
+            f"Expected the same kernel at two times, got shapes {tuple(now.shape)} "
+            f"now and {tuple(initial.shape)} at initialisation: build the model from "
+            f"the checkpoint's own config."
+        )
+    return AlignmentChange(
+        measure_alignment(data, weight_covariance(now), ks, seed),
+        measure_alignment(data, weight_covariance(initial), ks, seed),
     )
 
 

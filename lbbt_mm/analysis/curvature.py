@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from lbbt_mm.analysis.lanczos import Tridiagonal, dot, lanczos, rounding
+from lbbt_mm.analysis.progress import follow
 from lbbt_mm.analysis.scalar_loss import Estimate, ScalarLoss
 
 
@@ -65,7 +66,11 @@ class SpectralDensity(NamedTuple):
 
 
 def extreme_eigenvalues(
-    loss: ScalarLoss, k: int = 10, iterations: int = 80, seed: int = 0
+    loss: ScalarLoss,
+    k: int = 10,
+    iterations: int = 80,
+    seed: int = 0,
+    progress: bool = False,
 ) -> Eigenvalues:
     """Leading and trailing eigenvalues of the Hessian by Lanczos' method.
 
@@ -78,6 +83,7 @@ def extreme_eigenvalues(
         k: Eigenvalues at each end.
         iterations: Products with the Hessian, at least 4 k. P of them are exact.
         seed: Of the random start.
+        progress: Show a progress bar.
 
     Returns:
         k at each end; fewer if the Hessian has fewer different ones. In units of the
@@ -94,7 +100,7 @@ def extreme_eigenvalues(
         )
     generator = torch.Generator().manual_seed(seed)
     start = torch.randn(loss.size, generator=generator, dtype=torch.float64)
-    found = lanczos(loss, start, iterations)
+    found = lanczos(loss, start, iterations, progress)
     values, vectors = found.eigh()
     number = len(values)
     errors = found.beside[-1] * abs(vectors[-1])
@@ -111,7 +117,9 @@ def extreme_eigenvalues(
     return Eigenvalues(tuple(estimates[::-1][:k]), tuple(estimates[:k]))
 
 
-def hessian_trace(loss: ScalarLoss, probes: int = 32, seed: int = 0) -> Estimate:
+def hessian_trace(
+    loss: ScalarLoss, probes: int = 32, seed: int = 0, progress: bool = False
+) -> Estimate:
     """Trace of the Hessian by Hutchinson's estimator.
 
     The mean of ``v^T H v`` over random vectors v of independent signs, whose
@@ -122,6 +130,7 @@ def hessian_trace(loss: ScalarLoss, probes: int = 32, seed: int = 0) -> Estimate
         loss: The loss.
         probes: Number of vectors.
         seed: Of the vectors.
+        progress: Show a progress bar.
 
     Returns:
         The trace, in units of the loss per squared unit of a parameter.
@@ -132,7 +141,7 @@ def hessian_trace(loss: ScalarLoss, probes: int = 32, seed: int = 0) -> Estimate
     _check_probes(probes)
     generator = torch.Generator().manual_seed(seed)
     found = []
-    for _ in range(probes):
+    for _ in follow(range(probes), "trace", progress):
         signs = _signs(loss, generator)
         found.append(dot(signs, loss.hessian_product(signs)))
     value, spread = float(np.mean(found)), float(np.std(found, ddof=1))
@@ -142,7 +151,11 @@ def hessian_trace(loss: ScalarLoss, probes: int = 32, seed: int = 0) -> Estimate
 
 
 def spectral_density(
-    loss: ScalarLoss, probes: int = 8, iterations: int = 40, seed: int = 0
+    loss: ScalarLoss,
+    probes: int = 8,
+    iterations: int = 40,
+    seed: int = 0,
+    progress: bool = False,
 ) -> SpectralDensity:
     """Density of all P eigenvalues by stochastic Lanczos quadrature.
 
@@ -156,6 +169,7 @@ def spectral_density(
         probes: Number of random starts.
         iterations: Products with the Hessian for each of them.
         seed: Of the starts.
+        progress: Show a progress bar.
 
     Returns:
         What :mod:`lbbt_mm.analysis.spectrum` reads numbers and curves from.
@@ -171,7 +185,8 @@ def spectral_density(
         )
     generator = torch.Generator().manual_seed(seed)
     found = tuple(
-        lanczos(loss, _signs(loss, generator), iterations) for _ in range(probes)
+        lanczos(loss, _signs(loss, generator), iterations, progress)
+        for _ in follow(range(probes), "density", progress)
     )
     dtype = loss.parameters[0].dtype
     return SpectralDensity(found, loss.size, iterations, loss.samples, dtype)

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lbbt_mm.analysis.progress import follow
 from lbbt_mm.analysis.scalar_loss import ScalarLoss
 
 
@@ -37,7 +38,9 @@ class Tridiagonal(NamedTuple):
         return np.linalg.eigh(matrix + np.diag(beside, -1))
 
 
-def lanczos(loss: ScalarLoss, start: Tensor, iterations: int) -> Tridiagonal:
+def lanczos(
+    loss: ScalarLoss, start: Tensor, iterations: int, progress: bool = False
+) -> Tridiagonal:
     """Run Lanczos' method with full reorthogonalisation.
 
     Rounding makes the vectors of the plain method lose their orthogonality, and it
@@ -49,6 +52,7 @@ def lanczos(loss: ScalarLoss, start: Tensor, iterations: int) -> Tridiagonal:
         start: ``(P,)``, not zero, of any length.
         iterations: Steps at most; it ends sooner when the basis is complete: after P
             steps, or when nothing but rounding is left.
+        progress: Show a progress bar.
 
     Returns:
         The Hessian in the basis that was found.
@@ -60,7 +64,7 @@ def lanczos(loss: ScalarLoss, start: Tensor, iterations: int) -> Tridiagonal:
     diagonal: list[float] = []
     beside: list[float] = []
     scale, complete = 0.0, False
-    for _ in range(min(iterations, loss.size)):
+    for _ in follow(range(min(iterations, loss.size)), "Lanczos", progress):
         basis.append(vector)
         vector = loss.hessian_product(vector)
         scale = max(scale, math.sqrt(dot(vector, vector)))

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from lbbt_mm.analysis.progress import follow
 from lbbt_mm.analysis.weight_names import block_path, weight_kind
 
 _CHUNK = 1 << 22  # weights that are looked at together: 32 MiB in float64
@@ -165,6 +166,7 @@ def weight_statistics(
     threshold: float = 1.0,
     sigmas: float = 6.0,
     matrices_only: bool = True,
+    progress: bool = False,
 ) -> WeightReport:
     """Measure the weights of a model, one tensor at a time.
 
@@ -177,6 +179,7 @@ def weight_statistics(
             for matrices, whose mean is about 0; none is above it in a constant one.
         matrices_only: Leave out what has fewer than two dimensions: norms, biases.
             The reference counts them too (``False``).
+        progress: Show a progress bar.
 
     Returns:
         Per tensor, block and kind, and in all.
@@ -184,7 +187,9 @@ def weight_statistics(
     Raises:
         ValueError: A weight is not finite, or there are no weights to measure.
     """
-    pairs = weights.named_parameters() if isinstance(weights, nn.Module) else weights
+    pairs: Iterable[tuple[str, Tensor]] = (
+        list(weights.named_parameters()) if isinstance(weights, nn.Module) else weights
+    )
     bins = np.linspace(-1, 1, 201) if edges is None else np.asarray(edges, np.float64)
     if bins.ndim != 1 or not (np.diff(bins) > 0).all() or len(bins) < 2:
         raise ValueError(
@@ -194,7 +199,7 @@ def weight_statistics(
     by_block: dict[str, WeightStatistics] = {}
     by_kind: dict[str, WeightStatistics] = {}
     total = None
-    for name, tensor in pairs:
+    for name, tensor in follow(pairs, "weights", progress):
         skip = matrices_only and tensor.ndim < 2
         if skip or not tensor.is_floating_point() or not tensor.numel():
             continue

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -9,6 +10,9 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+
+# Student's t at 97.5 % for the spread of so many numbers.
+_STUDENT = {2: 12.71, 3: 4.303, 4: 3.182, 5: 2.776, 6: 2.571, 7: 2.447, 8: 2.365}
 
 
 class Estimate(NamedTuple):
@@ -147,6 +151,21 @@ class ScalarLoss:
                 total += self._joined(second)
         return _finite(total / len(self.losses), "product with the Hessian")
 
+    def without(self, group: int, groups: int) -> ScalarLoss:
+        """Leave out a part of the images: every ``groups``-th loss from ``group`` on.
+
+        Args:
+            group: Which part, from 0.
+            groups: Number of parts, at most as many as there are losses.
+
+        Returns:
+            The mean of the other losses, of the same model.
+        """
+        rest = copy.copy(self)
+        rest.losses = [one for i, one in enumerate(self.losses) if i % groups != group]
+        rest.samples = self.samples * len(rest.losses) // len(self.losses)
+        return rest
+
     def flat(self) -> Tensor:
         """Return a copy of the parameters as one vector ``(P,)``."""
         return torch.cat([p.detach().reshape(-1) for p in self.parameters])
@@ -200,6 +219,32 @@ class ScalarLoss:
                 for slope, p in zip(slopes, self.parameters, strict=True)
             ]
         )
+
+
+def image_error(
+    measure: Callable[[ScalarLoss], float], loss: ScalarLoss, groups: int = 4
+) -> float:
+    """Tell how far other images might move a number that is measured on a loss.
+
+    The jackknife's standard error, ``sqrt((n - 1) / n * sum((m_i - mean)^2))`` where
+    m_i is the number without the i-th of n groups of batches, times what makes 95 % of
+    so few (Student's t: 3.2 for four).
+
+    Args:
+        measure: What computes the number; it is called once for each group.
+        loss: The loss, of several batches.
+        groups: n at most, up to 8; not more than there are batches.
+
+    Returns:
+        The error in the number's unit; nan with a single batch.
+    """
+    groups = min(groups, len(loss.losses), 8)
+    if groups < 2:
+        return math.nan
+    found = [measure(loss.without(group, groups)) for group in range(groups)]
+    mean = sum(found) / groups
+    squares = sum((one - mean) ** 2 for one in found)
+    return _STUDENT[groups] * math.sqrt((groups - 1) / groups * squares)
 
 
 def _finite(vector: Tensor, name: str) -> Tensor:

@@ -1,7 +1,9 @@
 """How a loss answers to moving the parameters (table 15).
 
 The paper names these numbers and does not define them; the definitions here do not
-depend on the scale of the loss or of a tensor.
+depend on the scale of the loss or of a tensor. Where nothing is random the error is
+that of the choice of images, see :func:`lbbt_mm.analysis.scalar_loss.image_error`: it
+needs losses in several batches, and costs three times as much again.
 """
 
 from __future__ import annotations
@@ -14,7 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lbbt_mm.analysis.scalar_loss import Estimate, ScalarLoss
+from lbbt_mm.analysis.progress import follow
+from lbbt_mm.analysis.scalar_loss import Estimate, ScalarLoss, image_error
 
 
 class NoiseSensitivity(NamedTuple):
@@ -38,7 +41,7 @@ class GradientPredictiveness(NamedTuple):
     """How far the gradient tells the gradients along its own way.
 
     Attributes:
-        mean: Mean of the cosines; without an error, for nothing is random.
+        mean: Mean of the cosines; its error is that of the choice of images.
         steps: ``(S,)`` length of the step over that of the parameter vector.
         cosines: ``(S,)``.
     """
@@ -52,7 +55,7 @@ class ParameterSensitivity(NamedTuple):
     """Answer to the worst move of a single tensor.
 
     Attributes:
-        largest: Of all tensors; without an error, for nothing is random.
+        largest: Of all tensors; its error is that of the choice of images.
         name: The tensor that it belongs to.
         by_tensor: Name -> sensitivity.
     """
@@ -67,6 +70,7 @@ def noise_sensitivity(
     scales: Sequence[float] = (0.02, 0.04, 0.06, 0.08, 0.1),
     draws: int = 8,
     seed: int = 0,
+    progress: bool = False,
 ) -> NoiseSensitivity:
     """Area under the loss's relative change against the size of random noise.
 
@@ -80,6 +84,7 @@ def noise_sensitivity(
         scales: Relative sizes of the noise, positive and rising.
         draws: Random directions.
         seed: Of the directions; more draws begin with the same ones.
+        progress: Show a progress bar.
 
     Returns:
         Area and curve.
@@ -100,7 +105,7 @@ def noise_sensitivity(
         [p.detach().square().mean().sqrt().expand(p.numel()) for p in loss.parameters]
     )
     changes = np.zeros((draws, len(grid)))
-    for draw in range(draws):
+    for draw in follow(range(draws), "noise", progress):
         noise = torch.randn(loss.size, generator=generator).to(rms) * rms
         for place, scale in enumerate(scales, start=1):
             with loss.moved(scale * noise):
@@ -119,7 +124,9 @@ def noise_sensitivity(
 
 
 def gradient_predictiveness(
-    loss: ScalarLoss, steps: Sequence[float] = (1e-3, 3e-3, 1e-2, 3e-2)
+    loss: ScalarLoss,
+    steps: Sequence[float] = (1e-3, 3e-3, 1e-2, 3e-2),
+    progress: bool = False,
 ) -> GradientPredictiveness:
     """Mean cosine of the gradient with the gradients further along its own way.
 
@@ -130,6 +137,7 @@ def gradient_predictiveness(
     Args:
         loss: The loss; its model's parameters are as before afterwards.
         steps: Relative lengths r, positive.
+        progress: Show a progress bar.
 
     Returns:
         Mean and curve.
@@ -142,16 +150,22 @@ def gradient_predictiveness(
             f"Expected positive lengths of steps, got {list(steps)}: 0.001 is a "
             f"thousandth of the parameter vector."
         )
-    here = loss.gradient()
-    way = loss.flat().norm() * here / _length(here)
-    cosines = []
-    for step in steps:
-        with loss.moved(-step * way):
-            there = loss.gradient()
-        cosine = torch.dot(here.double(), there.double())
-        cosines.append(float(cosine) / _length(here) / _length(there))
-    mean = Estimate(float(np.mean(cosines)), math.nan, 0, 0, loss.samples)
-    return GradientPredictiveness(mean, np.array(steps), np.array(cosines))
+
+    def measure(some: ScalarLoss) -> np.ndarray:
+        here = some.gradient()
+        way = some.flat().norm() * here / _length(here)
+        cosines = []
+        for step in follow(steps, "gradients", progress):
+            with some.moved(-step * way):
+                there = some.gradient()
+            cosine = torch.dot(here.double(), there.double())
+            cosines.append(float(cosine) / _length(here) / _length(there))
+        return np.array(cosines)
+
+    cosines = measure(loss)
+    error = image_error(lambda some: float(measure(some).mean()), loss)
+    mean = Estimate(float(cosines.mean()), error, 0, 0, loss.samples)
+    return GradientPredictiveness(mean, np.array(steps), cosines)
 
 
 def parameter_sensitivity(loss: ScalarLoss) -> ParameterSensitivity:
@@ -170,15 +184,21 @@ def parameter_sensitivity(loss: ScalarLoss) -> ParameterSensitivity:
     Raises:
         ValueError: The loss is 0, or a gradient is not finite.
     """
-    here = abs(_nonzero(loss))
-    by_tensor = {
-        name: float(slope.norm()) * float(parameter.detach().norm()) / here
-        for name, slope, parameter in zip(
-            loss.names, loss.split(loss.gradient()), loss.parameters, strict=True
-        )
-    }
+
+    def measure(some: ScalarLoss) -> dict[str, float]:
+        here = abs(_nonzero(some))
+        slopes = some.split(some.gradient())
+        return {
+            name: float(slope.norm()) * float(parameter.detach().norm()) / here
+            for name, slope, parameter in zip(
+                some.names, slopes, some.parameters, strict=True
+            )
+        }
+
+    by_tensor = measure(loss)
     name = max(by_tensor, key=lambda one: by_tensor[one])
-    largest = Estimate(by_tensor[name], math.nan, 0, 0, loss.samples)
+    error = image_error(lambda some: max(measure(some).values()), loss)
+    largest = Estimate(by_tensor[name], error, 0, 0, loss.samples)
     return ParameterSensitivity(largest, name, by_tensor)
 
 

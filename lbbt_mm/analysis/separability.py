@@ -60,7 +60,7 @@ class Separability(NamedTuple):
     seed: int
 
 
-def separability(
+def measure_separability(
     features: Tensor,
     labels: Tensor,
     neighbours: int = 5,

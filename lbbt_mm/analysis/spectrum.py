@@ -106,6 +106,48 @@ def summarise(eigenvalues: Sequence[float], number: int) -> EigenvalueSummary:
     )
 
 
+def eigenvalue_numbers(
+    eigenvalues: Eigenvalues, number: int = 20
+) -> dict[str, Estimate]:
+    """Describe the eigenvalues of largest size, each number with its error.
+
+    The error is the sum, over all eigenvalues, of what moving one by its own error
+    changes in the number: what it could be at worst, to first order.
+
+    Args:
+        eigenvalues: Of both ends of the spectrum; see :func:`summarise`.
+        number: How many to describe.
+
+    Returns:
+        ``'decay_rate'``, ``'kurtosis'``, ``'participation_ratio'`` and
+        ``'negative_share'`` of :class:`EigenvalueSummary`; nan where not defined.
+
+    Raises:
+        ValueError: There are fewer than ``number``, or one is not finite.
+    """
+    # With few different eigenvalues both ends have some in common.
+    found = list({e.value: e for e in (*eigenvalues[0], *eigenvalues[1])}.values())
+    values = [estimate.value for estimate in found]
+    names = EigenvalueSummary._fields[1:]
+
+    def numbers(moved: Sequence[float]) -> np.ndarray:
+        return np.array(summarise(moved, number)[1:])
+
+    here = numbers(values)
+    errors = np.zeros(len(names))
+    for place, estimate in enumerate(found):
+        changes = []
+        for step in (-estimate.error, estimate.error):
+            moved = [*values[:place], estimate.value + step, *values[place + 1 :]]
+            changes.append(abs(numbers(moved) - here))
+        errors += np.maximum(*changes)
+    like = eigenvalues.leading[0]
+    return {
+        name: like._replace(value=float(value), error=float(error))
+        for name, value, error in zip(names, here, errors, strict=True)
+    }
+
+
 def spectral_statistic(density: SpectralDensity, statistic: Statistic) -> Estimate:
     """Estimate a number of the whole spectrum.
 

@@ -10,7 +10,7 @@ import torch
 from small_losses import Point, mlp, quadratic
 from torch.testing import assert_close
 
-from lbbt_mm.analysis.scalar_loss import ScalarLoss
+from lbbt_mm.analysis.scalar_loss import ScalarLoss, image_error
 from lbbt_mm.analysis.sensitivity import (
     gradient_predictiveness,
     noise_sensitivity,
@@ -65,7 +65,7 @@ def test_a_gradient_that_points_to_the_minimum_predicts_until_there() -> None:
     found = gradient_predictiveness(loss, steps=[0.5, 0.9, 1.5])
     assert_close(found.cosines, np.array([1.0, 1.0, -1.0]))
     assert found.mean.value == pytest.approx(1 / 3)
-    assert math.isnan(found.mean.error)
+    assert math.isnan(found.mean.error)  # a single batch tells nothing of others
 
 
 def test_a_valley_worked_by_hand() -> None:
@@ -90,6 +90,49 @@ def test_the_most_sensitive_tensor_by_hand() -> None:
     assert found.by_tensor["y"] == pytest.approx(2.5)
     assert found.by_tensor["zero"] == 0.0
     assert found.largest.samples == 4
+
+
+@pytest.mark.parametrize(
+    "measure",
+    [
+        lambda loss: gradient_predictiveness(loss).mean,
+        lambda loss: parameter_sensitivity(loss).largest,
+    ],
+    ids=["predictiveness", "sensitivity"],
+)
+def test_twice_the_images_stay_within_the_error(measure) -> None:
+    whole = mlp(batches=16)
+    quarters = [whole.without(i, 2).without(j, 2) for i in (0, 1) for j in (0, 1)]
+    pairs = [
+        (half, whole.without(place // 2, 2)) for place, half in enumerate(quarters)
+    ]
+    pairs += [(whole.without(i, 2), whole) for i in (0, 1)]
+    kept = 0
+    for half, full in pairs:
+        one, two = measure(half), measure(full)
+        assert two.samples == 2 * one.samples
+        kept += 0 < abs(one.value - two.value) <= one.error
+        assert one.error < 0.6 * abs(one.value)  # it says something
+    assert kept >= 5  # of six: 95 of 100 stay
+
+
+def test_the_error_over_images_by_hand() -> None:
+    # Means of batches 1, 2, 6 and 7: leaving one out 5, 14/3, 10/3, 3; mean 4.
+    model = Point(x=[1.0])
+    losses = [lambda c=c: c * model.x.sum() for c in (1.0, 2.0, 6.0, 7.0)]
+    loss = ScalarLoss(model, losses, samples=8)
+    squares = 1 + 4 / 9 + 4 / 9 + 1
+    error = image_error(lambda some: some.value(), loss)
+    assert error == pytest.approx(3.182 * math.sqrt(3 / 4 * squares))
+    # which for a mean is the ordinary standard error of the four
+    spread = np.std([1, 2, 6, 7], ddof=1)
+    assert error == pytest.approx(3.182 * spread / math.sqrt(4))
+    # two groups: batches 1 and 6, 2 and 7
+    halves = image_error(lambda some: some.value(), loss, groups=2)
+    assert halves == pytest.approx(12.71 * math.sqrt(1 / 2 * (0.5**2 + 0.5**2)))
+    rest = loss.without(1, 4)
+    assert (rest.value(), rest.samples) == (pytest.approx(14 / 3), 6)
+    assert loss.value() == 4
 
 
 def test_parameters_are_as_before() -> None:

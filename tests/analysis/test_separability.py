@@ -11,7 +11,7 @@ from sklearn.model_selection import LeaveOneOut, cross_val_score
 from sklearn.neighbors import KNeighborsClassifier
 from torch import Tensor
 
-from lbbt_mm.analysis.separability import separability
+from lbbt_mm.analysis.separability import measure_separability
 
 
 def blobs(
@@ -26,7 +26,7 @@ def blobs(
 
 
 def test_separated_blobs_are_found_by_every_number() -> None:
-    found = separability(*blobs(3, 40, distance=100.0))
+    found = measure_separability(*blobs(3, 40, distance=100.0))
     assert found.silhouette > 0.95
     for value in (
         found.knn_accuracy,
@@ -45,7 +45,7 @@ def test_separated_blobs_are_found_by_every_number() -> None:
 def test_shuffled_labels_are_at_chance() -> None:
     features, labels = blobs(4, 100, distance=100.0)
     order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(1))
-    found = separability(features, labels[order])
+    found = measure_separability(features, labels[order])
     assert -0.1 < found.silhouette < 0.05
     # four classes: 0.25, with a standard error of sqrt(0.25 * 0.75 / 400) = 0.02
     assert abs(found.knn_accuracy - 0.25) < 0.07
@@ -56,7 +56,7 @@ def test_shuffled_labels_are_at_chance() -> None:
 def test_points_on_a_line_worked_by_hand() -> None:
     # Two of class 0, two of class 1 far away, and a stray one of class 0 beside them.
     features = torch.tensor([[0.0], [1.0], [10.0], [11.0], [12.5]])
-    found = separability(features, torch.tensor([0, 0, 1, 1, 0]), neighbours=1)
+    found = measure_separability(features, torch.tensor([0, 0, 1, 1, 0]), neighbours=1)
     own = np.array([(1 + 12.5) / 2, (1 + 11.5) / 2, 1, 1, (12.5 + 11.5) / 2])
     other = np.array([21 / 2, 19 / 2, (10 + 9 + 2.5) / 3, (11 + 10 + 1.5) / 3, 4 / 2])
     silhouette = np.mean((other - own) / np.maximum(own, other))
@@ -70,7 +70,7 @@ def test_points_on_a_line_worked_by_hand() -> None:
 
 def test_neighbours_vote_as_scikit_learn_leaves_one_out() -> None:
     features, labels = blobs(3, 30, distance=2.0)
-    found = separability(features, labels, neighbours=1)
+    found = measure_separability(features, labels, neighbours=1)
     one = KNeighborsClassifier(n_neighbors=1)
     left_out = cross_val_score(one, features.numpy(), labels.numpy(), cv=LeaveOneOut())
     assert found.knn_accuracy == pytest.approx(left_out.mean())
@@ -81,16 +81,16 @@ def test_the_nearer_of_two_equally_frequent_classes_counts() -> None:
     # Of 0, the nearest two are of class 1 (at 1) and of class 0 (at -2); so for each.
     features = torch.tensor([[0.0], [1.0], [-2.0], [100.0], [101.0], [98.0]])
     labels = torch.tensor([1, 1, 0, 0, 0, 1])
-    found = separability(features, labels, neighbours=2)
+    found = measure_separability(features, labels, neighbours=2)
     # 0 -> 1 right; 1 -> 0 (class 1) right; -2 -> 0 (class 1) wrong; mirrored
     assert found.knn_accuracy == pytest.approx(4 / 6)
 
 
 def test_a_shift_and_a_scale_change_nothing() -> None:
     features, labels = blobs(3, 30, distance=3.0)
-    one = separability(features, labels)
+    one = measure_separability(features, labels)
     # in float32, features of 0.001 around 10 000 would have no digits left
-    other = separability((features.double() * 1e-3 + 1e4), labels)
+    other = measure_separability((features.double() * 1e-3 + 1e4), labels)
     for a, b in zip(one[:4], other[:4], strict=True):
         assert a == pytest.approx(b, abs=1e-4)
 
@@ -99,7 +99,7 @@ def test_seeds_samples_and_nothing_random_outside() -> None:
     features, labels = blobs(3, 40, distance=2.0)
     state, legacy = torch.get_rng_state(), np.random.get_state()[1].tolist()
     one, same, other = (
-        separability(features, labels, max_images=60, max_points=30, seed=seed)
+        measure_separability(features, labels, max_images=60, max_points=30, seed=seed)
         for seed in (0, 0, 1)
     )
     assert (one.images, len(one.points), len(one.labels)) == (60, 30, 30)
@@ -111,14 +111,14 @@ def test_seeds_samples_and_nothing_random_outside() -> None:
 
 def test_labels_belong_to_their_points() -> None:
     features, labels = blobs(2, 50, distance=200.0)
-    found = separability(features, labels, max_images=80, max_points=40)
+    found = measure_separability(features, labels, max_images=80, max_points=40)
     centres = [found.points[found.labels == c].mean(axis=0) for c in (0, 1)]
     away = [np.linalg.norm(found.points - centre, axis=1) for centre in centres]
     assert (np.argmin(away, axis=0) == found.labels).all()
 
 
 def test_fewer_images_than_neighbours_and_points_than_perplexity() -> None:
-    found = separability(
+    found = measure_separability(
         torch.tensor([[0.0, 0.0], [0.1, 0.0], [5.0, 5.0], [5.1, 5.0]]),
         torch.tensor([7, 7, 3, 3]),
     )
@@ -136,26 +136,26 @@ def test_fewer_images_than_neighbours_and_points_than_perplexity() -> None:
 def test_one_class_and_a_class_for_each_image(labels, got: str) -> None:
     features = torch.randn(6, 3)
     with pytest.raises(ValueError, match=f"more images than classes, got {got}: meas"):
-        separability(features, torch.tensor(list(labels)))
+        measure_separability(features, torch.tensor(list(labels)))
 
 
 def test_no_images() -> None:
     with pytest.raises(ValueError, match="more images than classes, got 0 and 0"):
-        separability(torch.zeros(0, 3), torch.zeros(0, dtype=torch.int64))
+        measure_separability(torch.zeros(0, 3), torch.zeros(0, dtype=torch.int64))
 
 
 def test_features_that_are_not_finite() -> None:
     features, labels = blobs(2, 5, distance=1.0)
     features[4, 1], features[7, 0] = float("nan"), float("inf")
     with pytest.raises(ValueError, match="for 2 of 10 images, the first .* number 4: "):
-        separability(features, labels)
+        measure_separability(features, labels)
 
 
 @pytest.mark.parametrize("value", [0.0, 0.1, 1e4])
 def test_a_model_that_ignores_its_images(value: float) -> None:
     features = torch.full((30, 8), value)
     with pytest.raises(ValueError, match="the same vector for all 30: the model ignor"):
-        separability(features, torch.arange(30) % 3)
+        measure_separability(features, torch.arange(30) % 3)
 
 
 @pytest.mark.parametrize(
@@ -168,18 +168,18 @@ def test_a_model_that_ignores_its_images(value: float) -> None:
 )
 def test_shapes_that_do_not_fit(features: Tensor, labels: Tensor) -> None:
     with pytest.raises(ValueError, match=r"features \(N, C\) and integer labels \(N,"):
-        separability(features, labels)
+        measure_separability(features, labels)
 
 
 def test_settings_that_do_not_fit() -> None:
     features, labels = blobs(2, 5, distance=1.0)
     with pytest.raises(ValueError, match="got 0 and 1000: 5 neighbours"):
-        separability(features, labels, neighbours=0)
+        measure_separability(features, labels, neighbours=0)
     with pytest.raises(ValueError, match="three images or more, got 5 and 2"):
-        separability(features, labels, max_points=2)
+        measure_separability(features, labels, max_points=2)
 
 
 def test_without_scikit_learn_it_says_how_to_get_it(monkeypatch) -> None:
     monkeypatch.setitem(sys.modules, "sklearn", None)
     with pytest.raises(ImportError, match="pip install scikit-learn"):
-        separability(*blobs(2, 5, distance=1.0))
+        measure_separability(*blobs(2, 5, distance=1.0))

@@ -10,9 +10,15 @@ import torch
 from small_losses import mlp, quadratic
 from torch.testing import assert_close
 
-from lbbt_mm.analysis.curvature import extreme_eigenvalues, spectral_density
+from lbbt_mm.analysis.curvature import (
+    Eigenvalues,
+    extreme_eigenvalues,
+    spectral_density,
+)
+from lbbt_mm.analysis.scalar_loss import Estimate
 from lbbt_mm.analysis.spectrum import (
     density_curve,
+    eigenvalue_numbers,
     negative_share,
     participation_ratio,
     spectral_gap,
@@ -64,6 +70,48 @@ def test_the_gap_carries_both_errors(network, exact) -> None:
     assert gap.error == eigenvalues.leading[0].error + eigenvalues.leading[1].error
     assert abs(gap.value - (exact[-1] - exact[-2])) <= gap.error
     assert (gap.iterations, gap.samples) == (12, 8)
+    twice = spectral_gap(extreme_eigenvalues(network, k=2, iterations=24))
+    assert abs(gap.value - twice.value) <= gap.error
+    assert 0 < twice.error < gap.error
+
+
+@pytest.mark.parametrize(("k", "iterations"), [(4, 16), (6, 24), (6, 40)])
+@pytest.mark.parametrize("seed", range(2))
+def test_numbers_of_the_largest_ones_are_within_their_error(
+    network, exact, k, iterations, seed
+) -> None:
+    found = eigenvalue_numbers(extreme_eigenvalues(network, k, iterations, seed), k)
+    longer = extreme_eigenvalues(network, k, 2 * iterations, seed)
+    twice = eigenvalue_numbers(longer, k)
+    true = summarise(exact.tolist(), k)._asdict()
+    assert list(found) == list(true)[1:]
+    for name, one in found.items():
+        # to rounding, where nothing moved
+        assert abs(one.value - true[name]) <= one.error + 1e-9
+        assert abs(one.value - twice[name].value) <= one.error + 1e-9
+        assert twice[name].error <= one.error
+        assert one[2:] == (1, iterations, 8)
+
+
+def test_errors_of_a_summary_by_hand() -> None:
+    def one(value: float, error: float) -> Estimate:
+        return Estimate(value, error, 1, 9, 5)
+
+    # 2 and -1; the first may be off by 0.5. The middle one is in both ends.
+    ends = Eigenvalues((one(2.0, 0.5), one(0.1, 0.0)), (one(-1.0, 0.0), one(0.1, 0.0)))
+    found = eigenvalue_numbers(ends, number=2)
+    # (2 + 1)^2 / (2 * 5), and 2.5^2 / (2 * 3.25) or 3.5^2 / (2 * 7.25)
+    assert found["participation_ratio"].value == pytest.approx(0.9)
+    assert found["participation_ratio"].error == pytest.approx(6.25 / 6.5 - 0.9)
+    assert found["negative_share"].value == 0.5
+    assert found["negative_share"].error == 0
+    # log 2 over log 2, and log 1.5 over log 2
+    assert found["decay_rate"].value == pytest.approx(-1)
+    assert found["decay_rate"].error == pytest.approx(1 - math.log(1.5) / math.log(2))
+    assert found["decay_rate"][2:] == (1, 9, 5)
+    # one whose sign is not known
+    ends = Eigenvalues((one(2.0, 0.0),), (one(-0.5, 0.6),))
+    assert eigenvalue_numbers(ends, number=2)["negative_share"].error == 0.5
 
 
 @pytest.mark.parametrize("seed", range(2))
