@@ -137,10 +137,10 @@ def test_bfloat16_follows_transformers(name: str, tmp_path: Path) -> None:
         with torch.autocast("cpu", torch.bfloat16):
             mixed = model(x)
         ours = model.bfloat16()(x.bfloat16())
-    assert ours.dtype == theirs.dtype == torch.bfloat16
         # Sharding wraps and casts block by block, and the bias is in none of them.
         model.positions.data = model.positions.float()
         wrapped = model(x.bfloat16())
+    assert ours.dtype == theirs.dtype == torch.bfloat16
     # As far from the truth as transformers is: eight bits of mantissa.
     error = (theirs.float() - exact).pow(2).mean().sqrt()
     for found in (ours, mixed, wrapped):
