@@ -16,6 +16,7 @@ from lbbt_mm.analysis.curvature import (
     spectral_density,
 )
 from lbbt_mm.analysis.landscape import Landscape, loss_landscape
+from lbbt_mm.analysis.language_weights import language_model_weights
 from lbbt_mm.analysis.outliers import WeightReport, WeightStatistics, weight_statistics
 from lbbt_mm.analysis.plain import to_plain
 from lbbt_mm.analysis.scalar_loss import Estimate, ScalarLoss, image_error
@@ -57,6 +58,7 @@ __all__ = [
     "gradient_predictiveness",
     "hessian_trace",
     "image_error",
+    "language_model_weights",
     "loss_landscape",
     "measure_alignment",
     "measure_separability",
