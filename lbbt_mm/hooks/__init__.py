@@ -1,12 +1,14 @@
 """When things happen in a run."""
 
 from lbbt_mm.hooks.atomic_checkpoint import AtomicCheckpointHook, CheckpointWriteError
+from lbbt_mm.hooks.bridge_monitor import BridgeMonitorHook
 from lbbt_mm.hooks.language_init import LanguageInitHook
 from lbbt_mm.hooks.random_state import RandomStateHook
 from lbbt_mm.hooks.throughput import ThroughputHook
 
 __all__ = [
     "AtomicCheckpointHook",
+    "BridgeMonitorHook",
     "CheckpointWriteError",
     "LanguageInitHook",
     "RandomStateHook",

@@ -34,6 +34,10 @@ DATA_PARALLEL = {
     "exact": {**EXACT, "train_dataloader.num_workers": 2},
     "odd": {**EXACT, "train_dataloader.dataset.dataset.indices": IMAGES - 1},
     "all": freezing("all"),
+    "watched": {
+        **freezing("all"),
+        "custom_hooks": [dict(type="lbbt_mm.BridgeMonitorHook", interval=3)],
+    },
     "first": freezing("first:1"),
     "last": freezing("last:1"),
     "none": freezing("none"),
