@@ -20,11 +20,16 @@ DENSE = sorted(CONFIGS.glob("detr*.py")) + sorted(
 )
 # What the small DETRs' ResNet is trained by: neither an arm nor a classifier.
 BACKBONE = CONFIGS / "backbone/resnet18_1xb16-1k_fashion-scenes.py"
+# Other objectives of the bridge, whose labels and heads follow rules of their own.
+OBJECTIVES = sorted(CONFIGS.glob("objectives/*.py"))
+# Bridges with a head that hands features on: for tools/test.py, not for training.
+RETRIEVAL = sorted(CONFIGS.glob("retrieval/*.py"))
 # Plans of sweeps are no configs of mmengine.
 LEAVES = sorted(
     p
     for p in CONFIGS.glob("*/**/*.py")
-    if not {"_base_", "sweeps"} & set(p.parts) and p not in [*DENSE, BACKBONE]
+    if not {"_base_", "sweeps"} & set(p.parts)
+    and p not in [*DENSE, *OBJECTIVES, *RETRIEVAL, BACKBONE]
 )
 
 

@@ -15,6 +15,7 @@ from shipped import (  # isort: skip
     CONFIGS,
     DENSE,
     LEAVES,
+    OBJECTIVES,
     build_model,
     differences,
     flat,
@@ -63,7 +64,7 @@ def backbone_of(path: Path):
 def test_names_are_unique() -> None:
     # The name is also the work folder, where another run would resume.
     assert len(LEAVES) >= 100
-    stems = Counter(p.stem for p in LEAVES + DENSE)
+    stems = Counter(p.stem for p in LEAVES + DENSE + OBJECTIVES)
     assert [n for n, k in stems.items() if k > 1] == []
 
 

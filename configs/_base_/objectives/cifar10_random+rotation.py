@@ -1,0 +1,33 @@
+# CIFAR-10, rotated, with random labels: an image keeps its label in any rotation.
+_base_ = "./cifar10_random.py"
+
+# often changed
+copies = 1  # rotations of each image: 1, as many images as elsewhere; 4, all of them
+rotation_seed = 0
+
+# sometimes changed
+rotation_weight = 1.0
+
+pack = dict(type="PackInputs", algorithm_keys=["true_label", "rotation_label"])
+pipeline = [*_base_.train_pipeline[:-1], pack]
+random_images = _base_.train_dataloader.dataset
+labelled = dict(random_images, dataset=dict(random_images.dataset, pipeline=pipeline))
+train_dataloader = dict(
+    dataset=dict(
+        _delete_=True,
+        type="lbbt_mm.RotationDataset",
+        copies=copies,
+        seed=rotation_seed,
+        field="rotation_label",
+        dataset=labelled,
+    )
+)
+
+rotation = dict(
+    name="rotation",
+    type="lbbt_mm.LabelObjective",
+    label="rotation_label",
+    num_classes=4,
+    weight=rotation_weight,
+)
+objectives = [*_base_.objectives, rotation]

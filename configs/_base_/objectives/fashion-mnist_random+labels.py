@@ -1,0 +1,32 @@
+# Fashion-MNIST with random labels, and a head of its own for the true labels of 1 %.
+_base_ = "./fashion-mnist_random.py"
+
+# often changed
+labels = 0.01  # a share of each class, or a whole number: how many true labels in all
+few_seed = 0  # of which ones
+
+# sometimes changed
+labels_weight = 1.0
+
+pipeline = [dict(type="PackInputs", algorithm_keys=["true_label", "few_label"])]
+random_images = _base_.train_dataloader.dataset
+labelled = dict(random_images, dataset=dict(random_images.dataset, pipeline=pipeline))
+train_dataloader = dict(
+    dataset=dict(
+        _delete_=True,
+        type="lbbt_mm.FewTrueLabelsDataset",
+        labels=labels,
+        seed=few_seed,
+        field="few_label",
+        dataset=labelled,
+    )
+)
+
+few = dict(
+    name="labels",
+    type="lbbt_mm.LabelObjective",
+    label="few_label",
+    num_classes=_base_.num_classes,
+    weight=labels_weight,
+)
+objectives = [*_base_.objectives, few]

@@ -1,0 +1,9 @@
+# MiniLM's bridge on Fashion-MNIST, with random labels and 1 % of the true ones.
+_base_ = [
+    "../_base_/models/minilm_28px.py",
+    "../_base_/objectives/fashion-mnist_random+labels.py",
+    "../_base_/schedules/adamw_6e.py",
+    "../_base_/runtime/default.py",
+]
+
+model = dict(type="lbbt_mm.BridgeClassifier", objectives=_base_.objectives)
