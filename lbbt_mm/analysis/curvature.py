@@ -4,6 +4,11 @@ All of it needs nothing but products with the Hessian H ``(P, P)``, which is nev
 written down. Lanczos' method keeps ``iterations * P`` numbers. Random vectors come from
 a generator of their own on the CPU, the same on every device, and more probes begin
 with the same ones.
+
+Own code stays although curvlinops is a maintained library for such products: it gives
+no errors, and its forward-mode products do not run through torch's fused attention
+kernels. On a small network without attention curvlinops 3.0.1 agrees: products to
+rounding, eigenvalues and trace within the errors given here.
 """
 
 from __future__ import annotations

@@ -181,6 +181,21 @@ def test_the_curve_of_a_network_integrates_to_one(network) -> None:
     assert (curve.errors > 0).any()
 
 
+def test_the_curve_is_within_its_errors(network, exact) -> None:
+    probes = spectral_density(network, probes=16, iterations=20)
+    start = probes._replace(probes=probes.probes[:8])
+    longer = spectral_density(network, probes=8, iterations=40)
+    # outside of the spectrum there is nothing whose spread could be seen
+    grid = np.linspace(exact[0], exact[-1], 41)
+    one, two, more = (density_curve(d, grid, 0.1) for d in (start, probes, longer))
+    bells = np.exp(-(((grid[:, None] - exact) / 0.1) ** 2) / 2)
+    true = bells.mean(axis=1) / (0.1 * math.sqrt(2 * math.pi))
+    # two standard errors, neighbours on the grid alike: 0.9, 0.93 and 1 of them
+    for values in (true, two.values, more.values):
+        assert (abs(one.values - values) <= one.errors).mean() > 0.85
+    assert (two.errors < one.errors).mean() > 0.8
+
+
 # Bad input -------------------------------------------------------------------------
 
 
