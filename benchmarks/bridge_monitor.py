@@ -111,6 +111,34 @@ class Clock:
         self.first, self.last = First(), Last()
 
 
+def measure_counting(runs: int) -> dict[str, float]:
+    """Count the outliers of one matrix, as the hook and as the analysis does.
+
+    Args:
+        runs: To take the median of.
+
+    Returns:
+        Seconds of either.
+    """
+    import torch
+
+    from lbbt_mm.analysis.outliers import weight_statistics
+    from lbbt_mm.analysis.watch import count_outliers
+
+    matrix = 0.02 * torch.randn(1024, 4096)
+    matrix[0, 0] = 2.0  # so that both thresholds are counted
+    seconds: dict[str, list[float]] = {}
+    for _ in range(runs):
+        for name, function in (
+            ("counted by the hook", count_outliers),
+            ("by weight_statistics", weight_statistics),
+        ):
+            start = time.perf_counter()
+            function([("h.0.up.weight", matrix)])
+            seconds.setdefault(name, []).append(time.perf_counter() - start)
+    return {name: statistics.median(found) for name, found in seconds.items()}
+
+
 def main() -> None:
     """Measure and print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -147,6 +175,8 @@ def main() -> None:
     print(f"{'an iteration':<44}{iteration:>9.4f}")
     print(f"{'a record':<44}{record:>9.4f}")
     share = record / (default * iteration)
+    for name, found_seconds in measure_counting(args.runs).items():
+        print(f"{'a 1024 x 4096 matrix, ' + name:<44}{found_seconds:>9.4f}")
     print(f"{f'share at the default interval of {default}':<44}{share:>9.1%}")
 
 

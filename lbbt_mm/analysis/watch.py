@@ -69,8 +69,8 @@ def count_outliers(
 ) -> OutlierCounts:
     """Count the outliers of a model's matrices, and do nothing else.
 
-    Exactly what :func:`lbbt_mm.analysis.weight_statistics` counts, in about a
-    twentieth of its time on a CPU.
+    Exactly what :func:`lbbt_mm.analysis.weight_statistics` counts, in a small
+    part of its time: see benchmarks/bridge_monitor.py.
 
     Args:
         weights: A model, of which the parameters are taken, or pairs of name and
