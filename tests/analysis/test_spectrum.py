@@ -97,8 +97,8 @@ def test_errors_of_a_summary_by_hand() -> None:
     def one(value: float, error: float) -> Estimate:
         return Estimate(value, error, 1, 9, 5)
 
-    # 2 and -1; the first may be off by 0.5. The middle one is in both ends.
-    ends = Eigenvalues((one(2.0, 0.5), one(0.1, 0.0)), (one(-1.0, 0.0), one(0.1, 0.0)))
+    # 2 and -1; the first may be off by 0.5
+    ends = Eigenvalues((one(2.0, 0.5),), (one(-1.0, 0.0), one(0.1, 0.0)))
     found = eigenvalue_numbers(ends, number=2)
     # (2 + 1)^2 / (2 * 5), and 2.5^2 / (2 * 3.25) or 3.5^2 / (2 * 7.25)
     assert found["participation_ratio"].value == pytest.approx(0.9)
@@ -109,6 +109,10 @@ def test_errors_of_a_summary_by_hand() -> None:
     assert found["decay_rate"].value == pytest.approx(-1)
     assert found["decay_rate"].error == pytest.approx(1 - math.log(1.5) / math.log(2))
     assert found["decay_rate"][2:] == (1, 9, 5)
+    # with three eigenvalues 5, 4 and 1 both ends have the 4
+    both = Eigenvalues((one(5.0, 0.0), one(4.0, 0.0)), (one(1.0, 0.0), one(4.0, 0.0)))
+    three = eigenvalue_numbers(both, number=3)["participation_ratio"]
+    assert three.value == pytest.approx(100 / (3 * 42))
     # one whose sign is not known
     ends = Eigenvalues((one(2.0, 0.0),), (one(-0.5, 0.6),))
     assert eigenvalue_numbers(ends, number=2)["negative_share"].error == 0.5
