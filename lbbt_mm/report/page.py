@@ -2,41 +2,119 @@
 
 from __future__ import annotations
 
-import base64
 import html
-from collections.abc import Sequence
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from lbbt_mm.report.charts import Chart
+from lbbt_mm.report.style import CHART, PAGE, SCHEMES
 from lbbt_mm.report.tables import Table
 
-_STYLE = """
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto;
-       padding: 0 1rem; color: #222; }
-img { max-width: 100%; }
-table { border-collapse: collapse; margin: 1.5rem 0; }
-caption { caption-side: bottom; text-align: left; color: #555; padding-top: .4rem; }
-th, td { padding: .3rem .9rem; border-bottom: 1px solid #ddd; text-align: right; }
-th:first-child { text-align: left; font-weight: normal; }
-thead th { font-weight: 600; border-bottom: 2px solid #888; }
-pre { background: #f5f5f5; padding: .8rem; overflow-x: auto; }
-"""
+
+@dataclass(frozen=True)
+class Gap:
+    """Something that the page would show if it had been measured.
+
+    Attributes:
+        what: Name of the figure, table or cells.
+        why: What is missing, in one sentence.
+        command: What would make it; ``''`` if no command does.
+    """
+
+    what: str
+    why: str
+    command: str = ""
+
+    def to_html(self) -> str:
+        """Mark the gap where the figure or table would stand."""
+        command = preformatted(self.command) if self.command else ""
+        return (
+            f'<div class="gap" role="note"><p><strong>Missing: '
+            f"{html.escape(self.what)}.</strong> {html.escape(self.why)}</p>"
+            f"{command}</div>"
+        )
 
 
-def picture(path: Path, description: str) -> str:
-    """Embed a PNG file.
+@dataclass
+class Section:
+    """A chapter or a part of one.
+
+    Attributes:
+        name: Its anchor: letters, digits and hyphens.
+        title: Its heading.
+        level: Of the heading, 2 or 3.
+        parts: What is in it, in order: HTML of this module's functions.
+        gaps: What is missing in it; each is marked among the parts, too.
+        charts: Panels for files, each with its name.
+    """
+
+    name: str
+    title: str
+    level: int = 3
+    parts: list[str] = field(default_factory=list)
+    gaps: list[Gap] = field(default_factory=list)
+    charts: list[tuple[str, Chart]] = field(default_factory=list)
+
+    def text(self, words: str, kind: str = "") -> None:
+        """Add a paragraph."""
+        self.parts.append(paragraph(words, kind))
+
+    def heading(self, words: str) -> None:
+        """Add a heading below the section's own."""
+        level = self.level + 1
+        self.parts.append(f"<h{level}>{html.escape(words)}</h{level}>")
+
+    def table(self, table: Table) -> None:
+        """Add a table in a box of its own, which scrolls where it is too wide."""
+        self.parts.append(boxed(table))
+
+    def figure(self, charts: Sequence[Chart], caption: str, key: str = "") -> None:
+        """Add panels that belong together.
+
+        Args:
+            charts: The panels.
+            caption: Under them.
+            key: Their legend, HTML.
+        """
+        first = len(self.charts) + 1
+        self.charts += [
+            (f"{self.name}-{first + i}", chart) for i, chart in enumerate(charts)
+        ]
+        panels = "".join(chart.to_html() for chart in charts)
+        self.parts.append(
+            f'<figure><div class="panels">{panels}</div>{key}'
+            f"<figcaption>{html.escape(caption)}</figcaption></figure>"
+        )
+
+    def gap(self, what: str, why: str, command: str = "") -> None:
+        """Mark what is missing."""
+        gap = Gap(what, why, command)
+        if gap not in self.gaps:
+            self.gaps.append(gap)
+            self.parts.append(gap.to_html())
+
+    def to_html(self) -> str:
+        """Give the whole section."""
+        level = self.level
+        return (
+            f'<section id="{self.name}" aria-labelledby="{self.name}-title">'
+            f'<h{level} id="{self.name}-title">{html.escape(self.title)}</h{level}>\n'
+            + "\n".join(self.parts)
+            + "</section>"
+        )
+
+
+def paragraph(text: str, kind: str = "") -> str:
+    """Write plain text as a paragraph.
 
     Args:
-        path: The picture.
-        description: What a reader who does not see it should know.
+        text: The words.
+        kind: Class of the style, such as ``'paper'``.
     """
-    data = base64.b64encode(path.read_bytes()).decode()
-    text = html.escape(description, quote=True)
-    return f'<img alt="{text}" src="data:image/png;base64,{data}">'
-
-
-def paragraph(text: str) -> str:
-    """Write plain text as a paragraph."""
-    return f"<p>{html.escape(text)}</p>"
+    attribute = f' class="{kind}"' if kind else ""
+    return f"<p{attribute}>{html.escape(text)}</p>"
 
 
 def preformatted(text: str) -> str:
@@ -44,19 +122,84 @@ def preformatted(text: str) -> str:
     return f"<pre>{html.escape(text)}</pre>"
 
 
-def write_page(path: Path, title: str, parts: Sequence[str | Table]) -> None:
-    """Write a page.
+def bullets(lines: Iterable[str]) -> str:
+    """Write plain lines as a list."""
+    return "<ul>" + "".join(f"<li>{html.escape(one)}</li>" for one in lines) + "</ul>"
+
+
+def folded(summary: str, inside: str) -> str:
+    """Hide HTML behind a line that opens it."""
+    return f"<details><summary>{html.escape(summary)}</summary>{inside}</details>"
+
+
+def boxed(table: Table) -> str:
+    """Put a table in a box that scrolls; the keyboard reaches it."""
+    label = html.escape(table.caption or "table", quote=True)
+    return (
+        f'<div class="scroll" tabindex="0" role="region" aria-label="{label}">'
+        f"{table.to_html()}</div>"
+    )
+
+
+def render_page(
+    title: str, lead: Sequence[str], sections: Sequence[Section], made: str
+) -> str:
+    """Lay out the whole page.
 
     Args:
-        path: File to write.
         title: Its heading.
-        parts: Pieces of HTML from the functions of this module, and tables.
+        lead: HTML between heading and navigation.
+        sections: In order; those of level 3 belong to the one of level 2 before.
+        made: When, with what and by which command the page was made.
+
+    Returns:
+        HTML that needs no other file.
     """
-    body = "\n".join(p.to_html() if isinstance(p, Table) else p for p in parts)
-    name = html.escape(title)
-    path.write_text(
-        f'<!doctype html>\n<html lang="en">\n<meta charset="utf-8">\n'
-        f"<title>{name}</title>\n<style>{_STYLE}</style>\n<h1>{name}</h1>\n{body}\n"
-        f"</html>\n",
-        encoding="utf-8",
+    links = "".join(
+        f'<li><a href="#{s.name}">{html.escape(s.title)}</a></li>'
+        for s in sections
+        if s.level == 2
     )
+    name = html.escape(title)
+    body = "\n".join(section.to_html() for section in sections)
+    return (
+        f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        f'<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f'<meta name="color-scheme" content="light dark">\n'
+        f"<title>{name}</title>\n<style>\n{SCHEMES}{CHART}{PAGE}</style>\n</head>\n"
+        f"<body>\n<header><h1>{name}</h1>\n" + "\n".join(lead) + "</header>\n"
+        f'<nav aria-label="Contents"><ul>{links}</ul></nav>\n<main>\n{body}\n</main>\n'
+        f'<footer><p class="made">{html.escape(made)}</p></footer>\n</body>\n</html>\n'
+    )
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file whole or not at all.
+
+    Args:
+        path: The file; its folder is made if it is missing.
+        text: What to write.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.part")
+    part.write_text(text, encoding="utf-8")
+    os.replace(part, path)
+
+
+def write_charts(folder: Path, sections: Sequence[Section]) -> list[Path]:
+    """Write every panel as an SVG file of its own.
+
+    Args:
+        folder: Where to.
+        sections: Whose panels.
+
+    Returns:
+        The files.
+    """
+    style = f"<style>{SCHEMES}{CHART}</style>"
+    paths = []
+    for section in sections:
+        for name, chart in section.charts:
+            paths.append(folder / f"{name}.svg")
+            write_whole(paths[-1], chart.to_svg(style) + "\n")
+    return paths

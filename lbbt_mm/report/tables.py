@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 
@@ -15,11 +15,15 @@ class Table:
         headings: One for each column; the first column holds the rows' names.
         rows: Cells as text; ``''`` where there is nothing to say.
         caption: What the numbers are, in one sentence.
+        quoted: Columns of numbers that are not ours; a page sets them apart.
+        words: Whether the cells are words, which stand at the left.
     """
 
     headings: Sequence[str]
     rows: Sequence[Sequence[str]]
     caption: str = ""
+    quoted: Collection[int] = ()
+    words: bool = False
 
     def to_text(self) -> str:
         """Lay the table out for a terminal; numbers stand at the right."""
@@ -49,16 +53,29 @@ class Table:
 
     def to_html(self) -> str:
         """Write the table as HTML, escaped."""
-        head = "".join(f"<th>{html.escape(cell)}</th>" for cell in self.headings)
+        kind = [' class="theirs"' if i in self.quoted else "" for i in self._columns]
+        head = "".join(
+            f'<th scope="col"{kind[i]}>{html.escape(self.headings[i])}</th>'
+            for i in self._columns
+        )
         body = "".join(
-            "<tr>"
-            + f"<th>{html.escape(row[0])}</th>"
-            + "".join(f"<td>{html.escape(cell)}</td>" for cell in row[1:])
+            f'<tr><th scope="row">{html.escape(row[0])}</th>'
+            + "".join(
+                f"<td{kind[i]}>{html.escape(row[i])}</td>" for i in self._columns[1:]
+            )
             + "</tr>"
             for row in self.rows
         )
         caption = f"<caption>{html.escape(self.caption)}</caption>"
-        return f"<table>{caption}<thead><tr>{head}</tr></thead>{body}</table>"
+        words = ' class="words"' if self.words else ""
+        return (
+            f"<table{words}>{caption}<thead><tr>{head}</tr></thead>"
+            f"<tbody>{body}</tbody></table>"
+        )
+
+    @property
+    def _columns(self) -> range:
+        return range(len(self.headings))
 
 
 def percent(value: float | None) -> str:

@@ -1,0 +1,114 @@
+"""Read a config that a run dumped beside its logs, without running it as code."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+
+def read_dumped_config(path: Path) -> dict[str, Any]:
+    """Read what mmengine dumped: assignments of literals and of ``dict(...)``.
+
+    Args:
+        path: A Python file.
+
+    Returns:
+        Name -> value. What is not a literal is left out.
+
+    Raises:
+        ValueError: It is not Python.
+        OSError: It cannot be read.
+    """
+    try:
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+    except (SyntaxError, ValueError) as error:
+        raise ValueError(f"{path} is not a config as a run dumps it: {error}.") from (
+            error
+        )
+    found = {}
+    for node in tree.body:
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+            try:
+                found[node.targets[0].id] = _value(node.value)
+            except ValueError:
+                continue
+    return found
+
+
+def at(config: Mapping[str, Any], *keys: str) -> Any:
+    """Follow keys into nested dicts; ``None`` where one is missing."""
+    here: Any = config
+    for key in keys:
+        here = here.get(key) if isinstance(here, Mapping) else None
+    return here
+
+
+def innermost_dataset(config: Mapping[str, Any], loader: str) -> Mapping[str, Any]:
+    """Find the dataset in all its wrappers.
+
+    Args:
+        config: Of the run.
+        loader: ``'train_dataloader'`` or another.
+    """
+    dataset = at(config, loader, "dataset")
+    while isinstance(at(dataset or {}, "dataset"), Mapping):
+        dataset = dataset["dataset"]
+    return dataset if isinstance(dataset, Mapping) else {}
+
+
+def describe_labels(config: Mapping[str, Any]) -> str:
+    """Say which labels a run trains on.
+
+    Args:
+        config: Of the run.
+
+    Returns:
+        ``'random'``, ``'correct'`` or, for a share of them, ``'15 % random'``.
+    """
+    dataset = at(config, "train_dataloader", "dataset")
+    while isinstance(dataset, Mapping):
+        if str(dataset.get("type", "")).endswith("RandomLabelDataset"):
+            ratio = dataset.get("ratio", 1.0)
+            if ratio in (0, 1):
+                return "random" if ratio else "correct"
+            return f"{100 * ratio:g} % random"
+        dataset = dataset.get("dataset")
+    return "correct"
+
+
+def describe_dataset(config: Mapping[str, Any]) -> str:
+    """Name a run's training images as its config does, such as ``'fashion-mnist'``.
+
+    Args:
+        config: Of the run.
+    """
+    dataset = innermost_dataset(config, "train_dataloader")
+    kind = str(dataset.get("type", "")).rpartition(".")[2]
+    if kind == "IdxDataset" and isinstance(dataset.get("classes"), str):
+        return plain_name(dataset["classes"])
+    root = str(dataset.get("data_root") or "").rstrip("/")
+    return plain_name(kind or Path(root).name) if kind or root else ""
+
+
+def plain_name(dataset: str) -> str:
+    """Spell the name of a dataset in one way: ``FashionMNIST`` is ``fashion-mnist``."""
+    words = re.sub(r"[\s_]+", "-", dataset.strip())
+    words = re.sub(r"(?<=[a-z])(?=[A-Z])", "-", words)
+    return words.lower().removesuffix("-dataset")
+
+
+def _value(node: ast.AST) -> Any:
+    if isinstance(node, ast.Call):
+        if not isinstance(node.func, ast.Name) or node.func.id != "dict" or node.args:
+            raise ValueError("a call")
+        return {word.arg: _value(word.value) for word in node.keywords if word.arg}
+    if isinstance(node, ast.Dict):
+        pairs = zip(node.keys, node.values, strict=True)
+        return {_value(key): _value(value) for key, value in pairs if key is not None}
+    if isinstance(node, (ast.List, ast.Tuple)):
+        values = [_value(one) for one in node.elts]
+        return values if isinstance(node, ast.List) else tuple(values)
+    return ast.literal_eval(node)

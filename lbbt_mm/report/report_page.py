@@ -1,0 +1,259 @@
+"""The whole page: what was run and measured, the paper's part, and what is missing."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Callable, Mapping, Sequence
+
+from lbbt_mm.report import pictures_part, tables_part, weights_part
+from lbbt_mm.report.gather import Gathered
+from lbbt_mm.report.groups import (
+    Group,
+    Measured,
+    Model,
+    analyze_command,
+    first_runs,
+    make_groups,
+    shown_path,
+    tidy_command,
+    train_command,
+)
+from lbbt_mm.report.page import (
+    Section,
+    bullets,
+    folded,
+    paragraph,
+    preformatted,
+    render_page,
+)
+from lbbt_mm.report.paper_numbers import FIGURES
+from lbbt_mm.report.runs_part import curves_section, runs_section
+
+TITLE = "What a bridge did to a language model"
+_Part = Callable[[Section, Group, Mapping[Model, list[Measured]]], None]
+_FIGURES: dict[str, tuple[str, _Part]] = {
+    "outliers": (
+        "Figures 2, 10, 11 and 14: outliers among the weights",
+        weights_part.outliers,
+    ),
+    "landscape": ("Figure 4: the loss around the weights", pictures_part.landscape),
+    "separability": (
+        "Figure 5: how well features tell classes apart",
+        pictures_part.separability,
+    ),
+    "activation": ("Figure 7: activated neurons by block", pictures_part.activation),
+    "alignment": (
+        "Theorem 4.1: alignment with the data's covariance",
+        weights_part.alignment,
+    ),
+}
+
+
+def build_sections(found: Gathered) -> list[Section]:
+    """Build every section of the page, gaps marked.
+
+    Args:
+        found: What was gathered.
+    """
+    groups = make_groups(found)
+    sections = [runs_section(groups), curves_section(groups)]
+    chapter = Section("figures", "The paper's figures, ours", level=2)
+    chapter.text(
+        "Each part says what the paper's figure shows, in one line, and then what was "
+        "measured here: other images, other models, other sizes. The colour tells the "
+        "arm, the dash what it was trained on."
+    )
+    sections += [chapter, *(_figure(name, groups) for name in _FIGURES)]
+    chapter = Section("tables", "The paper's tables, with ours beside", level=2)
+    chapter.text(
+        "Shaded columns quote the paper, on the paper's data and models; the others "
+        "were measured here, on the data that their heads name. The two are not to be "
+        "subtracted from each other."
+    )
+    run = next((r for g in groups for r in first_runs(g) if r.checkpoint), None)
+    commands = {
+        name: analyze_command(run, name)
+        for name in ("probe_grid", "retrieval", "curvature")
+    }
+    sections += [
+        chapter,
+        tables_part.table_3(groups, commands["probe_grid"]),
+        tables_part.table_4(groups),
+        tables_part.table_7(groups),
+        tables_part.table_11(groups, commands["retrieval"]),
+        tables_part.table_13(groups),
+        tables_part.table_14(groups),
+        tables_part.table_15(groups, commands["curvature"]),
+    ]
+    sections.append(_reproduce(found, groups))
+    sections.append(_missing(found, sections))
+    return sections
+
+
+def build_page(sections: Sequence[Section], made: str) -> str:
+    """Lay out the page.
+
+    Args:
+        sections: Of :func:`build_sections`.
+        made: When, with what and by which command it was made.
+
+    Returns:
+        HTML that needs no other file.
+    """
+    gaps = sum(len(section.gaps) for section in sections)
+    lead = [
+        paragraph(
+            "Language Bias Bridge Training (arXiv 2604.01833): blocks of a language "
+            "model are trained on images whose labels are random, next to the same "
+            "blocks drawn at random. This page gathers what was run and measured, "
+            "beside what the paper reports."
+        ),
+        paragraph(made, "made"),
+    ]
+    if gaps:
+        lead.append(
+            f'<p><a href="#missing">{gaps} part(s) are missing</a>; each is marked '
+            f"where it would stand.</p>"
+        )
+    return render_page(TITLE, lead, sections, made)
+
+
+def _figure(name: str, groups: Sequence[Group]) -> Section:
+    title, draw = _FIGURES[name]
+    section = Section(name, title)
+    section.text(FIGURES[name], "paper")
+    shown = 0
+    for group in groups:
+        kinds = group.by_data(name)
+        if len(kinds) > 1:
+            section.text(
+                f"{group.name} was measured on {len(kinds)} different sets of images: "
+                f"each has figures of its own, and they are not to be compared.",
+                "warn",
+            )
+        for data, models in kinds.items():
+            shown += 1
+            section.heading(f"{group.name}; measured on {data}" if data else group.name)
+            _draw(section, draw, group, models)
+        for why in group.failed.get(name, []):
+            section.gap(f"{title.partition(':')[0].lower()}, failed", why)
+        _lacking(section, name, group, kinds)
+    if name == "alignment":
+        for group in groups:
+            models = next(iter(group.by_data("synthetic_alignment").values()), None)
+            if models:
+                weights_part.synthetic(section, models)
+                break
+        else:
+            section.gap(
+                "synthetic check of theorem 4.1",
+                "It was not run; it takes a second.",
+                analyze_command(None, "synthetic_alignment", initial=False),
+            )
+    if not shown and not section.gaps:
+        section.gap(title, "It was not measured.", analyze_command(None, name))
+    return section
+
+
+def _draw(
+    section: Section,
+    draw: _Part,
+    group: Group,
+    models: Mapping[Model, list[Measured]],
+) -> None:
+    """Draw; a file whose numbers are not those of docs/analysis.md costs one part."""
+    before = len(section.parts), len(section.charts)
+    try:
+        draw(section, group, models)
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+        del section.parts[before[0] :], section.charts[before[1] :]
+        section.gap(
+            f"{section.name}, {group.name}",
+            f"The files hold other numbers than docs/analysis.md says ({error!r}): "
+            f"measure again with this version.",
+            analyze_command(next(iter(models.values()))[0].run, section.name),
+        )
+
+
+def _lacking(
+    section: Section,
+    name: str,
+    group: Group,
+    kinds: Mapping[str, Mapping[Model, list[Measured]]],
+) -> None:
+    """Mark the models of a setting that were not measured."""
+    known = {model for models in kinds.values() for model in models}
+    commands, lacking = [], []
+    for run in first_runs(group):
+        models = [Model(run.arm, ""), Model(run.arm, run.labels)]
+        missing = [m for m in models if m not in known and m.name not in lacking]
+        if not missing:
+            continue
+        lacking += [model.name for model in missing]
+        commands.append(analyze_command(run, name, initial=models[0] in missing))
+    if lacking:
+        section.gap(
+            f"{name} of {'; '.join(lacking)} ({group.name})",
+            "These models were not measured.",
+            "\n".join(commands),
+        )
+
+
+def _reproduce(found: Gathered, groups: Sequence[Group]) -> Section:
+    section = Section("reproduce", "The commands that made this", level=2)
+    if found.sweeps:
+        section.heading("Sweeps")
+        section.parts += [preformatted("\n".join(dict.fromkeys(found.sweeps)))]
+    trainings, probes = [], []
+    for group in groups:
+        for run in group.runs:
+            trainings.append(f"{train_command(run)}  # {run.name}")
+            for probe in run.probes.values():
+                if probe.get("command"):
+                    probes.append(tidy_command(str(probe["command"])))
+    analyses: dict[str, list[str]] = {}
+    for record, _ in found.records:
+        command = tidy_command(str(record.provenance.get("command") or ""))
+        if command:
+            analyses.setdefault(command, []).append(record.measurement)
+    for title, commands in (
+        ("Trainings", trainings),
+        ("Linear probes", probes),
+        (
+            "Measurements",
+            [
+                f"{command}  # {', '.join(dict.fromkeys(names))}"
+                for command, names in analyses.items()
+            ],
+        ),
+    ):
+        if not commands:
+            continue
+        text = preformatted("\n".join(dict.fromkeys(commands)))
+        section.parts.append(folded(f"{title} ({len(commands)})", text))
+    return section
+
+
+def _missing(found: Gathered, sections: Sequence[Section]) -> Section:
+    section = Section("missing", "What is missing, and how to get it", level=2)
+    items = []
+    for part in sections:
+        for gap in part.gaps:
+            command = preformatted(gap.command) if gap.command else ""
+            items.append(
+                f'<li><a href="#{part.name}">{html.escape(gap.what)}</a>: '
+                f"{html.escape(gap.why)}{command}</li>"
+            )
+    if items:
+        section.parts.append(f"<ul>{''.join(items)}</ul>")
+    else:
+        section.text("Nothing: every figure and table of this page has its numbers.")
+    if found.problems:
+        section.heading("Files that could not be read, and measurements that failed")
+        section.parts.append(
+            bullets(tidy_command(problem) for problem in found.problems)
+        )
+    return section
+
+
+__all__ = ["TITLE", "build_page", "build_sections", "shown_path"]

@@ -1,0 +1,318 @@
+"""The paper's tables, each with the paper's numbers and ours beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from lbbt_mm.report import paper_numbers as paper
+from lbbt_mm.report.groups import (
+    Group,
+    Measured,
+    Model,
+    cell,
+    number,
+    numbers,
+    shown_path,
+    thousands,
+    train_command,
+)
+from lbbt_mm.report.page import Section
+from lbbt_mm.report.runs_part import last_train, probe_top1
+from lbbt_mm.report.tables import Table
+
+_INTERVALS = (
+    "In brackets the 95 % interval by Student's t over seeds (of two seeds: both "
+    "values); one seed has no interval."
+)
+_COSTS = {
+    "images": "images seen",
+    "steps": "steps",
+    "forward_passes": "forward passes",
+    "flops": "FLOPs",
+}
+_CURVATURE = {  # row of table 15 -> names that a measurement may give it
+    "eigenvalue decay rate": ("decay_rate", "eigenvalue_decay_rate"),
+    "kurtosis of eigenvalues": ("kurtosis", "eigenvalue_kurtosis"),
+    "trace of the Hessian": ("trace", "hessian_trace"),
+    "spectral gap": ("spectral_gap", "gap"),
+    "participation ratio": ("participation_ratio",),
+    "noise-sensitivity AUC": ("noise_sensitivity", "noise_sensitivity_auc"),
+    "gradient predictiveness": ("gradient_predictiveness",),
+    "max parameter sensitivity": (
+        "parameter_sensitivity",
+        "max_parameter_sensitivity",
+    ),
+    "negative-eigenvalue ratio": ("negative_share", "negative_eigenvalue_ratio"),
+}
+_RIVALS = {  # row of table 7 -> what an arm's name has in it
+    "LBBT": ("lbbt", "language"),
+    "Rotation": ("rotation",),
+    "MAE": ("mae",),
+    "SimCLR": ("simclr",),
+}
+
+
+def beside(
+    theirs: paper.PaperTable, ours: Mapping[str, Mapping[str, str]], first: str
+) -> Table:
+    """Put our columns beside the paper's; no cell mixes them.
+
+    Args:
+        theirs: A table of the paper.
+        ours: Name of a column, which names our data -> row -> cell.
+        first: Heading of the rows' names.
+    """
+    columns = {f"paper: {name}": rows for name, rows in theirs.data.items()}
+    quoted = range(1, len(columns) + 1)
+    columns |= {f"ours: {name}": dict(rows) for name, rows in ours.items()}
+    names = dict.fromkeys(name for rows in columns.values() for name in rows)
+    rows = []
+    for name in names:
+        cells = []
+        for place, known in enumerate(columns.values(), start=1):
+            empty = paper.NOT_GIVEN if place in quoted else "not measured"
+            cells.append(known.get(name) or empty)
+        rows.append([name, *cells])
+    caption = f"Table {theirs.number}: {theirs.title}. Shaded: the paper's numbers, "
+    caption += f"on the paper's data. {_INTERVALS}"
+    return Table([first, *columns], rows, caption, quoted=quoted)
+
+
+def table_section(theirs: paper.PaperTable) -> Section:
+    """Start the section of a table."""
+    title = f"Table {theirs.number}: {theirs.title}"
+    return Section(f"table-{theirs.number}", title)
+
+
+def finish(section: Section, theirs: paper.PaperTable, table: Table) -> Section:
+    """Put table and remark before what was added to the section so far."""
+    head = Section("", "")
+    if theirs.remark:
+        head.text(theirs.remark, "paper")
+    head.table(table)
+    section.parts = [*head.parts, *section.parts]
+    return section
+
+
+def table_3(groups: Sequence[Group], command: str) -> Section:
+    """Lay out the probe at each learning rate and weight decay."""
+    section = table_section(paper.TABLE_3)
+    found = False
+    for group in groups:
+        for data, models in group.by_data("probe_grid").items():
+            found = True
+            section.heading(f"Ours: {data or group.name}")
+            section.table(_grid(group, models))
+    if not found:
+        section.gap("our table 3", "The probe's grid was not measured.", command)
+    return finish(section, paper.TABLE_3, beside(paper.TABLE_3, {}, "linear probe"))
+
+
+def _grid(group: Group, models: Mapping[Model, list[Measured]]) -> Table:
+    points: dict[tuple[float, float], dict[Model, list[Any]]] = {}
+    for model, seeds in models.items():
+        for one in seeds:
+            result = one.result
+            for i, lr in enumerate(result.get("lrs", [])):
+                for j, decay in enumerate(result.get("weight_decays", [])):
+                    value = result["test_top1"][i][j]
+                    point = points.setdefault((float(lr), float(decay)), {})
+                    point.setdefault(model, []).append(value)
+    rows = [
+        [f"{lr:g}, {decay:g}", *(cell(point.get(model, [])) for model in models)]
+        for (lr, decay), point in sorted(points.items())
+    ]
+    return Table(
+        ["learning rate, weight decay", *(model.name for model in models)],
+        rows,
+        f"Test accuracy of the linear probe in %, {group.name}. {_INTERVALS}",
+    )
+
+
+def table_4(groups: Sequence[Group]) -> Section:
+    """Lay out how far each arm fits random labels."""
+    section = table_section(paper.TABLE_4)
+    ours: dict[str, dict[str, str]] = {}
+    for group in groups:
+        for model, runs in group.by_model(["random"]).items():
+            done = [last_train(run) for run in runs if run.finished]
+            if any(value is not None for value in done):
+                column = ours.setdefault(group.name, {})
+                column[model.arm] = cell(done)
+    if not ours:
+        section.gap(
+            "our table 4",
+            "No finished run on random labels logged its training accuracy.",
+            _any_training(groups),
+        )
+    for group in groups:
+        running = [run.name for run in group.runs if not run.finished]
+        if running:
+            section.text(f"Not in the table, as not finished: {', '.join(running)}.")
+    return finish(section, paper.TABLE_4, beside(paper.TABLE_4, ours, "bridge"))
+
+
+def table_7(groups: Sequence[Group]) -> Section:
+    """Lay out the self-supervised rivals and what each of them cost."""
+    section = table_section(paper.TABLE_7)
+    ours: dict[str, dict[str, str]] = {}
+    for group in groups:
+        arms = {run.arm.lower() for run in group.runs}
+        if not any(r in arm for arm in arms for r in ("rotation", "simclr", "mae")):
+            continue
+        train, test = {}, {}
+        costs: dict[str, list[str]] = {}
+        for row, words in _RIVALS.items():
+            runs = [r for r in group.runs if any(w in r.arm.lower() for w in words)]
+            values = [probe_top1(run, "after") for run in runs]
+            if not any(value is not None for value in values):
+                continue
+            test[row] = cell(values)
+            probes = [run.probes.get("after", {}) for run in runs]
+            train[row] = cell([probe.get("last_train_top1") for probe in probes])
+            cost = next((run.cost for run in runs if run.cost), {})
+            costs[row] = [number(cost.get(key)) or "not logged" for key in _COSTS]
+        ours[f"{group.name}, train"], ours[f"{group.name}, test"] = train, test
+        section.table(
+            Table(
+                ["cost", *_COSTS.values()],
+                [[row, *cells] for row, cells in costs.items()],
+                f"What each method cost, {group.name}: one of these is held equal, the "
+                "others are what they are.",
+            )
+        )
+        lacking = [row for row in _RIVALS if row not in test]
+        if lacking:
+            section.gap(
+                f"{', '.join(lacking)} in our table 7, {group.name}",
+                "The arm or its probe is missing.",
+                "python tools/sweep.py PLAN",
+            )
+    if not ours:
+        section.gap(
+            "our table 7",
+            "No sweep with self-supervised arms (rotation, SimCLR, MAE) was found.",
+            "python tools/sweep.py PLAN  # with arms lbbt, rotation, simclr, mae",
+        )
+    return finish(section, paper.TABLE_7, beside(paper.TABLE_7, ours, "method"))
+
+
+def table_11(groups: Sequence[Group], command: str) -> Section:
+    """Lay out retrieval."""
+    section = table_section(paper.TABLE_11)
+    ours: dict[str, dict[str, str]] = {}
+    for group in groups:
+        for data, models in group.by_data("retrieval").items():
+            for model, seeds in models.items():
+                column = {
+                    key: cell([one.result.get(key) for one in seeds])
+                    for key in paper.TABLE_11.data["Tiny-ImageNet-200, scratch bridge"]
+                }
+                ours[f"{data or group.data}, {model.name}"] = column
+    if not ours:
+        section.gap("our table 11", "Retrieval was not measured.", command)
+    return finish(section, paper.TABLE_11, beside(paper.TABLE_11, ours, "in %"))
+
+
+def table_13(groups: Sequence[Group]) -> Section:
+    """Lay out train and test accuracy of every language model."""
+    section = table_section(paper.TABLE_13)
+    ours: dict[str, dict[str, str]] = {}
+    untested = []
+    for group in groups:
+        for model, runs in group.by_model(["random", "correct"]).items():
+            done = [run for run in runs if run.finished and run.curve.train_acc]
+            if model.arm != "language" or not done:
+                continue
+            test = cell([run.metrics.get("test") for run in done])
+            if not test:
+                untested += done[:1]
+            name = f"{group.key[1] or 'language'}, {model.labels} labels"
+            train = cell([last_train(run) for run in done])
+            column = ours.setdefault(group.data, {})
+            column[name] = f"{train} / {test or 'not measured'}"
+    for run in untested:
+        config = shown_path(run.dumped or run.config)
+        checkpoint = shown_path(run.folder / (run.checkpoint or "CHECKPOINT"))
+        section.gap(
+            f"test accuracy in our table 13, {run.name}",
+            "The whole model was not tested on images with true labels.",
+            f"python tools/test.py {config} {checkpoint}",
+        )
+    if not ours:
+        section.gap(
+            "our table 13",
+            "No finished training of a language arm was found.",
+            _any_training(groups),
+        )
+    return finish(section, paper.TABLE_13, beside(paper.TABLE_13, ours, "prior"))
+
+
+def table_14(groups: Sequence[Group]) -> Section:
+    """Lay out the linear probe of both arms, without and after the bridge."""
+    section = table_section(paper.TABLE_14)
+    ours: dict[str, dict[str, str]] = {}
+    for group in groups:
+        column: dict[str, str] = {}
+        for model, runs in group.by_model(["random"]).items():
+            for when, words in (
+                ("before", f"{model.arm}, without bridge"),
+                ("after", f"{model.arm}, bridged"),
+            ):
+                values = [probe_top1(run, when) for run in runs]
+                if any(value is not None for value in values):
+                    column[words] = cell(values)
+        if column:
+            ours[group.name] = column
+    if not ours:
+        section.gap(
+            "our table 14",
+            "No bridge was probed.",
+            "python tools/linear_probe.py RUN/config.py RUN/epoch_4.pth",
+        )
+    return finish(section, paper.TABLE_14, beside(paper.TABLE_14, ours, "linear probe"))
+
+
+def table_15(groups: Sequence[Group], command: str) -> Section:
+    """Lay out the curvature at the start, and after training where it was measured."""
+    section = table_section(paper.TABLE_15)
+    ours: dict[str, dict[str, str]] = {}
+    for group in groups:
+        for data, models in group.by_data("curvature").items():
+            for model, seeds in models.items():
+                column = {
+                    row: _estimates(seeds, names) for row, names in _CURVATURE.items()
+                }
+                known = {name for names in _CURVATURE.values() for name in names}
+                for name, value in seeds[0].result.items():
+                    if (
+                        name not in known
+                        and isinstance(value, dict)
+                        and ("value" in value)
+                    ):
+                        column[name.replace("_", " ")] = _estimates(seeds, (name,))
+                ours[f"{model.name}, {data or group.name}"] = column
+    if not ours:
+        section.gap("our table 15", "Curvature was not measured.", command)
+    return finish(section, paper.TABLE_15, beside(paper.TABLE_15, ours, "number"))
+
+
+def _estimates(seeds: Sequence[Measured], names: Sequence[str]) -> str:
+    found = []
+    for one in seeds:
+        found += [one.result[name] for name in names if name in one.result][:1]
+    values = [e.get("value") if isinstance(e, dict) else e for e in found]
+    if len(found) == 1 and isinstance(found[0], dict):
+        error = found[0].get("error")
+        words = number(values[0])
+        return f"{words} ± {number(error, 2)}" if error is not None else words
+    return numbers([value for value in values if value is not None])
+
+
+def _any_training(groups: Sequence[Group]) -> str:
+    run = next((run for group in groups for run in group.runs), None)
+    return train_command(run) if run else "python tools/train.py CONFIG"
+
+
+__all__ = ["beside", "thousands"]

@@ -1,0 +1,76 @@
+"""Gather runs, probes and measurements into one self-contained HTML page.
+
+It looks through all folders below WORK_DIR: runs of tools/train.py and tools/sweep.py,
+probes of tools/linear_probe.py and measurements of tools/analyze.py. What is missing
+is marked on the page, with the command that makes it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+from datetime import datetime
+from pathlib import Path
+
+import _launch
+
+
+def parse_args() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("work_dir", nargs="+", type=Path, metavar="WORK_DIR")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        metavar="FILE.html",
+        help="default: report.html in the first WORK_DIR",
+    )
+    parser.add_argument(
+        "--figures",
+        type=Path,
+        metavar="DIR",
+        help="write every panel as an SVG file of its own, too",
+    )
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Write the page."""
+    args = parse_args()
+    from lbbt_mm.report.gather import gather
+    from lbbt_mm.report.page import write_charts, write_whole
+    from lbbt_mm.report.report_page import build_page, build_sections
+    from lbbt_mm.version import __version__
+
+    try:
+        found = gather(args.work_dir)
+    except ValueError as error:
+        _launch.fail(str(error))
+    sections = build_sections(found)
+    command = shlex.join(["python", "tools/report.py", *sys.argv[1:]])
+    made = (
+        f"Made on {datetime.now():%d %B %Y, %H:%M}, with lbbt_mm {__version__}, by: "
+        f"{command}"
+    )
+    page = build_page(sections, made)
+    out = args.out or args.work_dir[0] / "report.html"
+    try:
+        write_whole(out, page)
+        if args.figures:
+            files = write_charts(args.figures, sections)
+            print(f"{len(files)} panels in {args.figures}")
+    except OSError as error:
+        _launch.fail_to_write("the page", str(out), error)
+    gaps = sum(len(section.gaps) for section in sections)
+    print(
+        f"{out} ({len(page.encode()) / 1000:.0f} kB): {len(found.runs)} runs, "
+        f"{len(found.records)} measurements, {gaps} gaps marked, "
+        f"{len(found.problems)} files or measurements with problems"
+    )
+
+
+if __name__ == "__main__":
+    main()
