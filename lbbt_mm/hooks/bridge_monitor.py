@@ -62,7 +62,7 @@ class BridgeMonitorHook(Hook):
             weights are sharded.
     """
 
-    # After the step and ThroughputHook, which does not count this; before LoggerHook.
+    # After the step, and after ThroughputHook, which so does not count this.
     priority = "BELOW_NORMAL"
 
     def __init__(

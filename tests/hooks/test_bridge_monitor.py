@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import copy
 import json
+import random
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
-from mmengine.registry import VISBACKENDS
+from mmengine.hooks import Hook
+from mmengine.registry import HOOKS, VISBACKENDS
 from mmengine.runner import Runner, find_latest_checkpoint
 from mmengine.visualization import BaseVisBackend
 from torch.testing import assert_close
@@ -36,8 +39,18 @@ class Collected(BaseVisBackend):
         self.records.append(dict(scalar_dict, step=step))
 
 
-if "Collected" not in VISBACKENDS.module_dict:
-    VISBACKENDS.register_module(module=Collected)
+class Stir(Hook):
+    """Draws from all three generators before the monitor prepares its images."""
+
+    priority = "HIGHEST"
+
+    def before_train(self, runner) -> None:
+        torch.rand(3), np.random.rand(), random.random()
+
+
+for registry, kind in ((VISBACKENDS, Collected), (HOOKS, Stir)):
+    if kind.__name__ not in registry.module_dict:
+        registry.register_module(module=kind)
 
 
 @pytest.fixture
@@ -198,8 +211,9 @@ def test_a_resumed_run_goes_on_with_the_same_images(config: Config) -> None:
     whole, all_records = train(config, "whole", hook, **options)
     assert steps(all_records) == [0, 5, 10]
     first = str(Path(config.work_dir) / "epoch_1.pth")
+    stir = (dict(type="Stir"),)
     resumed, records = train(
-        config, "resumed", hook, **options, resume=True, load_from=first
+        config, "resumed", hook, stir, **options, resume=True, load_from=first
     )
     assert steps(records) == [10]  # 5 was recorded before the checkpoint
     seconds = "monitor/seconds"
