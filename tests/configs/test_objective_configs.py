@@ -199,3 +199,33 @@ def truth_of(dataset):
             return dataset.get_gt_labels()
         dataset = dataset.dataset
     raise AssertionError("true labels are trained")
+
+
+# ---------------------------------------------------------------------------- the page
+
+
+def test_the_page_names_what_there_is() -> None:
+    text = (CONFIGS.parent / "docs/objectives.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `([\w+]+)\.py` \|", text, flags=re.M)
+    assert set(rows) == set(NAMES)
+    for path in re.findall(r"(?:configs|tools)/[\w./+-]+\.py", text):
+        assert (CONFIGS.parent / path).is_file(), path
+    bases = {p.stem.split("_")[0] for p in CONFIGS.glob("_base_/objectives/*.py")}
+    assert bases == set(CLASSES) and all(name in text for name in CLASSES)
+
+
+def test_a_mix_of_your_own_as_the_page_writes_it() -> None:
+    text = (CONFIGS.parent / "docs/objectives.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"```python\n(images = .*?)```", text, flags=re.S)
+    found: dict = {}
+    exec(code.replace("dict(..., pipeline=[..., ", "dict(pipeline=["), found)
+    base = load(CONFIGS / "_base_/models/minilm_28px.py")
+    cfg = Config(dict(base.to_dict(), data_preprocessor={}, default_scope="mmpretrain"))
+    cfg.model.update(type="lbbt_mm.BridgeClassifier", objectives=found["objectives"])
+    cfg.model.backbone.update(num_layers=1, pretrained=False)
+    with torch.device("meta"):
+        model = build_model(cfg)
+    assert list(model.objectives) == ["random", "rotation"]
+    assert model.objectives.rotation.label == found["dataset"]["field"]
+    keys = found["images"]["pipeline"][-1]["algorithm_keys"]
+    assert found["dataset"]["field"] in keys
