@@ -42,13 +42,13 @@ class LanguageModel(nn.Module):
         attention: ``'causal'`` or ``'bidirectional'``; the family's own by default.
         use_positions: Whether the language model's own positions (table, rotary or
             relative) take part.
+        drop_rate: Replaces the family's dropout rates everywhere; ``None`` keeps them.
+        initialise: Draw the family's own initialisation. Without it the memory is
+            left as it is, for weights that are loaded next.
 
     Attributes:
         positions: What is learned of the positions, shaped as the configuration's
             ``position_shape``, or ``None``.
-        drop_rate: Replaces the family's dropout rates everywhere; ``None`` keeps them.
-        initialise: Draw the family's own initialisation. Without it the memory is
-            left as it is, for weights that are loaded next.
     """
 
     def __init__(
