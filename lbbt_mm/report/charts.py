@@ -56,17 +56,22 @@ class Chart(NamedTuple):
     def to_html(self) -> str:
         """Give the panel with its title."""
         title = f'<p class="panel-title">{html.escape(self.title)}</p>'
-        return f'<div class="panel">{title}{self.to_svg()}</div>'
+        return f'<div class="panel">{title}{self._svg()}</div>'
 
-    def to_svg(self, inside: str = "") -> str:
-        """Give the picture alone.
+    def to_file(self, style: str) -> str:
+        """Give the picture as a file of its own.
 
         Args:
-            inside: What to put before the drawing, such as a style.
+            style: The page's style of charts and colours.
         """
+        return self._svg(
+            ' xmlns="http://www.w3.org/2000/svg"', f"<style>{style}</style>"
+        )
+
+    def _svg(self, attribute: str = "", inside: str = "") -> str:
         label = html.escape(f"{self.title}. {self.description}", quote=True)
         return (
-            f'<svg xmlns="http://www.w3.org/2000/svg" role="img" aria-label="{label}" '
+            f'<svg{attribute} role="img" aria-label="{label}" '
             f'viewBox="0 0 {self.width} {self.height}">{inside}{self.svg}</svg>'
         )
 
@@ -120,6 +125,10 @@ class Axis:
             last = math.floor(math.log10(self.high) + 1e-9)
             step = max(1, math.ceil((last - first) / 5))
             found = [10.0**power for power in range(first, last + 1, step)]
+            if len(found) < 3:  # 1, 2 and 5 between the powers, too
+                powers = range(first - 1, last + 2)
+                some = [m * 10.0**power for power in powers for m in (1, 2, 5)]
+                found = [v for v in some if self.low <= v <= self.high]
             if len(found) > 1:
                 return found
         locator = MaxNLocator(5, steps=[1, 2, 2.5, 5, 10], integer=self.whole)
@@ -252,12 +261,14 @@ def bar_chart(
         f'<text class="label" x="{(left + right) / 2}" y="{height - 6}" '
         f'text-anchor="middle">{html.escape(xlabel)}</text>'
     )
+    if rule:
+        parts.append(f'<path class="rule" d="M{across(rule[0]):.1f} 8V{bottom}"/>')
     for place, (name, value, low, high, colour, filled) in enumerate(bars):
         y = 12 + step * place
         width = max(across(min(value, 100)) - left, 1)
         kind = "bar" if filled else "bar hollow"
         parts.append(
-            f'<text x="{left + 2}" y="{y + 9}">{html.escape(name)}</text>'
+            f'<text class="over" x="{left + 2}" y="{y + 9}">{html.escape(name)}</text>'
             f'<rect class="{kind} c-{colour}" x="{left}" y="{y + 13}" '
             f'width="{width:.1f}" height="16"/>'
             f'<text class="value" x="{across(max(value, high)) + 6:.1f}" '
@@ -266,9 +277,6 @@ def bar_chart(
         if high > low:
             a, b = across(low), across(min(high, 100))
             parts.append(f'<path class="whisker" d="M{a:.1f} {y + 21}H{b:.1f}"/>')
-    if rule:
-        x = across(rule[0])
-        parts.append(f'<path class="rule" d="M{x:.1f} 8V{bottom}"/>')
     said = "; ".join(f"{name}: {value:.1f}" for name, value, *_ in bars)
     if rule:
         said += f"; {rule[1]}: {rule[0]:.1f}, dotted"

@@ -20,6 +20,7 @@ from lbbt_mm.report.dumped_config import (
 from lbbt_mm.report.logs import BridgeCurve, read_bridge_curve
 from lbbt_mm.report.records import FOLDER, MeasurementRecord, find_records
 
+_SELF_SUPERVISED = ("rotation", "simclr", "mae", "dino")
 _LARGEST = 50_000_000  # bytes of a JSON file that could be a result
 
 
@@ -236,6 +237,8 @@ def _fill_from_config(
 def _fill_from_record(run: Run, record: Mapping[str, Any]) -> None:
     run.name = record.get("name", run.name)
     run.arm = record.get("arm", run.arm)
+    if any(name in run.arm.lower() for name in _SELF_SUPERVISED):
+        run.labels = "self-made"
     run.seed = record.get("seed", run.seed)
     run.point = record.get("point") or {}
     variant = str(record.get("variant") or "")

@@ -274,9 +274,14 @@ def analyze_command(run: Run | None, measurement: str, initial: bool = True) -> 
 
 
 def first_runs(group: Group) -> Iterator[Run]:
-    """Give one run of each arm and labels, with a checkpoint where there is one."""
-    for runs in group.by_model().values():
-        yield next((run for run in runs if run.checkpoint), runs[0])
+    """Give one bridge of each arm and labels, with a checkpoint where there is one.
+
+    Runs that log no training accuracy are detectors, or probes before a training.
+    """
+    for model, runs in group.by_model().items():
+        trained = [run for run in runs if run.curve.train_acc]
+        if model.arm in ARMS and trained:
+            yield next((run for run in trained if run.checkpoint), trained[0])
 
 
 def _model_of(record: MeasurementRecord, run: Run | None) -> tuple[str, str]:

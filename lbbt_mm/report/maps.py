@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import html
 import math
+import random
 from collections.abc import Sequence
 
 from lbbt_mm.report.charts import Axis, Chart, nothing, short
 
-CLASS_COLOURS = (
+CLASS_COLOURS = (  # by day
     *("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9"),
     *("#8C6D1F", "#7F7F7F"),
+)
+NIGHT_COLOURS = (
+    *("#4AA3E8", "#F0B232", "#2FC79A", "#E08FBD", "#F0793A", "#A9DCFA"),
+    *("#C9AC55", "#A8A8A8"),
 )
 _RAMP = (  # cividis, dark to light
     *("#00224e", "#123570", "#3b496c", "#575d6d", "#707173", "#8a8678"),
@@ -32,17 +37,18 @@ def scatter_chart(
         points: ``(N, 2)``.
         labels: ``(N,)`` classes.
         description: What to tell a reader who does not see it.
-        at_most: Points that are drawn, evenly chosen.
+        at_most: Points that are drawn, a random sample of them.
     """
     chosen = [
         (float(p[0]), float(p[1]), int(label))
         for p, label in zip(points, labels, strict=True)
         if math.isfinite(p[0]) and math.isfinite(p[1])
     ]
-    chosen = chosen[:: max(1, math.ceil(len(chosen) / at_most))]
+    if len(chosen) > at_most:  # not every n-th: classes may come in turns
+        chosen = random.Random(0).sample(chosen, at_most)
     if not chosen:
         return Chart(title, "There is no finite point to draw.", nothing())
-    side = 300
+    side = 220
     across = Axis(min(p[0] for p in chosen), max(p[0] for p in chosen), 12, side - 12)
     up = Axis(min(p[1] for p in chosen), max(p[1] for p in chosen), side - 12, 12)
     parts = [
@@ -84,9 +90,9 @@ def contour_chart(
     z = np.ma.masked_invalid(np.array(surface, dtype=float))
     if z.count() == 0:
         return Chart(title, "No value of the surface is finite.", nothing())
-    side, pad = 300, 34
-    across = Axis(min(steps), max(steps), pad, side - 6)
-    up = Axis(min(steps), max(steps), side - pad, 6)
+    side, pad = 190, 24
+    across = Axis(min(steps), max(steps), pad, side - 8)
+    up = Axis(min(steps), max(steps), side - pad, 8)
     generator = contour_generator(
         x=list(steps), y=list(steps), z=z.T, fill_type=FillType.OuterOffset
     )
@@ -106,20 +112,16 @@ def contour_chart(
             )
     centre = (across(0), up(0))
     parts.append(
-        f'<rect class="frame" x="{pad}" y="6" width="{side - 6 - pad}" '
-        f'height="{side - pad - 6}"/><path class="centre" d="M{centre[0] - 5} '
+        f'<rect class="frame" x="{pad}" y="8" width="{side - 8 - pad}" '
+        f'height="{side - pad - 8}"/><path class="centre" d="M{centre[0] - 5} '
         f'{centre[1]}h10M{centre[0]} {centre[1] - 5}v10"/>'
     )
-    for value in across.ticks():
+    for value in (min(steps), 0.0, max(steps)):
         parts.append(
             f'<text x="{across(value):.0f}" y="{side - pad + 14}" '
             f'text-anchor="middle">{short(value)}</text><text x="{pad - 5}" '
             f'y="{up(value) + 4:.0f}" text-anchor="end">{short(value)}</text>'
         )
-    parts.append(
-        f'<text class="label" x="{(pad + side) / 2}" y="{side - 3}" '
-        f'text-anchor="middle">steps along either direction</text>'
-    )
     values = z.compressed()
     said = (
         f"Loss from {short(float(values.min()))} to {short(float(values.max()))} over "

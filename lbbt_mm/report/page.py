@@ -70,21 +70,29 @@ class Section:
         """Add a table in a box of its own, which scrolls where it is too wide."""
         self.parts.append(boxed(table))
 
-    def figure(self, charts: Sequence[Chart], caption: str, key: str = "") -> None:
+    def figure(
+        self,
+        charts: Sequence[Chart],
+        caption: str,
+        key: str = "",
+        small: bool = False,
+    ) -> None:
         """Add panels that belong together.
 
         Args:
             charts: The panels.
             caption: Under them.
             key: Their legend, HTML.
+            small: Two of them have place beside each other on a phone.
         """
         first = len(self.charts) + 1
         self.charts += [
             (f"{self.name}-{first + i}", chart) for i, chart in enumerate(charts)
         ]
         panels = "".join(chart.to_html() for chart in charts)
+        kind = "panels small" if small else "panels"
         self.parts.append(
-            f'<figure><div class="panels">{panels}</div>{key}'
+            f'<figure><div class="{kind}">{panels}</div>{key}'
             f"<figcaption>{html.escape(caption)}</figcaption></figure>"
         )
 
@@ -95,13 +103,22 @@ class Section:
             self.gaps.append(gap)
             self.parts.append(gap.to_html())
 
-    def to_html(self) -> str:
-        """Give the whole section."""
+    def to_html(self, below: Sequence[Section] = ()) -> str:
+        """Give the whole section.
+
+        Args:
+            below: Those of the chapter, to be linked to at its head.
+        """
         level = self.level
+        links = "".join(
+            f'<li><a href="#{s.name}">{html.escape(s.title)}</a></li>' for s in below
+        )
+        jump = f'<ul class="jump">{links}</ul>' if below else ""
         return (
             f'<section id="{self.name}" aria-labelledby="{self.name}-title">'
             f'<h{level} id="{self.name}-title">{html.escape(self.title)}</h{level}>\n'
             + "\n".join(self.parts)
+            + jump
             + "</section>"
         )
 
@@ -136,7 +153,7 @@ def boxed(table: Table) -> str:
     """Put a table in a box that scrolls; the keyboard reaches it."""
     label = html.escape(table.caption or "table", quote=True)
     return (
-        f'<div class="scroll" tabindex="0" role="region" aria-label="{label}">'
+        f'<div class="scroll" tabindex="0" role="group" aria-label="{label}">'
         f"{table.to_html()}</div>"
     )
 
@@ -161,7 +178,16 @@ def render_page(
         if s.level == 2
     )
     name = html.escape(title)
-    body = "\n".join(section.to_html() for section in sections)
+    chapters: list[list[Section]] = []
+    for section in sections:
+        if section.level == 2:
+            chapters.append([])
+        chapters[-1].append(section)
+    body = "\n".join(
+        section.to_html(chapter[1:] if section is chapter[0] else ())
+        for chapter in chapters
+        for section in chapter
+    )
     return (
         f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta name="viewport" content="width=device-width, initial-scale=1">\n'
@@ -196,10 +222,9 @@ def write_charts(folder: Path, sections: Sequence[Section]) -> list[Path]:
     Returns:
         The files.
     """
-    style = f"<style>{SCHEMES}{CHART}</style>"
     paths = []
     for section in sections:
         for name, chart in section.charts:
             paths.append(folder / f"{name}.svg")
-            write_whole(paths[-1], chart.to_svg(style) + "\n")
+            write_whole(paths[-1], chart.to_file(SCHEMES + CHART) + "\n")
     return paths

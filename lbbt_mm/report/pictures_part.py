@@ -85,7 +85,7 @@ def activation(section: Section, group: Group, models: _Models) -> None:
 
 def landscape(section: Section, group: Group, models: _Models) -> None:
     """Draw surfaces of common colours, cuts through them, and their ends."""
-    rows = []
+    ends: dict[Model, dict[str, str]] = {model: {} for model in models}
     for normalisation, words in _NORMALISATIONS.items():
         found = {
             model: seeds[0].result
@@ -94,78 +94,91 @@ def landscape(section: Section, group: Group, models: _Models) -> None:
         }
         if not found:
             continue
-        surfaces = {m: r[normalisation]["loss"] for m, r in found.items()}
+        surfaces = {
+            model: [[_float(v) for v in row] for row in result[normalisation]["loss"]]
+            for model, result in found.items()
+        }
         finite = [
-            float(value)
+            value
             for surface in surfaces.values()
             for row in surface
             for value in row
-            if value is not None and math.isfinite(value)
+            if math.isfinite(value)
         ]
         levels = _levels(finite)
-        cuts = []
+        maps, cuts = [], []
         for model, result in found.items():
             steps = [float(s) for s in _steps(result, normalisation)]
-            middle = [_float(value) for value in surfaces[model][len(steps) // 2]]
-            cuts.append(model.line(steps, middle))
-            rows.append(_ends(model, words, result, surfaces[model]))
+            surface = surfaces[model]
+            maps.append(contour_chart(model.name, steps, surface, levels))
+            cuts.append(model.line(steps, surface[len(steps) // 2], marker=False))
+            ends[model][words] = _ends(surface)
         section.heading(words[0].upper() + words[1:])
         section.figure(
+            maps,
+            f"Our figure 4 for {group.name}, {words}: steps along either direction, "
+            "the same directions and the same colours in all panels. The cross is the "
+            "model itself.",
+            colour_bar(levels, "Loss"),
+            small=True,
+        )
+        section.figure(
             [
-                *(
-                    contour_chart(
-                        model.name,
-                        [float(s) for s in _steps(result, normalisation)],
-                        [[_float(v) for v in row] for row in surfaces[model]],
-                        levels,
-                    )
-                    for model, result in found.items()
-                ),
                 line_chart(
-                    "Cuts through the middle",
+                    f"Cuts through the middle, {words}",
                     cuts,
                     "step along the second direction",
                     "loss",
-                ),
+                    y_log=_by_ratios(finite),
+                )
             ],
-            f"Our figure 4 for {group.name}, {words}: the same directions and the same "
-            "colours in all panels. The cross is the model itself.",
-            colour_bar(levels, "Loss") + legend(cuts),
+            "The row of each surface that leads through the model itself.",
+            legend(cuts),
         )
-    if rows:
-        section.table(
-            Table(
-                ["model, directions", "loss at the weights", "lowest", "highest"],
-                rows,
-                f"Measured here on {group.name}.",
-            )
+    names = [words for words in _NORMALISATIONS.values()]
+    rows = [
+        [
+            model.name,
+            numbers([one.result.get("centre") for one in models[model]]),
+            *(found.get(words, "not measured") for words in names),
+        ]
+        for model, found in ends.items()
+    ]
+    section.table(
+        Table(
+            ["model", "loss at the weights", *(f"over {words}" for words in names)],
+            rows,
+            f"Lowest and highest loss on the square; measured here on {group.name}.",
         )
+    )
 
 
 def _steps(result: Mapping, normalisation: str) -> Sequence[float]:
     return result[normalisation].get("steps") or result.get("steps") or []
 
 
+def _by_ratios(values: Sequence[float]) -> bool:
+    """Tell whether a loss spans more than one power of ten."""
+    return bool(values) and min(values) > 0 and max(values) / min(values) > 10
+
+
 def _levels(values: Sequence[float]) -> list[float]:
-    """Choose edges of colours; by ratios where the loss spans more than one tenfold."""
+    """Choose edges of colours, equally far apart or in equal ratios."""
     low, high = min(values, default=0.0), max(values, default=1.0)
     if not high > low:
         high = low + 1
     parts = range(_LEVELS + 1)
-    if low > 0 and high / low > 10:
+    if _by_ratios(values):
         return [low * (high / low) ** (i / _LEVELS) for i in parts]
     return [low + (high - low) * i / _LEVELS for i in parts]
 
 
-def _ends(
-    model: Model, words: str, result: Mapping, surface: Sequence[Sequence[float]]
-) -> list[str]:
-    values = [_float(value) for row in surface for value in row]
+def _ends(surface: Sequence[Sequence[float]]) -> str:
+    values = [value for row in surface for value in row]
     good = [value for value in values if math.isfinite(value)]
-    low, high = (number(min(good)), number(max(good))) if good else ("", "")
     lost = len(values) - len(good)
-    high += f" ({lost} not finite)" if lost else ""
-    return [f"{model.name}, {words}", number(result.get("centre")), low, high]
+    words = f"{number(min(good))} to {number(max(good))}" if good else "none finite"
+    return f"{words} ({lost} not finite)" if lost and good else words
 
 
 def separability(section: Section, group: Group, models: _Models) -> None:
@@ -184,6 +197,7 @@ def separability(section: Section, group: Group, models: _Models) -> None:
             charts,
             f"Our figure 5 for {group.name}: t-SNE of the features, a sample of the "
             "images, coloured by their true class (round dots, then square ones).",
+            small=True,
         )
     rows = [
         [

@@ -14,7 +14,6 @@ from lbbt_mm.report.groups import (
     analyze_command,
     first_runs,
     make_groups,
-    shown_path,
     tidy_command,
     train_command,
 )
@@ -112,8 +111,8 @@ def build_page(sections: Sequence[Section], made: str) -> str:
     ]
     if gaps:
         lead.append(
-            f'<p><a href="#missing">{gaps} part(s) are missing</a>; each is marked '
-            f"where it would stand.</p>"
+            f'<p><a href="#missing">{gaps} gap{"s are" if gaps > 1 else " is"} '
+            f"marked</a>, each with the command that fills it.</p>"
         )
     return render_page(TITLE, lead, sections, made)
 
@@ -133,8 +132,11 @@ def _figure(name: str, groups: Sequence[Group]) -> Section:
             )
         for data, models in kinds.items():
             shown += 1
-            section.heading(f"{group.name}; measured on {data}" if data else group.name)
+            section.heading(group.name)
+            if data:
+                section.text(f"Measured on {data}.", "small")
             _draw(section, draw, group, models)
+            _commands(section, models)
         for why in group.failed.get(name, []):
             section.gap(f"{title.partition(':')[0].lower()}, failed", why)
         _lacking(section, name, group, kinds)
@@ -173,6 +175,19 @@ def _draw(
             f"measure again with this version.",
             analyze_command(next(iter(models.values()))[0].run, section.name),
         )
+
+
+def _commands(section: Section, models: Mapping[Model, list[Measured]]) -> None:
+    """Fold the commands away that a figure's numbers come from."""
+    commands = [
+        tidy_command(str(one.record.provenance["command"]))
+        for seeds in models.values()
+        for one in seeds
+        if one.record.provenance.get("command")
+    ]
+    if commands:
+        text = preformatted("\n".join(dict.fromkeys(commands)))
+        section.parts.append(folded("The commands that measured this", text))
 
 
 def _lacking(
@@ -254,6 +269,3 @@ def _missing(found: Gathered, sections: Sequence[Section]) -> Section:
             bullets(tidy_command(problem) for problem in found.problems)
         )
     return section
-
-
-__all__ = ["TITLE", "build_page", "build_sections", "shown_path"]

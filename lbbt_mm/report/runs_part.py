@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from lbbt_mm.report.charts import bar_chart, legend, line_chart
+from lbbt_mm.report.charts import Chart, bar_chart, legend, line_chart
 from lbbt_mm.report.gather import Run
 from lbbt_mm.report.groups import (
     Group,
-    cell,
     colour_of,
     shown_path,
     thousands,
@@ -108,11 +107,11 @@ def curves_section(groups: Sequence[Group]) -> Section:
     for group in drawn:
         section.heading(group.name)
         _curves(section, group)
-        _probes(section, group)
     for group in groups:
         if group not in drawn and any(run.probes for run in group.runs):
             section.heading(group.name)
-            _probes(section, group)
+            chart, words, _ = _probes(group)
+            section.figure([chart] if chart else [], words)
     return section
 
 
@@ -139,10 +138,12 @@ def _curves(section: Section, group: Group) -> None:
             )
         )
         lines += series
+    probes, words, lacking = _probes(group)
     section.figure(
-        charts,
-        "Over the batches of each epoch as they were trained, one line a seed. Paper: "
-        "figures 3 and 12 show these curves for GPT-2-medium on CIFAR and ImageNet-1K.",
+        [*charts, probes] if probes else charts,
+        "Training accuracy is over the batches of each epoch as they were trained, one "
+        "line a seed. The paper: figures 3 and 12 show these curves for GPT-2-medium "
+        f"on CIFAR and ImageNet-1K. {words}",
         legend(lines),
     )
     going = [run.name for run in group.runs if _has_curve(run) and not run.finished]
@@ -156,6 +157,12 @@ def _curves(section: Section, group: Group) -> None:
                 "No run of this setting has them.",
                 _labels_command(run, labels),
             )
+    for run, when, name in lacking:
+        section.gap(
+            f"linear probe of {name}, {run.name}",
+            "It was not run.",
+            _probe_command(run, when),
+        )
 
 
 def _labels_command(run: Run, labels: str) -> str:
@@ -168,58 +175,52 @@ def _labels_command(run: Run, labels: str) -> str:
     return f"{command}{joint}{more} --work-dir ANOTHER"
 
 
-def _probes(section: Section, group: Group) -> None:
+def _probes(
+    group: Group,
+) -> tuple[Chart | None, str, list[tuple[Run, str, str]]]:
+    """Draw the probes of a setting, say what they are, and list those not run."""
     bars, lacking = [], []
     for model, runs in group.by_model().items():
-        for when, words in (("before", "without bridge"), ("after", "after")):
-            values = [probe_top1(run, when) for run in runs]
-            good = [value for value in values if value is not None]
-            if not good:
-                if when == "after" or not any(
-                    probe_top1(r, "before") is not None
-                    for r in group.runs
-                    if r.arm == model.arm
-                ):
-                    lacking.append((runs[0], when, f"{model.arm}, {words}"))
-                continue
-            name = f"{model.arm}, {words}"
-            name += f" {model.labels} labels" if when == "after" else ""
+        for when in ("before", "after"):
+            good = [v for v in (probe_top1(run, when) for run in runs) if v is not None]
+            name = f"{model.arm}, without bridge"
+            if when == "after":
+                name = f"{model.arm}, after {model.labels} labels"
             if name in [bar[0] for bar in bars]:
+                continue  # both trainings begin with the same model
+            if not good:
+                lacking.append((runs[0], when, name))
                 continue
             mean = interval(good)
-            colour = colour_of(model.arm)
-            bars.append((name, mean.mean, mean.low, mean.high, colour, when == "after"))
-    if bars:
-        chance = next((r.chance for r in group.runs if r.chance is not None), None)
-        probe = next(p for run in group.runs for p in run.probes.values())
-        images = probe.get("images", {})
-        counts = [images.get("train"), images.get("test")]
-        of = " and ".join(thousands(n) for n in counts if n is not None)
-        section.figure(
-            [
-                bar_chart(
-                    "Linear probe, without and after the bridge",
-                    bars,
-                    "test accuracy with true labels, %",
-                    None if chance is None else (chance, "chance"),
-                )
-            ],
-            "The blocks are frozen; a linear layer with true labels reads them"
-            + (f" ({of} training and test images)" if of else "")
-            + ". Dotted line: chance. Whisker: interval over seeds, where there are "
-            "several.",
-        )
-    for run, when, words in lacking:
-        checkpoint = shown_path(run.folder / (run.checkpoint or "CHECKPOINT"))
-        config = shown_path(run.dumped or run.config)
-        out = shown_path(run.folder / "linear_probe.json")
-        command = f"python tools/linear_probe.py {config}"
-        command += (
-            f" {checkpoint} --out {out}"
-            if when == "after"
-            else (f" --work-dir {shown_path(run.folder)}")
-        )
-        section.gap(f"linear probe of {words}, {run.name}", "It was not run.", command)
+            ends = (mean.mean, mean.low, mean.high)
+            bars.append((name, *ends, colour_of(model.arm), when == "after"))
+    drawn = {bar[0] for bar in bars}
+    lacking = [one for one in lacking if one[2] not in drawn and one[0].finished]
+    if not bars:
+        return None, "", lacking
+    probe = next((p for run in group.runs for p in run.probes.values()), {})
+    counts = [(probe.get("images") or {}).get(split) for split in ("train", "test")]
+    of = " and ".join(thousands(n) for n in counts if n is not None)
+    chance = next((r.chance for r in group.runs if r.chance is not None), None)
+    chart = bar_chart(
+        "Linear probe, without and after the bridge",
+        bars,
+        "test accuracy with true labels, %",
+        None if chance is None else (chance, "chance"),
+    )
+    words = "Probe: the blocks are frozen, and a linear layer with true labels reads "
+    words += f"them ({of} training and test images). " if of else "them. "
+    words += "Dotted line: chance. Whisker: 95 % interval over seeds, or both of two."
+    return chart, words, list({one[2]: one for one in lacking}.values())
+
+
+def _probe_command(run: Run, when: str) -> str:
+    config = shown_path(run.dumped or run.config)
+    command = f"python tools/linear_probe.py {config}"
+    if when == "before":
+        return f"{command} --work-dir {shown_path(run.folder)}"
+    checkpoint = shown_path(run.folder / (run.checkpoint or "CHECKPOINT"))
+    return f"{command} {checkpoint} --out {shown_path(run.folder)}/linear_probe.json"
 
 
 def probe_top1(run: Run, when: str) -> float | None:
@@ -270,13 +271,3 @@ def last_train(run: Run) -> float | None:
     """Read the training accuracy of the last epoch in %."""
     curve = run.curve.train_acc
     return curve[max(curve)] if curve else run.metrics.get("train_acc")
-
-
-__all__ = [
-    "cell",
-    "curves_section",
-    "describe_runs",
-    "last_train",
-    "probe_top1",
-    "runs_section",
-]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lbbt_mm.report.maps import CLASS_COLOURS
+from lbbt_mm.report.maps import CLASS_COLOURS, NIGHT_COLOURS
 
 # Okabe and Ito's colours, told apart by people who see few colours; language and
 # scratch are the same two everywhere. At night the lighter ones of the same set.
@@ -35,7 +35,9 @@ _DARK = {
 
 
 def _variables(names: dict[str, str], night: bool) -> str:
+    classes = NIGHT_COLOURS if night else CLASS_COLOURS
     pairs = {**names, **{k: v[night] for k, v in COLOURS.items()}}
+    pairs |= {f"k{place}": colour for place, colour in enumerate(classes)}
     return "".join(f"--{name}:{value};" for name, value in pairs.items())
 
 
@@ -62,7 +64,8 @@ svg .bar { stroke-width: 1.5; }
 svg .bar.hollow { fill-opacity: .18; stroke-dasharray: 4 2; }
 svg .mark { stroke-width: 1.5; }
 svg .mark.open { fill: var(--page); }
-svg .dots { fill: none; stroke-width: 4.5; opacity: .85; }
+svg .over { stroke: var(--page); stroke-width: 3px; paint-order: stroke; }
+svg .dots { fill: none; stroke-width: 3.6; opacity: .85; }
 """
     + "".join(
         f"svg .c-{name}{{stroke:var(--{name})}}"
@@ -70,8 +73,8 @@ svg .dots { fill: none; stroke-width: 4.5; opacity: .85; }
         for name in COLOURS
     )
     + "".join(
-        f"svg .k{number}{{stroke:{colour}}}\n"
-        for number, colour in enumerate(CLASS_COLOURS)
+        f"svg .k{number}{{stroke:var(--k{number})}}\n"
+        for number in range(len(CLASS_COLOURS))
     )
 )
 PAGE = """
@@ -95,11 +98,17 @@ a { color: var(--language); }
 .paper { border-left: 3px solid var(--hair); padding-left: .8rem; }
 nav ul { list-style: none; padding: 0; margin: 1rem 0; display: flex;
   flex-wrap: wrap; gap: .2rem 1.1rem; }
+.jump { list-style: none; padding: 0; margin: .8rem 0; columns: 22rem 2;
+  font-size: .92rem; }
+.jump li { padding: .12rem 0; }
 nav a { display: inline-block; padding: .25rem 0; text-decoration-thickness: 1px;
   text-underline-offset: 3px; }
 figure { margin: 1rem 0 1.5rem; }
 .panels { display: grid; gap: 1.2rem 1.6rem;
   grid-template-columns: repeat(auto-fill, minmax(min(100%, 19.5rem), 1fr)); }
+.panels.small { gap: 1rem .8rem;
+  grid-template-columns: repeat(auto-fill, minmax(9.4rem, 1fr)); }
+.small .panel { max-width: 15rem; }
 .panel { min-width: 0; max-width: 26rem; break-inside: avoid; }
 .panel svg { display: block; width: 100%; height: auto; }
 .panel-title { font-size: .95rem; font-weight: 600; margin: 0 0 .3rem;
@@ -109,13 +118,16 @@ figure { margin: 1rem 0 1.5rem; }
 .legend svg { width: 34px; height: 14px; vertical-align: -2px; margin-right: .4rem; }
 .legend i { display: inline-block; width: 1rem; height: .8rem; margin-right: .35rem;
   border: 1px solid var(--hair); vertical-align: -1px; }
-.scroll { overflow-x: auto; margin: 1rem 0; }
+.scroll { overflow-x: auto; margin: 1.4rem 0; }
 table { border-collapse: collapse; font-size: .92rem;
   font-variant-numeric: tabular-nums; }
-caption { text-align: left; padding-bottom: .5rem; max-width: 44rem; }
+caption { text-align: left; padding-bottom: .5rem; }
+caption span { display: inline-block; position: sticky; left: 0;
+  max-width: min(44rem, calc(100vw - 2.2rem)); }
 th, td { padding: .32rem .7rem; text-align: right; vertical-align: top;
   border-bottom: 1px solid var(--hair); }
 th:first-child, td:first-child { padding-left: 0; }
+tbody th { min-width: 8.5rem; }
 tbody th { font-weight: 400; text-align: left; }
 thead th { font-weight: 600; vertical-align: bottom;
   border-bottom: 1.5px solid var(--soft); }

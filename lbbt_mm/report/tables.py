@@ -66,7 +66,7 @@ class Table:
             + "</tr>"
             for row in self.rows
         )
-        caption = f"<caption>{html.escape(self.caption)}</caption>"
+        caption = f"<caption><span>{html.escape(self.caption)}</span></caption>"
         words = ' class="words"' if self.words else ""
         return (
             f"<table{words}>{caption}<thead><tr>{head}</tr></thead>"

@@ -119,7 +119,10 @@ def alignment(
     """
     charts, rows = [], []
     keys: list[Series] = []
+    arms = {model.arm for model in models if model.labels}
     for model, seeds in models.items():
+        if not model.labels and model.arm in arms:
+            continue  # a trained one of this arm has it as its beginning
         result = seeds[0].result
         now, initial = result.get("now") or {}, result.get("initial") or {}
         lines = _transfer(model, now, initial, result)
@@ -149,19 +152,7 @@ def alignment(
         "basis, where the curve should be flat but for chance.",
         legend(_by_look(keys)),
     )
-    section.table(
-        Table(
-            [
-                "weights, in which basis",
-                *("off-diagonal energy", "the same without the isotropic part"),
-                "overlap of the leading k",
-            ],
-            rows,
-            "0 off-diagonal energy: every direction of the basis is an eigenvector of "
-            "the weights' covariance. Aligned weights have less in the data's basis "
-            "than at the start, and less than in a rotated one.",
-        )
-    )
+    section.table(_alignment_table(rows, f"Measured here on {group.name}."))
 
 
 def synthetic(section: Section, models: Mapping[Model, list[Measured]]) -> None:
@@ -196,17 +187,8 @@ def synthetic(section: Section, models: Mapping[Model, list[Measured]]) -> None:
         "initial and the rotated ones are flat.",
         legend(lines),
     )
-    section.table(
-        Table(
-            [
-                "weights, in which basis",
-                *("off-diagonal energy", "the same without the isotropic part"),
-                "overlap of the leading k",
-            ],
-            alignment_rows("one wide layer", {"now": [after], "initial": [before]}),
-            "Before and after training on random labels; no images are in it.",
-        )
-    )
+    rows = alignment_rows("one wide layer", {"now": [after], "initial": [before]})
+    section.table(_alignment_table(rows, "No images are in it."))
 
 
 def _transfer(
@@ -233,26 +215,44 @@ def _transfer(
 def alignment_rows(
     name: str, sides: Mapping[str, Sequence[Mapping[str, Any] | None]]
 ) -> list[list[str]]:
-    """Lay out one model: now and at its start, in the data's basis and in another."""
+    """Lay out one model, now and at its start: the data's basis and a rotated one."""
     rows = []
     for side, words in (("now", "after training"), ("initial", "initial")):
-        for basis, place in (("data", "data's basis"), ("rotated", "rotated basis")):
-            found = [(one or {}).get(basis) or {} for one in sides[side]]
-            overlaps = ", ".join(
+        found = {
+            basis: [(one or {}).get(basis) or {} for one in sides[side]]
+            for basis in ("data", "rotated")
+        }
+        cells = [
+            numbers([one.get(key) for one in seeds], 3)
+            for key in ("off_diagonal", "off_diagonal_deviation")
+            for seeds in found.values()
+        ]
+        cells += [
+            ", ".join(
                 f"{k}: {number(v, 3)}"
-                for k, v in (found[0].get("leading") or {}).items()
+                for k, v in (seeds[0].get("leading") or {}).items()
             )
-            rows.append(
-                [
-                    f"{name}, {words}, {place}",
-                    numbers([one.get("off_diagonal") for one in found]),
-                    numbers([one.get("off_diagonal_deviation") for one in found]),
-                    overlaps,
-                ]
-            )
+            for seeds in found.values()
+        ]
+        rows.append([f"{name}, {words}", *cells])
     return rows
 
 
+def _alignment_table(rows: Sequence[Sequence[str]], where: str) -> Table:
+    return Table(
+        [
+            "weights",
+            *("off-diagonal energy", "rotated basis"),
+            *("without the isotropic part", "rotated basis"),
+            *("overlap of the leading k", "rotated basis"),
+        ],
+        rows,
+        "Off-diagonal energy is 0 where every eigenvector of the data is one of the "
+        "weights' covariance: aligned weights have less of it than at the start, and "
+        f"less than in a rotated basis. {where}",
+    )
+
+
 def _by_look(lines: Sequence[Series]) -> list[Series]:
-    """Name each look of a line once; the panels' titles name the arms."""
-    return list({(line.name, line.colour): line for line in lines}.values())
+    """Name each dash once; the panels' titles name the arms."""
+    return list({line.name: line._replace(colour="other") for line in lines}.values())
