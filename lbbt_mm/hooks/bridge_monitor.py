@@ -193,7 +193,7 @@ class BridgeMonitorHook(Hook):
                 )
 
     def _measure_activation(self, model: nn.Module) -> dict[str, float]:
-        found = {}
+        found: dict[str, float] = {}
         for rule in self.rules:
             name = "activation_ratio" + ("_reference" if rule == "reference" else "")
             for one in activation_ratio(self._backbone, self._fixed.inputs, rule):
@@ -202,7 +202,7 @@ class BridgeMonitorHook(Hook):
 
     def _measure_outliers(self, model: nn.Module) -> dict[str, float]:
         counts = count_outliers(self._backbone, self.threshold, self.sigmas)
-        found = {}
+        found: dict[str, float] = {}
         groups = {"total": counts.total}
         for path, one in counts.by_block.items():
             groups[f"block_{path.rpartition('.')[2]}"] = one
@@ -223,7 +223,7 @@ class BridgeMonitorHook(Hook):
 
     def _measure_accuracy(self, model: nn.Module) -> dict[str, float]:
         predicted = self._predict(model)
-        found = {}
+        found: dict[str, float] = {}
         for name, labels in self._fixed.labels.items():
             hits = [
                 guess == label

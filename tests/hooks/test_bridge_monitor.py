@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import random
+import types
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from torch.testing import assert_close
 
 from lbbt_mm.analysis import activation_ratio, weight_statistics
 from lbbt_mm.hooks import BridgeMonitorHook
+from lbbt_mm.hooks.fixed_images import take_images, undisturbed
 
 ROOT = Path(__file__).resolve().parents[2]
 LEAF = "configs/bridge/smollm2-b8_language_random100_6e_fashion-mnist.py"
@@ -273,6 +275,32 @@ def test_a_model_without_language_backbone(config: Config) -> None:
     config.model.backbone = dict(type="mmpretrain.LeNet5", num_classes=-1)
     with pytest.raises(TypeError, match=r"LanguageBackbone, got ImageClassifier with"):
         train(config, "lenet", {}, **{"model.head.in_channels": 120})
+
+
+def test_a_sharded_run_is_refused() -> None:
+    flexible = types.SimpleNamespace(model=torch.nn.Linear(2, 2))
+    with pytest.raises(TypeError, match="expects mmengine's Runner, got SimpleN"):
+        BridgeMonitorHook().before_train(flexible)
+
+
+def test_of_several_views_the_first_is_taken_in_batches_of_the_training() -> None:
+    """And where no label is packed, there is none."""
+    views = [[torch.full((3, 2, 2), float(i)), torch.zeros(3, 2, 2)] for i in range(10)]
+    loader = types.SimpleNamespace(
+        dataset=views,
+        batch_size=2,
+        collate_fn=lambda items: dict(
+            inputs=[torch.stack(view) for view in zip(*items, strict=True)]
+        ),
+    )
+    model = types.SimpleNamespace(data_preprocessor=lambda batch, training: batch)
+    runner = types.SimpleNamespace(train_dataloader=loader)
+    with undisturbed(torch.nn.Identity()):
+        fixed = take_images(runner, model, 4, seed=0)
+    assert [len(batch) for batch in fixed.inputs] == [2, 2]
+    # Evenly over the dataset, the first and the last among them.
+    assert torch.cat(fixed.inputs)[:, 0, 0, 0].tolist() == [0, 3, 6, 9]
+    assert fixed.labels == dict(trained=[], true=[])
 
 
 @pytest.mark.parametrize(
