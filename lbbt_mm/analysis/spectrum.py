@@ -112,7 +112,8 @@ def eigenvalue_numbers(
     """Describe the eigenvalues of largest size, each number with its error.
 
     The error is the sum, over all eigenvalues, of what moving one by its own error
-    changes in the number: what it could be at worst, to first order.
+    changes in the number: what it could be at worst, to first order, and within what
+    the number can be at all.
 
     Args:
         eigenvalues: Of both ends of the spectrum; see :func:`summarise`.
@@ -141,6 +142,9 @@ def eigenvalue_numbers(
             moved = [*values[:place], estimate.value + step, *values[place + 1 :]]
             changes.append(abs(numbers(moved) - here))
         errors += np.maximum(*changes)
+    for place, name in enumerate(names):
+        if name in ("participation_ratio", "negative_share"):  # from 0 to 1
+            errors[place] = min(errors[place], max(here[place], 1 - here[place]))
     like = eigenvalues.leading[0]
     return {
         name: like._replace(value=float(value), error=float(error))

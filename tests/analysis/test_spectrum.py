@@ -116,6 +116,9 @@ def test_errors_of_a_summary_by_hand() -> None:
     # one whose sign is not known
     ends = Eigenvalues((one(2.0, 0.0),), (one(-0.5, 0.6),))
     assert eigenvalue_numbers(ends, number=2)["negative_share"].error == 0.5
+    # and three of which nothing is known: no further than to 1
+    ends = Eigenvalues((one(2.0, 9.0), one(1.0, 9.0)), (one(1.5, 9.0),))
+    assert eigenvalue_numbers(ends, number=2)["negative_share"].error == 1
 
 
 @pytest.mark.parametrize("seed", range(2))
