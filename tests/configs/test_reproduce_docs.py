@@ -10,7 +10,16 @@ from pathlib import Path
 import pytest
 from mmengine.config import Config
 
-from shipped import CONFIGS, DENSE, LEAVES, ROOT, flat, load, parse_name  # isort: skip
+from shipped import (  # isort: skip
+    CONFIGS,
+    DENSE,
+    LEAVES,
+    RETRIEVAL,
+    ROOT,
+    flat,
+    load,
+    parse_name,
+)
 
 TEXT = (ROOT / "docs/reproduce.md").read_text(encoding="utf-8")
 ROWS = re.findall(r"^\| (\d+): (.+?) \|.*?(configs/\S+\.py)", TEXT, flags=re.M)
@@ -49,6 +58,11 @@ def test_every_paper_config_is_named() -> None:
         and not ("last1_" in p.stem and p.stem.endswith("cifar100"))
     }
     assert wanted <= named
+
+
+def test_every_retrieval_config_is_named() -> None:
+    named = set(re.findall(r"configs/(\S+?\.py)", TEXT))
+    assert {str(p.relative_to(CONFIGS)) for p in RETRIEVAL} <= named
 
 
 def test_every_dense_config_of_the_paper_is_named() -> None:
@@ -91,13 +105,28 @@ def test_row_says_what_its_config_is(number: str, what: str, config: str) -> Non
         assert name.arm == arm[0]
 
 
+def test_measurements_are_those_of_the_contract() -> None:
+    contract = (ROOT / "docs/analysis.md").read_text(encoding="utf-8")
+    known = set(re.findall(r"^\| `(\w+)` \|", contract, flags=re.M))
+    named = set(re.findall(r"--only (\w+)", TEXT))
+    assert {"outliers", "activation", "landscape", "curvature"} <= named <= known
+
+
+@pytest.mark.parametrize(
+    ("config", "checkpoint"),
+    re.findall(r"(configs/\S+\.py) work_dirs/([\w.-]+)/epoch", TEXT),
+)
+def test_a_checkpoint_is_measured_by_its_own_config(config, checkpoint) -> None:
+    assert Path(config).stem.replace("-bridged-retrieval", "") == checkpoint
+
+
 @pytest.mark.parametrize(
     "words", sorted(set(re.findall(r"(?<= )((?:[a-z_]+\.)+[a-z_]+=[\w:+.]+)", TEXT)))
 )
 def test_options_name_keys_of_the_configs(words: str) -> None:
     key = words.partition("=")[0]
     optional = {"model.backbone.with_cp", "model.backbone.trainable_layers"}
-    assert key in optional or any(key in flat(p) for p in LEAVES)
+    assert key in optional or any(key in flat(p) for p in [*LEAVES, *RETRIEVAL])
 
 
 def test_the_function_of_the_page(tmp_path: Path) -> None:
