@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 WIDTH, HEIGHT = 340, 240
-_LEFT, _RIGHT, _TOP, _BOTTOM = 50, 10, 10, 38
+_LEFT, _RIGHT, _TOP, _BOTTOM = 56, 10, 10, 38
 _DASHES = {"solid": "", "dash": "6 3", "dot": "1.5 3.5"}
 
 
@@ -207,7 +207,7 @@ def line_chart(
         y = up(rule[0])
         parts.append(
             f'<path class="rule" d="M{_LEFT} {y:.1f}H{WIDTH - _RIGHT}"/>'
-            f'<text class="note" x="{WIDTH - _RIGHT}" y="{y - 4:.1f}" '
+            f'<text class="note over" x="{WIDTH - _RIGHT}" y="{y + 12:.1f}" '
             f'text-anchor="end">{html.escape(rule[1])}</text>'
         )
     said = []
@@ -346,7 +346,7 @@ def _frame(across: Axis, up: Axis, xlabel: str, ylabel: str) -> str:
         f'<path class="axis" d="M{_LEFT} {bottom}H{WIDTH - _RIGHT}"/>'
         f'<text class="label" x="{(_LEFT + WIDTH - _RIGHT) / 2}" y="{HEIGHT - 5}" '
         f'text-anchor="middle">{html.escape(xlabel)}</text>'
-        f'<text class="label" text-anchor="middle" transform="translate(11 '
+        f'<text class="label" text-anchor="middle" transform="translate(10 '
         f'{(_TOP + bottom) / 2}) rotate(-90)">{html.escape(ylabel)}</text>'
     )
     return "".join(parts)

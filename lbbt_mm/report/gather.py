@@ -49,6 +49,7 @@ class Run:
         options: Changes of it.
         dumped: The config with all changes, in the run's folder.
         checkpoint: File name of the last checkpoint; ``None`` without one.
+        last: File name of the checkpoint that the whole training ends with.
         sha256: Of that file, as a tool recorded it.
         environment: Machine, versions, commit.
         finished: Whether the run came to its end, as far as its files say.
@@ -74,6 +75,7 @@ class Run:
     options: Mapping[str, Any] = field(default_factory=dict)
     dumped: Path | None = None
     checkpoint: str | None = None
+    last: str = "CHECKPOINT"
     sha256: str | None = None
     environment: Mapping[str, Any] = field(default_factory=dict)
     finished: bool = True
@@ -196,10 +198,12 @@ def _read_run(home: Path, problems: list[str]) -> Run | None:
         probes.setdefault(when, record["probe"])
     run.probes = probes
     run.cost = _read_json(home / "cost.json", problems) or {}
+    run.last = _last_checkpoint(config)
     latest = home / "last_checkpoint"
     if latest.is_file():
         run.checkpoint = Path(latest.read_text(encoding="utf-8").strip()).name
-        run.finished = _is_last(run.checkpoint, config)
+        run.last = run.last if run.last != "CHECKPOINT" else run.checkpoint
+        run.finished = run.checkpoint == run.last
     else:
         run.finished = bool(record)
     after = probes.get("after", {})
@@ -367,10 +371,12 @@ def _numbers(curve: Mapping[Any, Any] | None) -> dict[int, float]:
     }
 
 
-def _is_last(checkpoint: str, config: Mapping[str, Any]) -> bool:
+def _last_checkpoint(config: Mapping[str, Any]) -> str:
     train = at(config, "train_cfg") or {}
-    length = train.get("max_epochs") or train.get("max_iters")
-    return length is None or checkpoint.removesuffix(".pth").endswith(f"_{length}")
+    for kind in ("epoch", "iter"):
+        if train.get(f"max_{kind}s"):
+            return f"{kind}_{train[f'max_{kind}s']}.pth"
+    return "CHECKPOINT"
 
 
 def short_model(name: str) -> str:

@@ -267,7 +267,7 @@ def analyze_command(run: Run | None, measurement: str, initial: bool = True) -> 
     config, checkpoint = "RUN/config.py", "RUN/epoch_4.pth"
     if run:
         config = shown_path(run.dumped or run.config)
-        checkpoint = shown_path(run.folder / (run.checkpoint or "CHECKPOINT"))
+        checkpoint = shown_path(run.folder / run.last)
     words = ["python", "tools/analyze.py", config, checkpoint]
     words += ["--initial"] if initial else []
     return shlex.join([*words, "--only", measurement])

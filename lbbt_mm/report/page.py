@@ -30,6 +30,7 @@ class Gap:
     def to_html(self) -> str:
         """Mark the gap where the figure or table would stand."""
         command = preformatted(self.command) if self.command else ""
+        command = folded("How to get it", command) if command else ""
         return (
             f'<div class="gap" role="note"><p><strong>Missing: '
             f"{html.escape(self.what)}.</strong> {html.escape(self.why)}</p>"
@@ -90,7 +91,7 @@ class Section:
             (f"{self.name}-{first + i}", chart) for i, chart in enumerate(charts)
         ]
         panels = "".join(chart.to_html() for chart in charts)
-        kind = "panels small" if small else "panels"
+        kind = "panels maps" if small else "panels"
         self.parts.append(
             f'<figure><div class="{kind}">{panels}</div>{key}'
             f"<figcaption>{html.escape(caption)}</figcaption></figure>"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from lbbt_mm.report import pictures_part, tables_part, weights_part
 from lbbt_mm.report.gather import Gathered
@@ -55,7 +55,12 @@ def build_sections(found: Gathered) -> list[Section]:
         found: What was gathered.
     """
     groups = make_groups(found)
-    sections = [runs_section(groups), curves_section(groups)]
+    sections = [
+        _guarded("runs", "What was run", lambda: runs_section(groups), level=2),
+        _guarded(
+            "curves", "Curves of both arms", lambda: curves_section(groups), level=2
+        ),
+    ]
     chapter = Section("figures", "The paper's figures, ours", level=2)
     chapter.text(
         "Each part says what the paper's figure shows, in one line, and then what was "
@@ -74,16 +79,18 @@ def build_sections(found: Gathered) -> list[Section]:
         name: analyze_command(run, name)
         for name in ("probe_grid", "retrieval", "curvature")
     }
-    sections += [
-        chapter,
-        tables_part.table_3(groups, commands["probe_grid"]),
-        tables_part.table_4(groups),
-        tables_part.table_7(groups),
-        tables_part.table_11(groups, commands["retrieval"]),
-        tables_part.table_13(groups),
-        tables_part.table_14(groups),
-        tables_part.table_15(groups, commands["curvature"]),
-    ]
+    sections.append(chapter)
+    builders: dict[str, Callable[[], Section]] = {
+        "3": lambda: tables_part.table_3(groups, commands["probe_grid"]),
+        "4": lambda: tables_part.table_4(groups),
+        "7": lambda: tables_part.table_7(groups),
+        "11": lambda: tables_part.table_11(groups, commands["retrieval"]),
+        "13": lambda: tables_part.table_13(groups),
+        "14": lambda: tables_part.table_14(groups),
+        "15": lambda: tables_part.table_15(groups, commands["curvature"]),
+    }
+    for number, build in builders.items():
+        sections.append(_guarded(f"table-{number}", f"Table {number}", build))
     sections.append(_reproduce(found, groups))
     sections.append(_missing(found, sections))
     return sections
@@ -115,6 +122,32 @@ def build_page(sections: Sequence[Section], made: str) -> str:
             f"marked</a>, each with the command that fills it.</p>"
         )
     return render_page(TITLE, lead, sections, made)
+
+
+_SURPRISES = (KeyError, TypeError, ValueError, IndexError, AttributeError)
+
+
+def _guarded(
+    name: str, title: str, build: Callable[[], Section], level: int = 3
+) -> Section:
+    """Build a section; files that hold something else cost one section, not the page.
+
+    Args:
+        name: Its anchor.
+        title: Its heading if it cannot be built.
+        build: What builds it.
+        level: Of the heading.
+    """
+    try:
+        return build()
+    except _SURPRISES as error:
+        section = Section(name, title, level)
+        section.gap(
+            title,
+            f"A file below it holds something else than was expected ({error!r}): "
+            "remove it, or make it again with this version.",
+        )
+        return section
 
 
 def _figure(name: str, groups: Sequence[Group]) -> Section:
@@ -167,7 +200,7 @@ def _draw(
     before = len(section.parts), len(section.charts)
     try:
         draw(section, group, models)
-    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+    except _SURPRISES as error:
         del section.parts[before[0] :], section.charts[before[1] :]
         section.gap(
             f"{section.name}, {group.name}",
@@ -206,10 +239,13 @@ def _lacking(
             continue
         lacking += [model.name for model in missing]
         commands.append(analyze_command(run, name, initial=models[0] in missing))
+    going = [run.name for run in first_runs(group) if not run.finished]
     if lacking:
+        why = "Not measured."
+        why += f" {', '.join(going)}: still training, or stopped." if going else ""
         section.gap(
             f"{name} of {'; '.join(lacking)} ({group.name})",
-            "These models were not measured.",
+            why,
             "\n".join(commands),
         )
 
@@ -249,18 +285,34 @@ def _reproduce(found: Gathered, groups: Sequence[Group]) -> Section:
     return section
 
 
+def _joined(commands: Iterable[str]) -> list[str]:
+    """Ask for all measurements of one model in one command."""
+    joined: dict[str, list[str]] = {}
+    for command in commands:
+        start, only, measurement = command.partition(" --only ")
+        joined.setdefault(start + only, []).append(measurement)
+    return [start + " ".join(dict.fromkeys(names)) for start, names in joined.items()]
+
+
 def _missing(found: Gathered, sections: Sequence[Section]) -> Section:
     section = Section("missing", "What is missing, and how to get it", level=2)
     items = []
     for part in sections:
         for gap in part.gaps:
-            command = preformatted(gap.command) if gap.command else ""
             items.append(
                 f'<li><a href="#{part.name}">{html.escape(gap.what)}</a>: '
-                f"{html.escape(gap.why)}{command}</li>"
+                f"{html.escape(gap.why)}</li>"
             )
+    commands = _joined(
+        command
+        for part in sections
+        for gap in part.gaps
+        for command in gap.command.splitlines()
+    )
     if items:
         section.parts.append(f"<ul>{''.join(items)}</ul>")
+        section.text("All of it, from the root of the repository:")
+        section.parts.append(preformatted("\n".join(commands)))
     else:
         section.text("Nothing: every figure and table of this page has its numbers.")
     if found.problems:

@@ -219,7 +219,7 @@ def _probe_command(run: Run, when: str) -> str:
     command = f"python tools/linear_probe.py {config}"
     if when == "before":
         return f"{command} --work-dir {shown_path(run.folder)}"
-    checkpoint = shown_path(run.folder / (run.checkpoint or "CHECKPOINT"))
+    checkpoint = shown_path(run.folder / run.last)
     return f"{command} {checkpoint} --out {shown_path(run.folder)}/linear_probe.json"
 
 

@@ -106,12 +106,13 @@ nav a { display: inline-block; padding: .25rem 0; text-decoration-thickness: 1px
 figure { margin: 1rem 0 1.5rem; }
 .panels { display: grid; gap: 1.2rem 1.6rem;
   grid-template-columns: repeat(auto-fill, minmax(min(100%, 19.5rem), 1fr)); }
-.panels.small { gap: 1rem .8rem;
+.panels.maps { gap: 1rem .8rem;
   grid-template-columns: repeat(auto-fill, minmax(9.4rem, 1fr)); }
-.small .panel { max-width: 15rem; }
-.panel { min-width: 0; max-width: 26rem; break-inside: avoid; }
+.maps .panel { max-width: 15rem; }
+.panel { min-width: 0; max-width: 26rem; break-inside: avoid; display: grid;
+  grid-row: span 2; grid-template-rows: subgrid; row-gap: .3rem; align-items: start; }
 .panel svg { display: block; width: 100%; height: auto; }
-.panel-title { font-size: .95rem; font-weight: 600; margin: 0 0 .3rem;
+.panel-title { font-size: .95rem; font-weight: 600; margin: 0;
   line-height: 1.3; }
 .legend { list-style: none; display: flex; flex-wrap: wrap; gap: .15rem 1.2rem;
   padding: 0; margin: .7rem 0; }
@@ -119,7 +120,7 @@ figure { margin: 1rem 0 1.5rem; }
 .legend i { display: inline-block; width: 1rem; height: .8rem; margin-right: .35rem;
   border: 1px solid var(--hair); vertical-align: -1px; }
 .scroll { overflow-x: auto; margin: 1.4rem 0; }
-table { border-collapse: collapse; font-size: .92rem;
+table { border-collapse: collapse; font-size: .92rem; min-width: min(100%, 28rem);
   font-variant-numeric: tabular-nums; }
 caption { text-align: left; padding-bottom: .5rem; }
 caption span { display: inline-block; position: sticky; left: 0;
@@ -129,7 +130,10 @@ th, td { padding: .32rem .7rem; text-align: right; vertical-align: top;
 th:first-child, td:first-child { padding-left: 0; }
 tbody th { min-width: 8.5rem; }
 tbody th { font-weight: 400; text-align: left; }
-thead th { font-weight: 600; vertical-align: bottom;
+thead th[scope=colgroup] { text-align: center; border-bottom: none;
+  border-left: 6px solid var(--page); }
+tbody + tbody, thead td { border-bottom: none; }
+thead th { font-weight: 600; vertical-align: bottom; min-width: 5rem;
   border-bottom: 1.5px solid var(--soft); }
 thead th:first-child, .words td, .words th { text-align: left; }
 .theirs { color: var(--soft); background: var(--panel); }
@@ -137,6 +141,7 @@ td.theirs { font-style: italic; }
 .gap { border: 1px dashed var(--warn); background: var(--warn-page);
   padding: .6rem .9rem; margin: 1rem 0; border-radius: 4px; max-width: 46rem; }
 .gap p { margin: .2rem 0; }
+.gap pre { background: none; padding: .2rem 0; }
 .gap strong, .warn { color: var(--warn); }
 pre { background: var(--panel); padding: .6rem .8rem; margin: .4rem 0;
   border-radius: 4px; font: .82rem/1.5 ui-monospace, Menlo, Consolas, monospace;

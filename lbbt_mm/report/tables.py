@@ -16,6 +16,8 @@ class Table:
         rows: Cells as text; ``''`` where there is nothing to say.
         caption: What the numbers are, in one sentence.
         quoted: Columns of numbers that are not ours; a page sets them apart.
+        heads: Titles above the headings but the first, each with the number of columns
+            that it spans; a page shows them.
         words: Whether the cells are words, which stand at the left.
     """
 
@@ -23,6 +25,7 @@ class Table:
     rows: Sequence[Sequence[str]]
     caption: str = ""
     quoted: Collection[int] = ()
+    heads: Sequence[tuple[str, int]] = ()
     words: bool = False
 
     def to_text(self) -> str:
@@ -58,6 +61,14 @@ class Table:
             f'<th scope="col"{kind[i]}>{html.escape(self.headings[i])}</th>'
             for i in self._columns
         )
+        above, start = "", 1
+        for title, span in self.heads:
+            above += (
+                f'<th scope="colgroup" colspan="{span}"{kind[start]}>'
+                f"{html.escape(title)}</th>"
+            )
+            start += span
+        above = f"<tr><td></td>{above}</tr>" if above else ""
         body = "".join(
             f'<tr><th scope="row">{html.escape(row[0])}</th>'
             + "".join(
@@ -69,7 +80,7 @@ class Table:
         caption = f"<caption><span>{html.escape(self.caption)}</span></caption>"
         words = ' class="words"' if self.words else ""
         return (
-            f"<table{words}>{caption}<thead><tr>{head}</tr></thead>"
+            f"<table{words}>{caption}<thead>{above}<tr>{head}</tr></thead>"
             f"<tbody>{body}</tbody></table>"
         )
 

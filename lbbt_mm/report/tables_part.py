@@ -47,30 +47,41 @@ _CURVATURE = {  # row of table 15 -> names that a measurement may give it
 _RIVALS = ("LBBT", "Rotation", "MAE", "SimCLR")
 
 
-def beside(
-    theirs: paper.PaperTable, ours: Mapping[str, Mapping[str, str]], first: str
-) -> Table:
+_Columns = dict[str, dict[str, str]]  # heading -> row -> cell
+
+
+def beside(theirs: paper.PaperTable, ours: Mapping[str, _Columns], first: str) -> Table:
     """Put our columns beside the paper's; no cell mixes them.
 
     Args:
         theirs: A table of the paper.
-        ours: Name of a column, which names our data -> row -> cell.
+        ours: Name of our data and model -> its columns.
         first: Heading of the rows' names.
     """
-    columns = {f"paper: {name}": rows for name, rows in theirs.data.items()}
-    quoted = range(1, len(columns) + 1)
-    columns |= {f"ours: {name}": dict(rows) for name, rows in ours.items()}
-    names = dict.fromkeys(name for rows in columns.values() for name in rows)
+    blocks = {"the paper": theirs.data, **{f"here: {k}": v for k, v in ours.items()}}
+    names = dict.fromkeys(
+        name
+        for columns in blocks.values()
+        for rows in columns.values()
+        for name in rows
+    )
     rows = []
     for name in names:
         cells = []
-        for place, known in enumerate(columns.values(), start=1):
-            empty = paper.NOT_GIVEN if place in quoted else "not measured"
-            cells.append(known.get(name) or empty)
+        for head, columns in blocks.items():
+            empty = paper.NOT_GIVEN if head == "the paper" else "not measured"
+            if not any(name in known for known in columns.values()):
+                empty = "–"  # no such row there
+            cells += [known.get(name) or empty for known in columns.values()]
         rows.append([name, *cells])
-    caption = f"Table {theirs.number}: {theirs.title}. Shaded: the paper's numbers, "
-    caption += f"on the paper's data. {_INTERVALS}"
-    return Table([first, *columns], rows, caption, quoted=quoted)
+    return Table(
+        [first, *(column for columns in blocks.values() for column in columns)],
+        rows,
+        f"Table {theirs.number}. Shaded: the paper's numbers, on the paper's data. "
+        + (_INTERVALS if ours else ""),
+        quoted=range(1, len(theirs.data) + 1),
+        heads=[(head, len(columns)) for head, columns in blocks.items()],
+    )
 
 
 def table_section(theirs: paper.PaperTable) -> Section:
@@ -96,14 +107,13 @@ def table_3(groups: Sequence[Group], command: str) -> Section:
     for group in groups:
         for data, models in group.by_data("probe_grid").items():
             found = True
-            section.heading(f"Ours: {data or group.name}")
-            section.table(_grid(group, models))
+            section.table(_grid(_where(group, data), models))
     if not found:
         section.gap("our table 3", "The probe's grid was not measured.", command)
     return finish(section, paper.TABLE_3, beside(paper.TABLE_3, {}, "linear probe"))
 
 
-def _grid(group: Group, models: Mapping[Model, list[Measured]]) -> Table:
+def _grid(where: str, models: Mapping[Model, list[Measured]]) -> Table:
     points: dict[tuple[float, float], dict[Model, list[Any]]] = {}
     for model, seeds in models.items():
         for one in seeds:
@@ -120,20 +130,20 @@ def _grid(group: Group, models: Mapping[Model, list[Measured]]) -> Table:
     return Table(
         ["learning rate, weight decay", *(model.name for model in models)],
         rows,
-        f"Test accuracy of the linear probe in %, {group.name}. {_INTERVALS}",
+        f"Test accuracy of the linear probe in %; {where}. {_INTERVALS}",
     )
 
 
 def table_4(groups: Sequence[Group]) -> Section:
     """Lay out how far each arm fits random labels."""
     section = table_section(paper.TABLE_4)
-    ours: dict[str, dict[str, str]] = {}
+    ours: dict[str, _Columns] = {}
     for group in groups:
         for model, runs in group.by_model(["random"]).items():
             done = [last_train(run) for run in runs if run.finished]
             if any(value is not None for value in done):
-                column = ours.setdefault(group.name, {})
-                column[model.arm] = cell(done)
+                columns = ours.setdefault(group.name, {"top-1, %": {}})
+                columns["top-1, %"][model.arm] = cell(done)
     if not ours:
         section.gap(
             "our table 4",
@@ -150,7 +160,7 @@ def table_4(groups: Sequence[Group]) -> Section:
 def table_7(groups: Sequence[Group]) -> Section:
     """Lay out the self-supervised rivals and what each of them cost."""
     section = table_section(paper.TABLE_7)
-    ours: dict[str, dict[str, str]] = {}
+    ours: dict[str, _Columns] = {}
     for group in groups:
         if not {_rival(run.arm) for run in group.runs} - {"LBBT", None}:
             continue
@@ -166,7 +176,7 @@ def table_7(groups: Sequence[Group]) -> Section:
             train[row] = cell([probe.get("last_train_top1") for probe in probes])
             cost = next((run.cost for run in runs if run.cost), {})
             costs[row] = [number(cost.get(key)) or "not logged" for key in _COSTS]
-        ours[f"{group.name}, train"], ours[f"{group.name}, test"] = train, test
+        ours[group.name] = {"train": train, "test": test}
         section.table(
             Table(
                 ["cost", *_COSTS.values()],
@@ -194,7 +204,7 @@ def table_7(groups: Sequence[Group]) -> Section:
 def table_11(groups: Sequence[Group], command: str) -> Section:
     """Lay out retrieval."""
     section = table_section(paper.TABLE_11)
-    ours: dict[str, dict[str, str]] = {}
+    ours: dict[str, _Columns] = {}
     for group in groups:
         for data, models in group.by_data("retrieval").items():
             for model, seeds in models.items():
@@ -202,7 +212,7 @@ def table_11(groups: Sequence[Group], command: str) -> Section:
                     key: cell([one.result.get(key) for one in seeds])
                     for key in paper.TABLE_11.data["Tiny-ImageNet-200, scratch bridge"]
                 }
-                ours[f"{data or group.data}, {model.name}"] = column
+                ours.setdefault(_where(group, data), {})[model.name] = column
     if not ours:
         section.gap("our table 11", "Retrieval was not measured.", command)
     return finish(section, paper.TABLE_11, beside(paper.TABLE_11, ours, "in %"))
@@ -211,7 +221,7 @@ def table_11(groups: Sequence[Group], command: str) -> Section:
 def table_13(groups: Sequence[Group]) -> Section:
     """Lay out train and test accuracy of every language model."""
     section = table_section(paper.TABLE_13)
-    ours: dict[str, dict[str, str]] = {}
+    ours: dict[str, _Columns] = {}
     untested = []
     for group in groups:
         for model, runs in group.by_model(["random", "correct"]).items():
@@ -223,11 +233,11 @@ def table_13(groups: Sequence[Group]) -> Section:
                 untested += done[:1]
             name = f"{group.key[1] or 'language'}, {model.labels} labels"
             train = cell([last_train(run) for run in done])
-            column = ours.setdefault(group.data, {})
-            column[name] = f"{train} / {test or 'not measured'}"
+            columns = ours.setdefault(group.data, {"train / test": {}})
+            columns["train / test"][name] = f"{train} / {test or 'not measured'}"
     for run in untested:
         config = shown_path(run.dumped or run.config)
-        checkpoint = shown_path(run.folder / (run.checkpoint or "CHECKPOINT"))
+        checkpoint = shown_path(run.folder / run.last)
         section.gap(
             f"test accuracy in our table 13, {run.name}",
             "The whole model was not tested on images with true labels.",
@@ -245,7 +255,7 @@ def table_13(groups: Sequence[Group]) -> Section:
 def table_14(groups: Sequence[Group]) -> Section:
     """Lay out the linear probe of both arms, without and after the bridge."""
     section = table_section(paper.TABLE_14)
-    ours: dict[str, dict[str, str]] = {}
+    ours: dict[str, _Columns] = {}
     for group in groups:
         column: dict[str, str] = {}
         for model, runs in group.by_model(["random"]).items():
@@ -257,7 +267,7 @@ def table_14(groups: Sequence[Group]) -> Section:
                 if any(value is not None for value in values):
                     column[words] = cell(values)
         if column:
-            ours[group.name] = column
+            ours[group.name] = {"top-1, %": column}
     if not ours:
         section.gap(
             "our table 14",
@@ -270,7 +280,7 @@ def table_14(groups: Sequence[Group]) -> Section:
 def table_15(groups: Sequence[Group], command: str) -> Section:
     """Lay out the curvature at the start, and after training where it was measured."""
     section = table_section(paper.TABLE_15)
-    ours: dict[str, dict[str, str]] = {}
+    ours: dict[str, _Columns] = {}
     for group in groups:
         for data, models in group.by_data("curvature").items():
             for model, seeds in models.items():
@@ -285,10 +295,14 @@ def table_15(groups: Sequence[Group], command: str) -> Section:
                         and ("value" in value)
                     ):
                         column[name.replace("_", " ")] = _estimates(seeds, (name,))
-                ours[f"{model.name}, {data or group.name}"] = column
+                ours.setdefault(_where(group, data), {})[model.name] = column
     if not ours:
         section.gap("our table 15", "Curvature was not measured.", command)
     return finish(section, paper.TABLE_15, beside(paper.TABLE_15, ours, "number"))
+
+
+def _where(group: Group, data: str) -> str:
+    return f"{group.name}; measured on {data}" if data else group.name
 
 
 def _rival(arm: str) -> str | None:
