@@ -50,10 +50,11 @@ class InstanceLabelDataset(LabelFieldDataset):
 
     @property
     def metainfo(self) -> dict:
-        """A copy of the inner dataset's; as ``gt_label``, with names of the classes."""
+        """A copy of the inner dataset's; as ``gt_label``, without names of classes."""
         metainfo = super().metainfo
         if self.field == "gt_label":
-            metainfo["classes"] = tuple(f"image_{i}" for i in range(len(self)))
+            # A name for each image would be in every checkpoint.
+            metainfo.pop("classes", None)
         return dict(metainfo, instance_label=True)
 
     def _prepare(self, num_images: int) -> int:

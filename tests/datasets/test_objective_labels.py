@@ -52,7 +52,10 @@ def test_each_image_is_a_class_of_its_own():
         assert (info["gt_label"], info["true_label"]) == (i, truth)
         assert dataset.get_cat_ids(i) == [i]
     assert dataset.get_gt_labels().tolist() == list(range(102))
-    assert len(dataset.CLASSES) == 102
+    named = InstanceLabelDataset(Toy(metainfo=dict(classes="abcd")))
+    assert named.CLASSES is None and named.metainfo["instance_label"]
+    beside = InstanceLabelDataset(Toy(metainfo=dict(classes="abcd")), field="number")
+    assert beside.CLASSES == ("a", "b", "c", "d")
     assert pickle.loads(pickle.dumps(dataset))[57]["gt_label"] == 57
     assert InstanceLabelDataset(Toy([None, None]))[1]["gt_label"] == 1
 
