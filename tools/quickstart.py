@@ -25,6 +25,10 @@ CONFIGS = {
     "fashion-mnist": "configs/bridge/smollm2-b8_{arm}_random100_6e_fashion-mnist.py",
 }
 ARMS = ("language", "scratch")
+_CAUTION = (
+    "A bridge this short, on so few images, need not help the probe: this page shows "
+    "what happened, not what the paper reports."
+)
 
 
 def parse_args() -> argparse.Namespace:
@@ -168,22 +172,25 @@ def report(
     import torch
 
     from lbbt_mm.report.bridge_report import BridgeReport
+    from lbbt_mm.report.gather import gather
     from lbbt_mm.report.logs import read_bridge_curve
+    from lbbt_mm.report.page import write_whole
+    from lbbt_mm.report.report_page import build_page, build_sections, made_by
     from lbbt_mm.version import __version__
 
     first = probes[ARMS[0]]["bridged"]
     command = shlex.join(["bash", "tools/quickstart.sh", *sys.argv[1:]])
+    description = (
+        f"{args.blocks} blocks of {args.language_model}, and the same blocks drawn at "
+        f"random, trained for {args.epochs} epochs on {args.images} images of "
+        f"{args.dataset} with uniform random labels; then a linear probe with true "
+        f"labels on {first['images']['train']} training and {first['images']['test']} "
+        f"test images."
+    )
     result = BridgeReport(
         curves={arm: read_bridge_curve(folder / arm) for arm in ARMS},
         probes=probes,
         chance=first["chance"],
-        description=(
-            f"{args.blocks} blocks of {args.language_model}, and the same blocks drawn "
-            f"at random, trained for {args.epochs} epochs on {args.images} images of "
-            f"{args.dataset} with uniform random labels; then a linear probe with true "
-            f"labels on {first['images']['train']} training and "
-            f"{first['images']['test']} test images."
-        ),
         provenance={
             "command": command,
             "configs": [CONFIGS[args.dataset].format(arm=arm) for arm in ARMS],
@@ -197,6 +204,15 @@ def report(
     print(f"\n{result.table().to_text()}\n")
     try:
         paths = result.write(folder)
+        sections = build_sections(gather([folder]))
+        page = build_page(
+            sections,
+            made_by(command),
+            "Language Bias Bridge Training: quickstart",
+            [description, _CAUTION],
+        )
+        paths["index.html"] = folder / "index.html"
+        write_whole(paths["index.html"], page)
     except OSError as error:
         raise SystemExit(
             f"quickstart.py: error: the report could not be written to {folder} "

@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import shlex
 import sys
-from datetime import datetime
 from pathlib import Path
 
 import _launch
@@ -42,8 +41,7 @@ def main() -> None:
     args = parse_args()
     from lbbt_mm.report.gather import gather
     from lbbt_mm.report.page import write_charts, write_whole
-    from lbbt_mm.report.report_page import build_page, build_sections
-    from lbbt_mm.version import __version__
+    from lbbt_mm.report.report_page import build_page, build_sections, made_by
 
     try:
         found = gather(args.work_dir)
@@ -51,11 +49,7 @@ def main() -> None:
         _launch.fail(str(error))
     sections = build_sections(found)
     command = shlex.join(["python", "tools/report.py", *sys.argv[1:]])
-    made = (
-        f"Made on {datetime.now():%d %B %Y, %H:%M}, with lbbt_mm {__version__}, by: "
-        f"{command}"
-    )
-    page = build_page(sections, made)
+    page = build_page(sections, made_by(command))
     out = args.out or args.work_dir[0] / "report.html"
     try:
         write_whole(out, page)

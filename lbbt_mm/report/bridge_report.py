@@ -1,4 +1,4 @@
-"""The end of the main job: table, results.json, picture and page of two bridges."""
+"""The end of the main job: table, results.json and picture of two bridges."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from typing import Any
 
 from lbbt_mm.report.figures import bridge_and_probe_figure
 from lbbt_mm.report.logs import BridgeCurve
-from lbbt_mm.report.page import paragraph, picture, preformatted, write_page
 from lbbt_mm.report.tables import Table, percent
 
 
@@ -23,7 +22,6 @@ class BridgeReport:
         probes: Arm -> ``'unbridged'`` and ``'bridged'`` -> what
             ``tools/linear_probe.py`` wrote.
         chance: Accuracy of guessing, in %.
-        description: What was run, in one sentence.
         provenance: Command, settings, machine, versions, logs: what a number needs to
             be trusted.
     """
@@ -31,7 +29,6 @@ class BridgeReport:
     curves: Mapping[str, BridgeCurve]
     probes: Mapping[str, Mapping[str, Mapping[str, Any]]]
     chance: float
-    description: str
     provenance: Mapping[str, Any]
 
     def table(self) -> Table:
@@ -66,7 +63,7 @@ class BridgeReport:
         )
 
     def write(self, folder: Path) -> dict[str, Path]:
-        """Write ``results.json``, ``curves.png`` and ``index.html``.
+        """Write ``results.json`` and ``curves.png``.
 
         Args:
             folder: Where to.
@@ -74,9 +71,7 @@ class BridgeReport:
         Returns:
             Name -> path of what was written.
         """
-        paths = {
-            name: folder / name for name in ("results.json", "curves.png", "index.html")
-        }
+        paths = {name: folder / name for name in ("results.json", "curves.png")}
         record = {
             "bridges": {
                 arm: {
@@ -101,27 +96,6 @@ class BridgeReport:
             for arm in self.curves
         }
         bridge_and_probe_figure(self.curves, pairs, self.chance, paths["curves.png"])
-        write_page(
-            paths["index.html"],
-            "Language Bias Bridge Training: quickstart",
-            [
-                paragraph(self.description),
-                picture(
-                    paths["curves.png"],
-                    "Left: training accuracy on random labels by epoch, language and "
-                    "scratch. Right: linear probe without and after the bridge.",
-                ),
-                self.table(),
-                paragraph(
-                    "Left: how fast blocks from a language model and the same blocks "
-                    "drawn at random memorise labels that mean nothing. Right: what a "
-                    "linear layer with true labels reads from each of them. A bridge "
-                    "this short, on so few images, need not help the probe: this page "
-                    "shows what happened, not what the paper reports."
-                ),
-                preformatted(json.dumps(self.provenance, indent=2, default=str)),
-            ],
-        )
         return paths
 
 

@@ -159,16 +159,13 @@ def boxed(table: Table) -> str:
     )
 
 
-def render_page(
-    title: str, lead: Sequence[str], sections: Sequence[Section], made: str
-) -> str:
+def render_page(title: str, lead: Sequence[str], sections: Sequence[Section]) -> str:
     """Lay out the whole page.
 
     Args:
         title: Its heading.
         lead: HTML between heading and navigation.
         sections: In order; those of level 3 belong to the one of level 2 before.
-        made: When, with what and by which command the page was made.
 
     Returns:
         HTML that needs no other file.
@@ -196,7 +193,7 @@ def render_page(
         f"<title>{name}</title>\n<style>\n{SCHEMES}{CHART}{PAGE}</style>\n</head>\n"
         f"<body>\n<header><h1>{name}</h1>\n" + "\n".join(lead) + "</header>\n"
         f'<nav aria-label="Contents"><ul>{links}</ul></nav>\n<main>\n{body}\n</main>\n'
-        f'<footer><p class="made">{html.escape(made)}</p></footer>\n</body>\n</html>\n'
+        f"</body>\n</html>\n"
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime
 
 from lbbt_mm.report import pictures_part, tables_part, weights_part
 from lbbt_mm.report.gather import Gathered
@@ -27,6 +28,7 @@ from lbbt_mm.report.page import (
 )
 from lbbt_mm.report.paper_numbers import FIGURES
 from lbbt_mm.report.runs_part import curves_section, runs_section
+from lbbt_mm.version import __version__
 
 TITLE = "What a bridge did to a language model"
 _Part = Callable[[Section, Group, Mapping[Model, list[Measured]]], None]
@@ -96,12 +98,20 @@ def build_sections(found: Gathered) -> list[Section]:
     return sections
 
 
-def build_page(sections: Sequence[Section], made: str) -> str:
+def build_page(
+    sections: Sequence[Section],
+    made: str,
+    title: str = TITLE,
+    introduction: Sequence[str] = (),
+) -> str:
     """Lay out the page.
 
     Args:
         sections: Of :func:`build_sections`.
         made: When, with what and by which command it was made.
+        title: Its heading.
+        introduction: Paragraphs about what was run, where more is known than the
+            files say.
 
     Returns:
         HTML that needs no other file.
@@ -114,14 +124,25 @@ def build_page(sections: Sequence[Section], made: str) -> str:
             "blocks drawn at random. This page gathers what was run and measured, "
             "beside what the paper reports."
         ),
+        *map(paragraph, introduction),
         paragraph(made, "made"),
     ]
     if gaps:
         lead.append(
             f'<p><a href="#missing">{gaps} gap{"s are" if gaps > 1 else " is"} '
-            f"marked</a>, each with the command that fills it.</p>"
+            f"marked</a>, each with what fills it.</p>"
         )
-    return render_page(TITLE, lead, sections, made)
+    return render_page(title, lead, sections)
+
+
+def made_by(command: str) -> str:
+    """Say when, with what and by which command a page is made.
+
+    Args:
+        command: As it was typed.
+    """
+    when = datetime.now().strftime("%d %B %Y, %H:%M")
+    return f"Made on {when}, with lbbt_mm {__version__}, by: {command}"
 
 
 _SURPRISES = (KeyError, TypeError, ValueError, IndexError, AttributeError)

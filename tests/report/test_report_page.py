@@ -1,0 +1,357 @@
+"""The page: its numbers are the files' numbers, and what is missing is marked."""
+
+from __future__ import annotations
+
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from lbbt_mm.report import paper_numbers
+from lbbt_mm.report.gather import gather
+from lbbt_mm.report.groups import cell
+from lbbt_mm.report.page import write_charts
+from lbbt_mm.report.report_page import build_page, build_sections
+
+MEASUREMENTS = (
+    *("outliers", "landscape", "separability", "activation", "alignment"),
+    *("synthetic_alignment", "retrieval", "curvature", "probe_grid"),
+)
+
+
+def page_of(*folders: Path) -> str:
+    return build_page(build_sections(gather(list(folders))), "made by a test")
+
+
+def section(page: str, name: str) -> str:
+    """Cut one section out of the page, as text without tags."""
+    start = page.index(f'<section id="{name}"')
+    text = page[start : page.index("</section>", start)]
+    return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", text))
+
+
+def edit(path: Path, change) -> None:
+    record = json.loads(path.read_text())
+    change(record["result"])
+    path.write_text(json.dumps(record))
+
+
+class Structure(HTMLParser):
+    """Checks what browsers forgive: tags, ids, links, names of pictures."""
+
+    VOID = {"meta", "br", "img", "hr", "path", "rect", "circle"}
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.ids: list[str] = []
+        self.anchors: list[str] = []
+        self.loaded: list[str] = []
+        self.unnamed: list[str] = []
+        self.headings: list[str] = []
+
+    def handle_startendtag(self, tag: str, attrs: list) -> None:
+        self.handle_starttag(tag, attrs)
+        if tag not in self.VOID:
+            self.handle_endtag(tag)
+
+    def handle_starttag(self, tag: str, attrs: list) -> None:
+        found = dict(attrs)
+        if "id" in found:
+            self.ids.append(found["id"])
+        if tag == "a":
+            self.anchors.append(found["href"])
+        for key in ("src", "xlink:href", "srcset", "data"):
+            if key in found:
+                self.loaded.append(found[key])
+        if tag in ("link", "script", "iframe", "object", "use"):
+            self.loaded.append(tag)
+        named = found.get("aria-label") or found.get("alt")
+        if tag in ("svg", "img") and not (named or found.get("aria-hidden")):
+            self.unnamed.append(tag)
+        if re.fullmatch("h[1-6]", tag):
+            self.headings.append(tag)
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag not in self.VOID:
+            assert self.open.pop() == tag, (tag, self.getpos())
+
+
+def structure(page: str) -> Structure:
+    parser = Structure()
+    parser.feed(page)
+    parser.close()
+    assert parser.open == []
+    return parser
+
+
+def test_every_part_is_there_and_nothing_is_loaded(work_dir) -> None:
+    work_dir.everything()
+    page = page_of(work_dir.folder)
+    found = structure(page)
+    assert len(found.ids) == len(set(found.ids))
+    targets = {f"#{name}" for name in found.ids}
+    assert {a for a in found.anchors if a.startswith("#")} <= targets
+    assert found.loaded == [] and found.unnamed == []
+    assert "url(" not in page and "@import" not in page
+    assert found.headings.count("h1") == 1
+    levels = [int(name[1]) for name in found.headings]
+    assert all(b <= a + 1 for a, b in zip(levels[:-1], levels[1:], strict=True))
+    for number in (3, 4, 7, 11, 13, 14, 15):
+        assert f'id="table-{number}"' in page
+    assert len(page.encode()) < 1_500_000
+    # What the toy work_dir lacks: self-supervised arms, and tests of whole models.
+    missing = section(page, "missing")
+    assert "our table 7" in missing and "test accuracy in our table 13" in missing
+    assert not any(name in missing for name in MEASUREMENTS)
+
+
+@pytest.mark.parametrize(
+    ("measurement", "part", "change", "before", "after"),
+    [
+        ("retrieval", "table-11", lambda r: r.update(mAP=12.34), "46.2", "12.3"),
+        (
+            "curvature",
+            "table-15",
+            lambda r: r["trace"].update(value=77.5),
+            "6.75 ± 0.03",
+            "77.5 ± 0.03",
+        ),
+        (
+            "outliers",
+            "outliers",
+            lambda r: r["total"].update(above=9876),
+            "31",
+            "9876",
+        ),
+        (
+            "separability",
+            "separability",
+            lambda r: r.update(knn_accuracy=0.777),
+            "0.643",
+            "0.777",
+        ),
+        (
+            "alignment",
+            "alignment",
+            lambda r: r["now"]["data"].update(off_diagonal=0.0456),
+            "0.13",
+            "0.0456",
+        ),
+        (
+            "activation",
+            "activation",
+            lambda r: r["zero"][0].update(ratio=0.96),
+            "42.5",
+            "57.75",
+        ),
+        (
+            "landscape",
+            "landscape",
+            lambda r: r["filter_normalised"]["loss"][0].__setitem__(0, 55.5),
+            "2 to 10",
+            "2 to 55.5",
+        ),
+        (
+            "probe_grid",
+            "table-3",
+            lambda r: r["test_top1"][0].__setitem__(0, 99.1),
+            "63.0",
+            "99.1",
+        ),
+    ],
+)
+def test_a_number_follows_its_file_and_its_absence_is_a_gap(
+    work_dir, measurement: str, part: str, change, before: str, after: str
+) -> None:
+    runs = work_dir.everything()
+    path = runs["language random"] / "analysis" / "epoch_3" / f"{measurement}.json"
+    first = section(page_of(work_dir.folder), part)
+    assert before in first and after not in first
+    edit(path, change)
+    second = section(page_of(work_dir.folder), part)
+    assert after in second
+    path.unlink()
+    third = page_of(work_dir.folder)
+    assert after not in section(third, part)
+    if part.startswith("table"):
+        for other in work_dir.folder.rglob(f"{measurement}.json"):
+            other.unlink()
+        third = page_of(work_dir.folder)
+    assert "Missing" in section(third, part)
+    assert f"--only {measurement}" in third
+    assert part in section(third, "missing") or f'href="#{part}"' in third
+
+
+def test_a_probe_follows_its_file_and_its_absence_is_a_gap(work_dir) -> None:
+    home = work_dir.run(probe=81.7)
+    page = page_of(work_dir.folder)
+    assert "81.7" in section(page, "curves") and "81.7" in section(page, "table-14")
+    probe = json.loads((home / "linear_probe.json").read_text())
+    work_dir.json(home / "linear_probe.json", dict(probe, last_test_top1=64.4))
+    page = page_of(work_dir.folder)
+    assert "64.4" in section(page, "table-14") and "81.7" not in page
+    (home / "linear_probe.json").unlink()
+    record = json.loads((home / "result.json").read_text())
+    del record["probe"]
+    work_dir.json(home / "result.json", record)
+    page = page_of(work_dir.folder)
+    assert "64.4" not in page
+    assert "Missing: linear probe of language, after random" in section(page, "curves")
+    assert "tools/linear_probe.py" in section(page, "curves")
+
+
+def test_seeds_are_averaged_with_an_interval(work_dir) -> None:
+    for seed, top1 in enumerate((70.0, 80.0, 90.0)):
+        work_dir.run(seed=seed, probe=top1)
+    # Student's t, 2 degrees of freedom: 4.303 * 10 / sqrt(3).
+    assert "80.0 [55.2, 104.8], 3 seeds" in section(
+        page_of(work_dir.folder), "table-14"
+    )
+    assert cell([70.0]) == "70.0"
+    assert cell([None, 70.0, float("nan")]) == "70.0, 1 not finite"
+    assert cell([]) == ""
+
+
+def test_runs_of_different_images_are_kept_apart(work_dir, tmp_path: Path) -> None:
+    work_dir.run(probe=71.1)
+    other = type(work_dir)(tmp_path / "other")
+    other.run(probe=91.3, dataset="mnist")
+    page = page_of(work_dir.folder, other.folder)
+    assert "2 settings of different images" in section(page, "runs")
+    table = section(page, "table-14")
+    assert "71.1" in table and "91.3" in table
+    assert "81.2" not in table  # their mean
+    assert "here: Toy-Model, 4 blocks, fashion-mnist, 1000 images" in table
+    assert "here: Toy-Model, 4 blocks, mnist, 1000 images" in table
+    curves = page[page.index('id="curves"') :]
+    curves = curves[: curves.index("</section>")]
+    assert curves.count("<figure>") == 2
+
+
+def test_measurements_on_other_images_get_figures_of_their_own(work_dir) -> None:
+    from conftest import DATA, RESULTS
+
+    home = work_dir.run()
+    result = RESULTS["activation"]
+    work_dir.measure(home, "activation", result(1), initial=True)
+    work_dir.measure(home, "activation", result(2), data=dict(DATA, fingerprint="ffff"))
+    page = page_of(work_dir.folder)
+    text = section(page, "activation")
+    assert "2 different sets of images" in text and "not to be compared" in text
+    start = page.index('id="activation"')
+    assert page[start : page.index("</section>", start)].count("<figure>") == 2
+
+
+def test_failed_broken_and_infinite_numbers_never_stop_the_page(work_dir) -> None:
+    runs = work_dir.everything()
+    home = runs["language random"]
+    work_dir.measure(home, "activation", None, error="the layer <b>x</b> is missing")
+    (home / "analysis" / "epoch_3" / "outliers.json").write_text('{"measurement": ')
+    edit(
+        home / "analysis" / "epoch_3" / "retrieval.json",
+        lambda r: r.update(mAP=float("nan")),
+    )
+    edit(
+        home / "analysis" / "epoch_3" / "landscape.json",
+        lambda r: r["plain"]["loss"][3].__setitem__(4, float("inf")),
+    )
+    edit(home / "analysis" / "epoch_3" / "separability.json", lambda r: r.clear())
+    edit(home / "analysis" / "epoch_3" / "alignment.json", lambda r: r.update(now=7))
+    (runs["scratch random"] / "result.json").write_text("[]")
+    (runs["scratch correct"] / "linear_probe.json").write_text("{}")
+    page = page_of(work_dir.folder)
+    structure(page)
+    assert "the layer &lt;b&gt;x&lt;/b&gt; is missing" in page and "<b>x" not in page
+    assert "not the result of a measurement" in section(page, "missing")
+    assert "not finite" in section(page, "table-11")
+    assert "(1 not finite)" in section(page, "landscape")
+    assert "Missing: alignment" in section(page, "alignment")
+    assert "nan" not in page.split("<main>")[1].replace("dominan", "")
+
+
+def test_one_arm_alone_is_said(work_dir) -> None:
+    work_dir.run(arm="language")
+    runs = section(page_of(work_dir.folder), "runs")
+    assert "Missing: scratch arm" in runs
+    assert "configs/bridge/toy_scratch_random100_3e_fashion-mnist.py" in runs
+
+
+def test_an_unfinished_run_is_drawn_but_in_no_table(work_dir) -> None:
+    work_dir.run(train_acc=66.6, finished=False)
+    page = page_of(work_dir.folder)
+    assert "3 so far" in section(page, "runs")
+    assert "Not finished" in section(page, "curves")
+    assert "66.6" not in section(page, "table-4")
+    assert "Missing: our table 4" in section(page, "table-4")
+
+
+def test_self_supervised_arms_make_table_7(work_dir) -> None:
+    for arm, top1 in dict(lbbt=61.1, rotation=62.2, simclr=63.3).items():
+        home = work_dir.run(arm=arm, probe=top1)
+        cost = dict(images=40_000, steps=1250, forward_passes=2500, flops=3.5e15)
+        work_dir.json(home / "cost.json", cost)
+    table = section(page_of(work_dir.folder), "table-7")
+    for number in ("61.1", "62.2", "63.3", "33.4", "32.2", "3.50e+15", "1250"):
+        assert number in table
+    assert "Missing: MAE" in table
+
+
+def test_names_are_escaped(work_dir) -> None:
+    home = work_dir.run()
+    record = json.loads((home / "result.json").read_text())
+    record.update(name="<script>alert(1)</script>", arm='language" onload="x')
+    work_dir.json(home / "result.json", record)
+    page = page_of(work_dir.folder)
+    assert "<script" not in page
+    structure(page)
+
+
+def test_panels_as_files(work_dir, tmp_path: Path) -> None:
+    import xml.etree.ElementTree as ET
+
+    work_dir.everything()
+    files = write_charts(tmp_path / "svg", build_sections(gather([work_dir.folder])))
+    assert len(files) > 20
+    for file in files:
+        assert ET.parse(file).getroot().tag.endswith("svg")
+
+
+def test_a_sweeps_results_file_is_enough(work_dir, tmp_path: Path) -> None:
+    home = work_dir.run(probe=73.9)
+    record = json.loads((home / "result.json").read_text())
+    record["metrics"] = dict(train_acc=90.0, probe_after=73.9, probe_before=63.9)
+    sweep = dict(plan="configs/sweeps/toy.py", name="toy", runs=[record, {"arm": 1}])
+    (tmp_path / "logs").mkdir()
+    work_dir.json(tmp_path / "logs" / "toy.json", sweep)
+    found = gather([tmp_path / "logs"])
+    page = build_page(build_sections(found), "")
+    assert "73.9" in section(page, "table-14") and "63.9" in section(page, "table-14")
+    assert "python tools/sweep.py configs/sweeps/toy.py" in section(page, "reproduce")
+    assert len(found.problems) == 1 and "toy.json" in found.problems[0]
+
+
+def test_an_empty_folder_is_a_clear_error(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="Nothing to report below .*--work-dir"):
+        gather([tmp_path])
+    with pytest.raises(ValueError, match="is not a folder"):
+        gather([tmp_path / "no"])
+
+
+def test_the_papers_numbers_are_quoted_as_they_are() -> None:
+    tables = {
+        table.number: table
+        for table in vars(paper_numbers).values()
+        if isinstance(table, paper_numbers.PaperTable)
+    }
+    assert set(tables) == {3, 4, 7, 11, 13, 14, 15}
+    assert tables[4].data["CIFAR-100"] == {"scratch": "65.9", "language": "98.7"}
+    assert tables[7].data["ImageNet-100, train"]["DINO (ViT-L/16, other recipe)"] == (
+        paper_numbers.NOT_GIVEN
+    )
+    assert tables[14].data["CIFAR-10"]["language, bridged"] == "82.3"
+    assert tables[15].data["GPT-2, language"]["spectral gap"] == "207779.44"
