@@ -42,6 +42,8 @@ class WorkDir:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.data = dict(DATA)
+        self.results = RESULTS
 
     def run(
         self,

@@ -234,12 +234,12 @@ def test_runs_of_different_images_are_kept_apart(work_dir, tmp_path: Path) -> No
 
 
 def test_measurements_on_other_images_get_figures_of_their_own(work_dir) -> None:
-    from conftest import DATA, RESULTS
-
     home = work_dir.run()
-    result = RESULTS["activation"]
+    result = work_dir.results["activation"]
     work_dir.measure(home, "activation", result(1), initial=True)
-    work_dir.measure(home, "activation", result(2), data=dict(DATA, fingerprint="ffff"))
+    work_dir.measure(
+        home, "activation", result(2), data=dict(work_dir.data, fingerprint="ffff")
+    )
     page = page_of(work_dir.folder)
     text = section(page, "activation")
     assert "2 different sets of images" in text and "not to be compared" in text
