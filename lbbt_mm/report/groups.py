@@ -19,6 +19,7 @@ from lbbt_mm.report.style import COLOURS
 from lbbt_mm.report.sweep import interval
 
 ARMS = ("language", "scratch")
+OF_A_LOSS = ("landscape", "curvature")  # measured with the labels of the run's config
 
 
 class Model(NamedTuple):
@@ -129,7 +130,12 @@ class Group:
         """
         found: dict[str, dict[Model, list[Measured]]] = {}
         for one in self.measured.get(measurement, []):
-            models = found.setdefault(describe_data(one.record.data), {})
+            data = describe_data(one.record.data)
+            labels = one.record.model.get("labels")
+            if measurement in OF_A_LOSS and labels:
+                # The loss of an untrained model, too, is that of its run's labels.
+                data += f"; loss on {labels} labels"
+            models = found.setdefault(data, {})
             seeds = models.setdefault(one.model, [])
             seed = one.run.seed if one.run else None
             known = [other.run.seed if other.run else None for other in seeds]

@@ -13,6 +13,7 @@ from lbbt_mm.report.groups import (
     Measured,
     Model,
     analyze_command,
+    describe_data,
     first_runs,
     make_groups,
     tidy_command,
@@ -178,9 +179,10 @@ def _figure(name: str, groups: Sequence[Group]) -> Section:
     shown = 0
     for group in groups:
         kinds = group.by_data(name)
-        if len(kinds) > 1:
+        images = {describe_data(o.record.data) for o in group.measured.get(name, [])}
+        if len(images) > 1:
             section.text(
-                f"{group.name} was measured on {len(kinds)} different sets of images: "
+                f"{group.name} was measured on {len(images)} different sets of images: "
                 f"each has figures of its own, and they are not to be compared.",
                 "warn",
             )
@@ -188,7 +190,7 @@ def _figure(name: str, groups: Sequence[Group]) -> Section:
             shown += 1
             section.heading(group.name)
             if data:
-                section.text(f"Measured on {data}.", "small")
+                section.text(f"Measured on {data}.", "measured")
             _draw(section, draw, group, models)
             _commands(section, models)
         for why in group.failed.get(name, []):

@@ -93,7 +93,7 @@ h4 { font-size: 1rem; margin: 1.4rem 0 .2rem; font-weight: 600; }
 p, li { max-width: 44rem; overflow-wrap: anywhere; }
 p { margin: .5rem 0; }
 a { color: var(--language); }
-.made, .paper, .legend, figcaption, caption, .small { color: var(--soft);
+.made, .paper, .legend, figcaption, caption, .measured { color: var(--soft);
   font-size: .9rem; }
 .paper { border-left: 3px solid var(--hair); padding-left: .8rem; }
 nav ul { list-style: none; padding: 0; margin: 1rem 0; display: flex;
@@ -129,9 +129,11 @@ th, td { padding: .32rem .7rem; text-align: right; vertical-align: top;
   border-bottom: 1px solid var(--hair); }
 th:first-child, td:first-child { padding-left: 0; }
 tbody th { min-width: 8.5rem; }
+td { white-space: nowrap; }
+.words td { white-space: normal; min-width: 4.5rem; }
 tbody th { font-weight: 400; text-align: left; }
 thead th[scope=colgroup] { text-align: center; border-bottom: none;
-  border-left: 6px solid var(--page); }
+  border-left: 6px solid var(--page); min-width: 12rem; }
 tbody + tbody, thead td { border-bottom: none; }
 thead th { font-weight: 600; vertical-align: bottom; min-width: 5rem;
   border-bottom: 1.5px solid var(--soft); }
@@ -150,10 +152,15 @@ code { font: .88em ui-monospace, Menlo, Consolas, monospace; overflow-wrap: anyw
 summary { cursor: pointer; padding: .3rem 0; }
 @media (max-width: 30rem) { body { padding: 1rem .9rem 3rem; }
   th, td { padding: .3rem .5rem; } table { font-size: .86rem; } }
-@media print { body { max-width: none; padding: 0; font-size: 10pt; }
-  nav { display: none; } .scroll { overflow: visible; }
-  h2, h3, h4 { break-after: avoid; } figure, tr, .gap { break-inside: avoid; }
-  table { font-size: 8pt; } th, td { padding: .2rem .35rem; }
-  .panels { grid-template-columns: repeat(2, 1fr); }
-  .gap { background: none; } }
+@media print { html { font-size: 9.5pt; } body { max-width: none; padding: 0; }
+  * { -webkit-print-color-adjust: exact; print-color-adjust: exact; }
+  nav, .jump, details:not([open]) { display: none; } .scroll { overflow: visible; }
+  h2, h3, h4, .paper, .measured { break-after: avoid; }
+  tr, .gap, .legend, .paper { break-inside: avoid; } figcaption { break-before: avoid; }
+  h2 { margin-top: 2rem; } figure { margin: .6rem 0 1rem; }
+  table { font-size: 7.5pt; min-width: 0; } th, td { padding: .15rem .3rem; }
+  td { white-space: normal; } td, th[scope] { min-width: 0 !important; }
+  .panels { grid-template-columns: repeat(3, 1fr); gap: .8rem 1.2rem; }
+  .panels.maps { grid-template-columns: repeat(6, 1fr); }
+  .maps .panel-title { font-size: .75rem; } .gap { background: none; } }
 """

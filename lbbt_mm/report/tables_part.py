@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lbbt_mm.report import paper_numbers as paper
+from lbbt_mm.report.charts import legend, line_chart
 from lbbt_mm.report.groups import (
     Group,
     Measured,
@@ -296,9 +297,30 @@ def table_15(groups: Sequence[Group], command: str) -> Section:
                     ):
                         column[name.replace("_", " ")] = _estimates(seeds, (name,))
                 ours.setdefault(_where(group, data), {})[model.name] = column
+            _density(section, _where(group, data), models)
     if not ours:
         section.gap("our table 15", "Curvature was not measured.", command)
     return finish(section, paper.TABLE_15, beside(paper.TABLE_15, ours, "number"))
+
+
+def _density(
+    section: Section, where: str, models: Mapping[Model, list[Measured]]
+) -> None:
+    lines = []
+    for model, seeds in models.items():
+        density = seeds[0].result.get("density") or {}
+        grid, values = density.get("grid") or [], density.get("values") or []
+        if grid and len(grid) == len(values):
+            lines.append(model.line(grid, values, marker=False))
+    if lines:
+        chart = line_chart(
+            "Density of the Hessian's eigenvalues",
+            lines,
+            "eigenvalue",
+            "share of the eigenvalues per unit",
+            y_log=True,
+        )
+        section.figure([chart], f"{where}; the first seed.", legend(lines))
 
 
 def _where(group: Group, data: str) -> str:
