@@ -38,11 +38,17 @@ def read_dumped_config(path: Path) -> dict[str, Any]:
     return found
 
 
-def at(config: Mapping[str, Any], *keys: str) -> Any:
-    """Follow keys into nested dicts; ``None`` where one is missing."""
-    here: Any = config
+def at(config: Any, *keys: str) -> Any:
+    """Follow keys into nested dicts; ``None`` where one is missing.
+
+    Args:
+        config: A dict, or an mmengine config, which is no mapping.
+        keys: From the outermost in.
+    """
+    here = config
     for key in keys:
-        here = here.get(key) if isinstance(here, Mapping) else None
+        get = getattr(here, "get", None)
+        here = get(key) if callable(get) else None
     return here
 
 
@@ -59,22 +65,29 @@ def innermost_dataset(config: Mapping[str, Any], loader: str) -> Mapping[str, An
     return dataset if isinstance(dataset, Mapping) else {}
 
 
-def describe_labels(config: Mapping[str, Any]) -> str:
+def describe_labels(config: Any) -> str:
     """Say which labels a run trains on.
 
     Args:
         config: Of the run.
 
     Returns:
-        ``'random'``, ``'correct'`` or, for a share of them, ``'15 % random'``.
+        ``'random'``, ``'correct'``, for a share of them ``'15 % random'``, and
+        ``'self-made'`` for those that images make themselves; ``''`` if the config has
+        no training images.
     """
     dataset = at(config, "train_dataloader", "dataset")
+    if not isinstance(dataset, Mapping):
+        return ""
     while isinstance(dataset, Mapping):
         if str(dataset.get("type", "")).endswith("RandomLabelDataset"):
             ratio = dataset.get("ratio", 1.0)
             if ratio in (0, 1):
                 return "random" if ratio else "correct"
             return f"{100 * ratio:g} % random"
+        kind = str(dataset.get("type", "")).rpartition(".")[2]
+        if kind in ("RotationDataset", "InstanceLabelDataset"):
+            return "self-made"
         dataset = dataset.get("dataset")
     return "correct"
 

@@ -131,7 +131,7 @@ class Group:
         found: dict[str, dict[Model, list[Measured]]] = {}
         for one in self.measured.get(measurement, []):
             data = describe_data(one.record.data)
-            labels = one.record.model.get("labels")
+            labels = one.run.labels if one.run else one.record.model.get("labels")
             if measurement in OF_A_LOSS and labels:
                 # The loss of an untrained model, too, is that of its run's labels.
                 data += f"; loss on {labels} labels"
@@ -296,7 +296,9 @@ def _model_of(record: MeasurementRecord, run: Run | None) -> tuple[str, str]:
         record.model.get("stage") or record.model.get("checkpoint")
     ):
         return arm, ""
-    return arm, str(record.model.get("labels") or (run.labels if run else "unknown"))
+    # The run says what it was trained on; a record without its run says it itself.
+    labels = (run.labels if run else "") or record.model.get("labels")
+    return arm, str(labels or "unknown")
 
 
 def _key_of(record: MeasurementRecord) -> tuple[Any, ...]:

@@ -274,6 +274,16 @@ def test_failed_broken_and_infinite_numbers_never_stop_the_page(work_dir) -> Non
     assert "nan" not in page.split("<main>")[1].replace("dominan", "")
 
 
+def test_the_run_knows_best_what_it_was_trained_on(work_dir) -> None:
+    home = work_dir.run(labels="random")
+    path = work_dir.measure(home, "activation", work_dir.results["activation"](1))
+    record = json.loads(path.read_text())
+    record["model"]["labels"] = "correct"
+    path.write_text(json.dumps(record))
+    text = section(page_of(work_dir.folder), "activation")
+    assert "language, random labels" in text and "correct labels 3" not in text
+
+
 def test_one_arm_alone_is_said(work_dir) -> None:
     work_dir.run(arm="language")
     runs = section(page_of(work_dir.folder), "runs")
