@@ -1,0 +1,325 @@
+"""Measure what training did to a model: outliers, activation, alignment, retrieval ...
+
+Without a checkpoint the model is measured as its config builds and initialises it;
+with --initial too. CONFIG may also be a plain language model (gpt2, a folder,
+package:NAME/FILE.gguf), of which outliers are measured. Each result is one JSON file
+beside the checkpoint, in analysis/; what is there is not measured again.
+docs/analysis.md lists all measurements; tools/report.py makes a page of them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import os
+import platform
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import _launch
+
+_launch.hide_gpus_if_asked()
+
+import torch  # noqa: E402
+from mmengine.device import get_device  # noqa: E402
+from mmengine.logging import MMLogger  # noqa: E402
+
+from lbbt_mm.analysis.language_weights import language_model_weights  # noqa: E402
+from lbbt_mm.analysis.measurements import (  # noqa: E402
+    DEPENDS_ON,
+    MEASUREMENTS,
+    Settings,
+    outlier_result,
+)
+from lbbt_mm.analysis.outliers import weight_statistics  # noqa: E402
+from lbbt_mm.analysis.subject import Subject  # noqa: E402
+from lbbt_mm.evaluation.features import file_sha256  # noqa: E402
+from lbbt_mm.language import CheckpointError  # noqa: E402
+from lbbt_mm.report.dumped_config import describe_labels  # noqa: E402
+from lbbt_mm.report.records import (  # noqa: E402
+    SUFFIX,
+    MeasurementRecord,
+    record_folder,
+)
+from lbbt_mm.version import __version__  # noqa: E402
+
+# What a measurement that does not fit a model, an image or a number ends in.
+_EXPECTED = (ValueError, CheckpointError, ImportError, OSError, RuntimeError)
+
+
+def parse_args() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    _launch.add_common_options(parser)
+    parser.add_argument("checkpoint", nargs="*", help="default: the model as built")
+    parser.add_argument(
+        "--initial", action="store_true", help="the model as it is built, too"
+    )
+    parser.add_argument(
+        "--only",
+        nargs="+",
+        choices=list(MEASUREMENTS),
+        default=list(MEASUREMENTS),
+        metavar="NAME",
+        help=f"of {', '.join(MEASUREMENTS)}; default: all",
+    )
+    parser.add_argument(
+        "--list", action="store_true", help="show what is measured; measure nothing"
+    )
+    parser.add_argument(
+        "--redo", action="store_true", help="measure again what is there"
+    )
+    numbers = parser.add_argument_group("how much is measured")
+    for field in dataclasses.fields(Settings):
+        numbers.add_argument(
+            f"--{field.name.replace('_', '-')}",
+            type=type(field.default),
+            default=field.default,
+            metavar="N",
+            help="default: %(default)s",
+        )
+    # Intermixed: checkpoints may come after options.
+    args = parser.parse_intermixed_args()
+    for field in dataclasses.fields(Settings):
+        if field.name != "seed" and getattr(args, field.name) <= 0:
+            name = field.name.replace("_", "-")
+            parser.error(f"--{name} must be above 0; got {getattr(args, field.name)}")
+    return args
+
+
+@dataclasses.dataclass(frozen=True)
+class Target:
+    """One model to measure.
+
+    Attributes:
+        folder: Where its results go.
+        model: What the records say of it.
+        build: Makes what is measured; called once, and only if something is to do.
+    """
+
+    folder: Path
+    model: dict[str, Any]
+    build: Callable[[], Any]
+
+
+def targets_of(args: argparse.Namespace, settings: Settings) -> list[Target]:
+    """Find the models that the command line names.
+
+    Args:
+        args: The command line.
+        settings: Of the measurements.
+    """
+    if not args.config.endswith(".py"):
+        return [_language_target(args)]
+    cfg = _launch.load_config(args)
+    if not cfg.get("model"):
+        _launch.fail(f"{args.config} has no model: there is nothing to measure.")
+    # A run's own folder: its config lies beside its checkpoints.
+    home = Path(cfg.work_dir)
+    beside = Path(args.config).resolve().parent
+    if not args.work_dir and (beside / "last_checkpoint").exists():
+        home = beside
+    backbone = cfg.model.get("backbone") or {}
+    common = dict(
+        arm="language" if backbone.get("pretrained", True) else "scratch",
+        labels=describe_labels(cfg),
+        language_model=backbone.get("language_model"),
+        blocks=backbone.get("num_layers"),
+        backbone=str(backbone.get("type")),
+        config=str(args.config),
+        seed=(cfg.get("randomness") or {}).get("seed") or 0,
+    )
+
+    def subject(checkpoint: str | None) -> Callable[[], Subject]:
+        return lambda: Subject(
+            cfg, checkpoint, get_device(), settings.seed, progress=True
+        )
+
+    found = []
+    for checkpoint in args.checkpoint:
+        _launch.check_checkpoint(checkpoint)
+        path = Path(checkpoint).expanduser()
+        model = dict(common, name=path.resolve().parent.name, stage="trained")
+        model |= dict(checkpoint=path.name, sha256=file_sha256(path))
+        folder = record_folder(path.parent, path.name)
+        found.append(Target(folder, model, subject(str(path))))
+    if args.initial or not args.checkpoint:
+        if args.checkpoint and not args.work_dir:
+            home = Path(args.checkpoint[0]).expanduser().parent
+        model = dict(common, name=home.resolve().name, stage="initial")
+        model |= dict(checkpoint=None, sha256=None)
+        found.append(Target(record_folder(home, None), model, subject(None)))
+    return found
+
+
+def _language_target(args: argparse.Namespace) -> Target:
+    """A language model, before any image."""
+    if args.checkpoint:
+        _launch.fail(
+            f"{args.config} is no config (.py), but checkpoints were given: give the "
+            f"config that they were trained with."
+        )
+    name = Path(args.config.rstrip("/")).name
+    home = Path(args.work_dir or Path("work_dirs") / name)
+    model = dict(
+        name=name,
+        arm="language",
+        stage="initial",
+        labels="",
+        language_model=args.config,
+        config=None,
+        checkpoint=None,
+        sha256=None,
+    )
+    return Target(record_folder(home, None), model, lambda: args.config)
+
+
+def measure(
+    target: Target,
+    subject: Any,
+    name: str,
+    settings: Settings,
+    provenance: dict[str, Any],
+) -> MeasurementRecord:
+    """Measure one thing; what goes wrong is written down.
+
+    Args:
+        target: The model.
+        subject: What its ``build`` made: a subject, or a language model's name.
+        name: Of the measurement.
+        settings: Of the measurements.
+        provenance: Command, machine, versions.
+    """
+    start = time.monotonic()
+    result, data, error = None, {}, None
+    try:
+        if isinstance(subject, str):
+            if name != "outliers":
+                raise ValueError(
+                    f"{name} looks at images: give a config whose backbone is "
+                    f"{subject}."
+                )
+            result = outlier_result(weight_statistics(language_model_weights(subject)))
+        else:
+            result, data = MEASUREMENTS[name](subject, settings)
+    except _EXPECTED as problem:
+        text = " ".join(str(problem).split())
+        error = text or type(problem).__name__
+    return MeasurementRecord(
+        name,
+        result,
+        error,
+        target.model,
+        data,
+        settings_of(name, settings),
+        provenance,
+        round(time.monotonic() - start, 1),
+    )
+
+
+def settings_of(name: str, settings: Settings) -> dict[str, Any]:
+    """Pick the settings that a measurement depends on.
+
+    Args:
+        name: Of the measurement.
+        settings: All of them.
+    """
+    chosen = ("seed", *DEPENDS_ON.get(name, ()))
+    return {key: getattr(settings, key) for key in chosen}
+
+
+def is_done(target: Target, name: str, settings: Settings) -> bool:
+    """Whether the same weights were measured with the same settings.
+
+    Args:
+        target: The model.
+        name: Of the measurement.
+        settings: Of the measurements.
+    """
+    path = target.folder / f"{name}{SUFFIX}"
+    if not path.is_file():
+        return False
+    try:
+        record = MeasurementRecord.read(path)
+    except ValueError:
+        return False  # half a file of somebody else's: measured again
+    same = all(
+        record.model.get(key) == target.model[key] for key in ("sha256", "config")
+    )
+    asked = settings_of(name, settings)
+    return record.error is None and same and record.settings == asked
+
+
+def provenance_of() -> dict[str, Any]:
+    """Say by what command, on what and with what is measured."""
+    commit = subprocess.run(
+        ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short", "HEAD"],
+        capture_output=True,
+        text=True,
+    )
+    gpu = get_device() == "cuda"
+    return dict(
+        command=shlex.join(["python", "tools/analyze.py", *sys.argv[1:]]),
+        device=torch.cuda.get_device_name() if gpu else platform.machine(),
+        cpus=os.cpu_count(),
+        threads=torch.get_num_threads(),
+        torch=torch.__version__,
+        lbbt_mm=__version__,
+        commit=commit.stdout.strip() or None,
+        date=time.strftime("%Y-%m-%d"),
+    )
+
+
+def main() -> None:
+    """Measure."""
+    args = parse_args()
+    names = [field.name for field in dataclasses.fields(Settings)]
+    settings = Settings(**{name: getattr(args, name) for name in names})
+    MMLogger.get_instance("analyze", log_level="WARNING")
+    targets = targets_of(args, settings)
+    if args.list:
+        for target in targets:
+            for name in args.only:
+                done = "done" if is_done(target, name, settings) else "-"
+                print(f"{target.folder}/{name}: {done}")
+        return
+    _launch.refuse_code_in_checkpoints()
+    provenance, failures = provenance_of(), []
+    for target in targets:
+        todo = [
+            name
+            for name in args.only
+            if args.redo or not is_done(target, name, settings)
+        ]
+        for name in args.only:
+            if name not in todo:
+                print(f"{target.folder}/{name}: there already")
+        if not todo:
+            continue
+        subject = target.build()
+        for name in todo:
+            record = measure(target, subject, name, settings, provenance)
+            try:
+                path = record.write(target.folder)
+            except OSError as error:
+                _launch.fail_to_write("a result", target.folder, error)
+            if record.error:
+                failures.append(f"{path}: {record.error}")
+            said = record.error or f"{record.seconds:.0f} s"
+            print(f"{target.folder}/{name}: {said}", flush=True)
+    if failures:
+        _launch.fail(
+            f"{len(failures)} measurement(s) failed, the others are written: "
+            + "; ".join(failures)
+        )
+
+
+if __name__ == "__main__":
+    main()
