@@ -4,7 +4,7 @@
 
 num_images = 10000  # of the bridge and of the probe, which tests on all 10 000 others
 epochs = 2
-lr = 2.5e-4  # as for random labels in fashion-mnist_10k-minilm.py; chosen for none
+lr = 2.5e-4  # as for random labels in fashion-mnist_minilm.py; chosen for none
 
 # How deep the images lie in the wrappers that give them labels.
 one = {
@@ -40,5 +40,5 @@ options = {
 }
 seeds = [0]
 seed_keys = ["randomness.seed"]
-# Before training all are the one model that fashion-mnist_10k-minilm.py probes.
+# Before training all are the one model that fashion-mnist_minilm.py probes.
 probe = dict(when=["after"])
