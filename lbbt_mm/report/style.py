@@ -20,6 +20,8 @@ _LIGHT = {
     "soft": "#5a5a60",
     "hair": "#dcdce0",
     "panel": "#f6f6f7",
+    "tint": "rgba(120,120,140,.09)",
+    "shade": "rgba(0,0,0,.28)",
     "warn": "#8a4b00",
     "warn-page": "#fff6e6",
 }
@@ -29,6 +31,8 @@ _DARK = {
     "soft": "#a6a6ad",
     "hair": "#36373b",
     "panel": "#202124",
+    "tint": "rgba(160,160,180,.1)",
+    "shade": "rgba(255,255,255,.3)",
     "warn": "#f2c078",
     "warn-page": "#2c2417",
 }
@@ -119,7 +123,13 @@ figure { margin: 1rem 0 1.5rem; }
 .legend svg { width: 34px; height: 14px; vertical-align: -2px; margin-right: .4rem; }
 .legend i { display: inline-block; width: 1rem; height: .8rem; margin-right: .35rem;
   border: 1px solid var(--hair); vertical-align: -1px; }
-.scroll { overflow-x: auto; margin: 1.4rem 0; }
+.scroll { overflow-x: auto; margin: 1.4rem 0;  /* a shadow where more is hidden */
+  background: linear-gradient(to right, var(--page) 40%, transparent) left,
+    linear-gradient(to left, var(--page) 40%, transparent) right,
+    linear-gradient(to right, var(--shade), transparent) left,
+    linear-gradient(to left, var(--shade), transparent) right;
+  background-repeat: no-repeat; background-attachment: local, local, scroll, scroll;
+  background-size: 2.5rem 100%, 2.5rem 100%, .9rem 100%, .9rem 100%; }
 table { border-collapse: collapse; font-size: .92rem; min-width: min(100%, 28rem);
   font-variant-numeric: tabular-nums; }
 caption { text-align: left; padding-bottom: .5rem; }
@@ -128,7 +138,7 @@ caption span { display: inline-block; position: sticky; left: 0;
 th, td { padding: .32rem .7rem; text-align: right; vertical-align: top;
   border-bottom: 1px solid var(--hair); }
 th:first-child, td:first-child { padding-left: 0; }
-tbody th { min-width: 8.5rem; }
+tbody th { min-width: 8.5rem; position: sticky; left: 0; background: var(--page); }
 td { white-space: nowrap; }
 .words td { white-space: normal; min-width: 4.5rem; }
 tbody th { font-weight: 400; text-align: left; }
@@ -138,7 +148,7 @@ tbody + tbody, thead td { border-bottom: none; }
 thead th { font-weight: 600; vertical-align: bottom; min-width: 5rem;
   border-bottom: 1.5px solid var(--soft); }
 thead th:first-child, .words td, .words th { text-align: left; }
-.theirs { color: var(--soft); background: var(--panel); }
+.theirs { color: var(--soft); background: var(--tint); }
 td.theirs { font-style: italic; }
 .gap { border: 1px dashed var(--warn); background: var(--warn-page);
   padding: .6rem .9rem; margin: 1rem 0; border-radius: 4px; max-width: 46rem; }
@@ -154,7 +164,8 @@ summary { cursor: pointer; padding: .3rem 0; }
   th, td { padding: .3rem .5rem; } table { font-size: .86rem; } }
 @media print { html { font-size: 9.5pt; } body { max-width: none; padding: 0; }
   * { -webkit-print-color-adjust: exact; print-color-adjust: exact; }
-  nav, .jump, details:not([open]) { display: none; } .scroll { overflow: visible; }
+  nav, .jump, details:not([open]) { display: none; }
+  .scroll { overflow: visible; background: none; } tbody th { position: static; }
   h2, h3, h4, .paper, .measured { break-after: avoid; }
   tr, .gap, .legend, .paper { break-inside: avoid; } figcaption { break-before: avoid; }
   h2 { margin-top: 2rem; } figure { margin: .6rem 0 1rem; }
