@@ -25,6 +25,8 @@ CONFIGS = {
     "fashion-mnist": "configs/bridge/smollm2-b8_{arm}_random100_6e_fashion-mnist.py",
 }
 ARMS = ("language", "scratch")
+MEASUREMENTS = ("outliers", "activation", "alignment")  # the cheap ones
+MEASURED_IMAGES = 256
 _CAUTION = (
     "A bridge this short, on so few images, need not help the probe: this page shows "
     "what happened, not what the paper reports."
@@ -165,6 +167,39 @@ def probe(
     return result
 
 
+def measure(
+    arm: str,
+    checkpoint: Path,
+    args: argparse.Namespace,
+    options: list[str],
+    folder: Path,
+) -> None:
+    """Measure what costs little, before and after the bridge; it may fail.
+
+    The page marks what is missing, so that a failure here costs no bridge and no probe.
+    """
+    places = [folder / arm / "analysis" / name for name in (checkpoint.stem, "initial")]
+    files = [place / f"{name}.json" for place in places for name in MEASUREMENTS]
+    since = checkpoint.stat().st_mtime
+    if all(path.exists() and path.stat().st_mtime >= since for path in files):
+        return
+    progress = Progress(f"measurements, {arm}")
+    command = ["tools/analyze.py", CONFIGS[args.dataset].format(arm=arm)]
+    command += [str(checkpoint), "--initial", "--work-dir", str(folder / arm)]
+    command += ["--images", str(MEASURED_IMAGES), "--only", *MEASUREMENTS]
+    command += ["--device", args.device] if args.device else []
+    try:
+        run_tool(
+            [*command, "--cfg-options", *options],
+            folder / arm / "analyze.log",
+            progress,
+        )
+    except SubtaskError as error:
+        print(f"  Not on the page: {error}", file=sys.stderr)
+        return
+    progress.close(", ".join(MEASUREMENTS))
+
+
 def report(
     args: argparse.Namespace, folder: Path, probes: dict, seconds: float
 ) -> None:
@@ -262,6 +297,7 @@ def main() -> None:
                 "unbridged": probe(arm, None, args, options, folder),
                 "bridged": probe(arm, checkpoint, args, options, folder),
             }
+            measure(arm, checkpoint, args, options, folder)
     except SubtaskError as error:
         raise SystemExit(f"quickstart: error: {error}") from error
     report(args, folder, probes, time.monotonic() - start)
