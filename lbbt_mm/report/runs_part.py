@@ -142,8 +142,8 @@ def _curves(section: Section, group: Group) -> None:
     section.figure(
         [*charts, probes] if probes else charts,
         "Training accuracy is over the batches of each epoch as they were trained, one "
-        "line a seed. The paper: figures 3 and 12 show such curves of both arms, figure 12 "
-        f"on CIFAR-100. {words}",
+        "line a seed. The paper: figures 3 and 12 show such curves of both arms, "
+        f"figure 12 on CIFAR-100. {words}",
         legend(lines),
     )
     going = [run.name for run in group.runs if _has_curve(run) and not run.finished]
