@@ -33,12 +33,20 @@ def parse_args() -> argparse.Namespace:
         metavar="DIR",
         help="write every panel as an SVG file of its own, too",
     )
+    parser.add_argument(
+        "--copy",
+        type=Path,
+        metavar="DIR",
+        help="copy what the page is made from, without weights, logs and paths of this "
+        "machine; a page can be made of the copies, too",
+    )
     return parser.parse_args()
 
 
 def main() -> None:
     """Write the page."""
     args = parse_args()
+    from lbbt_mm.report.collect import collect
     from lbbt_mm.report.gather import gather
     from lbbt_mm.report.page import write_charts, write_whole
     from lbbt_mm.report.report_page import build_page, build_sections, made_by
@@ -56,6 +64,9 @@ def main() -> None:
         if args.figures:
             files = write_charts(args.figures, sections)
             print(f"{len(files)} panels in {args.figures}")
+        if args.copy:
+            copies = collect(found, args.copy)
+            print(f"{len(copies)} files in {args.copy}")
     except OSError as error:
         _launch.fail_to_write("the page", str(out), error)
     gaps = sum(len(section.gaps) for section in sections)

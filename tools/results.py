@@ -1,8 +1,8 @@
 """Write docs/results.md and its pictures from the logs in docs/results/.
 
 The words come from docs/results.template.md, every number in a table and every
-picture from the logs, which tools/sweep.py wrote. `--check` tells whether the page is
-what the logs say.
+picture from the logs, which tools/sweep.py wrote, and from the runs and measurements in
+docs/report/runs/. `--check` tells whether the page is what they say.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from pathlib import Path
 import _launch
 from _sweep_plan import PlanError, read_plan
 
+from lbbt_mm.report.gather import gather
+from lbbt_mm.report.report_page import build_sections
 from lbbt_mm.report.sweep import SweepRun, chosen_table, grid_table
 from lbbt_mm.report.sweep_figures import (
     bridge_figure,
@@ -27,7 +29,9 @@ from lbbt_mm.report.sweep_figures import (
 ROOT = Path(__file__).resolve().parent.parent
 CHANCE = 10.0  # %, of ten classes
 _LABEL_PANELS = {"probe_before": "Frozen blocks, linear probe", "test": "Fine-tuned"}
-_PLACE = re.compile(r"^<!-- (table|grid|figure|made) ([\w.-]+)(?: (\w+))? -->$", re.M)
+_PLACE = re.compile(
+    r"^<!-- (table|grid|figure|made|paper) ([\w.-]+)(?: (\w+))? -->$", re.M
+)
 
 
 class Log:
@@ -111,6 +115,28 @@ class Log:
         return f"![{self.plan.name}: {kind}](images/{name})"
 
 
+class Measured:
+    """The committed runs and measurements, as tools/report.py reads them.
+
+    Args:
+        folder: docs/report/runs.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        try:
+            self.sections = build_sections(gather([folder]))
+        except ValueError as error:
+            _launch.fail(str(error))
+
+    def table(self, number: str) -> str:
+        """Lay out the paper's table of this number, and ours beside it."""
+        name = f"table-{number}"
+        found = [s.tables for s in self.sections if s.name == name and s.tables]
+        if not found:
+            _launch.fail(f"the template asks for table {number}, which is no table.")
+        return "\n\n".join(table.to_markdown() for table in found[0])
+
+
 def render(template: str, folder: Path, images: Path) -> str:
     """Fill in a template.
 
@@ -118,7 +144,8 @@ def render(template: str, folder: Path, images: Path) -> str:
         template: Text with lines ``<!-- table NAME -->``, ``<!-- grid NAME METRIC
             -->``, ``<!-- figure NAME KIND -->`` (bridge, variants, labels, ap or miou)
             and ``<!-- made NAME -->``; NAME is a file of ``folder`` without
-            ``.json``.
+            ``.json``. ``<!-- paper NUMBER -->`` is a table of the paper beside what
+            was measured here, from ``report/runs`` beside ``folder``.
         folder: Of the logs.
         images: Where the pictures go.
 
@@ -126,9 +153,14 @@ def render(template: str, folder: Path, images: Path) -> str:
         The page.
     """
     logs: dict[str, Log] = {}
+    measured: list[Measured] = []
 
     def fill_in(match: re.Match[str]) -> str:
         what, name, detail = match.groups()
+        if what == "paper":
+            if not measured:
+                measured.append(Measured(folder.parent / "report" / "runs"))
+            return measured[0].table(name)
         path = folder / f"{name}.json"
         if not path.is_file():
             _launch.fail(f"the template names {name}, but {path} does not exist.")

@@ -198,6 +198,9 @@ def _read_run(home: Path, problems: list[str]) -> Run | None:
         probes.setdefault(when, record["probe"])
     run.probes = probes
     run.cost = _read_json(home / "cost.json", problems) or {}
+    test = _read_json(home / "test.json", problems) or {}  # tools/test.py --out
+    if "accuracy/top1" in test:
+        run.metrics.setdefault("test", test["accuracy/top1"])
     run.last = _last_checkpoint(config)
     latest = home / "last_checkpoint"
     if latest.is_file():

@@ -49,6 +49,7 @@ class Section:
         parts: What is in it, in order: HTML of this module's functions.
         gaps: What is missing in it; each is marked among the parts, too.
         charts: Panels for files, each with its name.
+        tables: The tables among the parts, for other documents.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Section:
     parts: list[str] = field(default_factory=list)
     gaps: list[Gap] = field(default_factory=list)
     charts: list[tuple[str, Chart]] = field(default_factory=list)
+    tables: list[Table] = field(default_factory=list)
 
     def text(self, words: str, kind: str = "") -> None:
         """Add a paragraph."""
@@ -69,6 +71,7 @@ class Section:
 
     def table(self, table: Table) -> None:
         """Add a table in a box of its own, which scrolls where it is too wide."""
+        self.tables.append(table)
         self.parts.append(boxed(table))
 
     def figure(

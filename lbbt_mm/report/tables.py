@@ -45,10 +45,17 @@ class Table:
         return "\n".join([*laid_out, *([self.caption] if self.caption else [])])
 
     def to_markdown(self) -> str:
-        """Write the table for a document; numbers stand at the right."""
+        """Write the table for a document; numbers stand at the right.
+
+        What stands above several columns is repeated over each of them.
+        """
+        above = [title for title, span in self.heads for _ in range(span)]
+        headings = list(self.headings)
+        for place, title in enumerate(above, start=1):
+            headings[place] = f"{title}:<br>{headings[place]}"
         lines = [
             " | ".join(cell.replace("|", "\\|") for cell in row)
-            for row in (self.headings, *self.rows)
+            for row in (headings, *self.rows)
         ]
         lines.insert(1, "|".join(["---", *["---:"] * (len(self.headings) - 1)]))
         caption = f"\n\n*{self.caption}*" if self.caption else ""

@@ -78,8 +78,8 @@ def beside(theirs: paper.PaperTable, ours: Mapping[str, _Columns], first: str) -
     return Table(
         [first, *(column for columns in blocks.values() for column in columns)],
         rows,
-        f"Table {theirs.number}. Shaded: the paper's numbers, on the paper's data. "
-        + (_INTERVALS if ours else ""),
+        f"Table {theirs.number}. The paper's numbers are on the paper's data."
+        + (f" {_INTERVALS}" if ours else ""),
         quoted=range(1, len(theirs.data) + 1),
         heads=[(head, len(columns)) for head, columns in blocks.items()],
     )
@@ -98,6 +98,7 @@ def finish(section: Section, theirs: paper.PaperTable, table: Table) -> Section:
         head.text(theirs.remark, "paper")
     head.table(table)
     section.parts = [*head.parts, *section.parts]
+    section.tables = [*head.tables, *section.tables]
     return section
 
 
@@ -191,13 +192,13 @@ def table_7(groups: Sequence[Group]) -> Section:
             section.gap(
                 f"{', '.join(lacking)} in our table 7, {group.name}",
                 "The arm or its probe is missing.",
-                "python tools/sweep.py PLAN",
+                "python tools/sweep.py configs/sweeps/fashion-mnist_selfsup.py",
             )
     if not ours:
         section.gap(
             "our table 7",
             "No sweep with self-supervised arms (rotation, SimCLR, MAE) was found.",
-            "python tools/sweep.py PLAN  # with arms lbbt, rotation, simclr, mae",
+            "python tools/sweep.py configs/sweeps/fashion-mnist_selfsup.py",
         )
     return finish(section, paper.TABLE_7, beside(paper.TABLE_7, ours, "method"))
 
@@ -238,11 +239,12 @@ def table_13(groups: Sequence[Group]) -> Section:
             columns["train / test"][name] = f"{train} / {test or 'not measured'}"
     for run in untested:
         config = shown_path(run.dumped or run.config)
-        checkpoint = shown_path(run.folder / run.last)
+        folder = shown_path(run.folder)
+        checkpoint = f"{folder}/{run.last}"
         section.gap(
             f"test accuracy in our table 13, {run.name}",
             "The whole model was not tested on images with true labels.",
-            f"python tools/test.py {config} {checkpoint}",
+            f"python tools/test.py {config} {checkpoint} --out {folder}/test.json",
         )
     if not ours:
         section.gap(

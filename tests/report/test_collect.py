@@ -1,0 +1,43 @@
+"""Copies of runs: enough for the same page, and nothing of the machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from lbbt_mm.report.collect import collect, without_machine
+from lbbt_mm.report.gather import gather
+from lbbt_mm.report.report_page import build_sections
+
+
+def test_a_page_of_the_copies_is_the_page(work_dir, tmp_path: Path) -> None:
+    for arm in ("language", "scratch"):
+        run = work_dir.run(arm=arm)
+        scores = {"mAP": 51.23456789, "Pass@1": 70.0}
+        work_dir.measure(run, "retrieval", scores)
+        (run / "test.json").write_text('{"accuracy/top1": 12.5}')
+        (run / "epoch_3.pth").write_bytes(b"weights")
+    found = gather([work_dir.folder])
+    files = collect(found, tmp_path / "copies")
+    assert files and not list((tmp_path / "copies").rglob("*.pth"))
+    again = gather([tmp_path / "copies"])
+    assert not again.problems
+    for before, after in zip(build_sections(found), build_sections(again), strict=True):
+        if before.name.startswith("table-"):
+            assert [t.to_text() for t in before.tables] == [
+                t.to_text() for t in after.tables
+            ]
+    page = " ".join("".join(s.parts) for s in build_sections(again))
+    assert "51.2" in page and "12.5" in page
+    texts = [path.read_text() for path in files]
+    assert not any("/somewhere" in text or str(tmp_path) in text for text in texts)
+
+
+def test_paths_are_written_as_in_a_clone() -> None:
+    for text, expected in (
+        ("python /home/me/lbbt_mm/tools/test.py", "python tools/test.py"),
+        ("/opt/v/bin/python -u tools/x.py", "python -u tools/x.py"),
+        ("work_dir='/a/b/work_dirs/run'", "work_dir='work_dirs/run'"),
+        ("'configs/a.py'", "'configs/a.py'"),
+        ("accuracy/top1", "accuracy/top1"),
+    ):
+        assert without_machine(text) == expected
