@@ -105,10 +105,10 @@ def contour_chart(
             for a, b in zip(offsets[:-1], offsets[1:], strict=True):
                 pairs = [f"{across(x):.0f} {up(y):.0f}" for x, y in points[a:b]]
                 d.append("M" + "L".join(dict.fromkeys(pairs)) + "Z")
-        colour = _RAMP[round(number * (len(_RAMP) - 1) / max(len(levels) - 2, 1))]
         if d:
             parts.append(
-                f'<path fill="{colour}" fill-rule="evenodd" d="{"".join(d)}"/>'
+                f'<path fill="{ramp_colour(number, levels)}" fill-rule="evenodd" '
+                f'd="{"".join(d)}"/>'
             )
     centre = (across(0), up(0))
     parts.append(
@@ -130,11 +130,16 @@ def contour_chart(
     return Chart(title, said, "".join(parts), side, side)
 
 
+def ramp_colour(number: int, levels: Sequence[float]) -> str:
+    """Give the colour between the levels ``number`` and ``number + 1``; dark is low."""
+    return _RAMP[round(number * (len(_RAMP) - 1) / max(len(levels) - 2, 1))]
+
+
 def colour_bar(levels: Sequence[float], name: str) -> str:
     """Say what the colours of :func:`contour_chart` mean, as HTML."""
     cells = []
     for number, (low, high) in enumerate(zip(levels[:-1], levels[1:], strict=True)):
-        colour = _RAMP[round(number * (len(_RAMP) - 1) / max(len(levels) - 2, 1))]
+        colour = ramp_colour(number, levels)
         words = f"{short(low)}–{short(high)}"
         if number == 0:
             words = f"below {short(high)}"

@@ -9,6 +9,7 @@ from lbbt_mm.report.charts import legend, line_chart
 from lbbt_mm.report.groups import Group, Measured, Model, number, numbers
 from lbbt_mm.report.maps import colour_bar, contour_chart, scatter_chart
 from lbbt_mm.report.page import Section
+from lbbt_mm.report.surface import surface_chart
 from lbbt_mm.report.tables import Table
 
 _RULES = {
@@ -106,11 +107,12 @@ def landscape(section: Section, group: Group, models: _Models) -> None:
             if math.isfinite(value)
         ]
         levels = _levels(finite)
-        maps, cuts = [], []
+        maps, cuts, hills = [], [], []
         for model, result in found.items():
             steps = [float(s) for s in _steps(result, normalisation)]
             surface = surfaces[model]
             maps.append(contour_chart(model.name, steps, surface, levels))
+            hills.append(surface_chart(model.name, steps, surface, levels))
             cuts.append(model.line(steps, surface[len(steps) // 2], marker=False))
             ends[model][words] = _ends(surface)
         section.heading(words[0].upper() + words[1:])
@@ -120,6 +122,11 @@ def landscape(section: Section, group: Group, models: _Models) -> None:
             "the same directions and the same colours in all panels. The cross is the "
             "model itself.",
             colour_bar(levels, "Loss"),
+            small=True,
+        )
+        section.figure(
+            hills,
+            "The same surfaces seen from the side, all of one height scale.",
             small=True,
         )
         section.figure(

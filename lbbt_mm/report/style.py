@@ -63,6 +63,7 @@ svg .frame { stroke: var(--hair); fill: none; }
 svg .rule { stroke: var(--soft); stroke-dasharray: 2 3; fill: none; }
 svg .whisker { stroke: var(--ink); stroke-width: 1.5; fill: none; }
 svg .centre { stroke: #fff; stroke-width: 2; fill: none; }
+svg .patch { stroke: #fff; stroke-opacity: .35; stroke-width: .5; }
 svg .line { fill: none; stroke-width: 1.8; stroke-linejoin: round; }
 svg .bar { stroke-width: 1.5; }
 svg .bar.hollow { fill-opacity: .18; stroke-dasharray: 4 2; }
