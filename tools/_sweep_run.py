@@ -97,6 +97,9 @@ def run_task(
         copied = home / "language_init.json"  # LanguageInitHook wrote it
         if copied.exists():
             record["language_init"] = json.loads(copied.read_text("utf-8"))["label"]
+        cost = home / "cost.json"  # CostHook wrote it
+        if cost.exists():
+            record["cost"] = json.loads(cost.read_text("utf-8"))
         curve = read_bridge_curve(home)
         record["curves"] = dict(
             train_acc=curve.train_acc,

@@ -8,7 +8,11 @@ from typing import Any
 from lbbt_mm.language import CheckpointError, language_config
 from lbbt_mm.models.pretrained import split_pretrained
 
-_LANGUAGE_BACKBONES = {"lbbt_mm.LanguageBackbone", "LanguageBackbone"}
+_LANGUAGE_BACKBONES = {
+    f"{scope}{name}"
+    for scope in ("lbbt_mm.", "")
+    for name in ("LanguageBackbone", "MaskedLanguageBackbone")
+}
 
 
 def type_name(node: Mapping) -> str:

@@ -35,6 +35,8 @@ _OTHER_LABELS = {
     "InstanceLabelDataset",
     "FewTrueLabelsDataset",
 }
+# Models of mmpretrain whose extract_feat() is no classifier's.
+_SELF_SUPERVISED = {"MAE", "SimCLR"}
 
 
 def true_label_dataset(dataset: Any, pipeline: list | None = None) -> Any:
@@ -144,6 +146,9 @@ def build_frozen_model(
     cfg = copy.deepcopy(cfg)
     if checkpoint:
         use_checkpoint_only(cfg, checkpoint)
+    if type_name(cfg.model).rsplit(".", 1)[-1] in _SELF_SUPERVISED:
+        # What is probed is the backbone; decoders and projections have done their work.
+        cfg.model = dict(type="ImageClassifier", backbone=cfg.model.backbone)
     if cfg.get("data_preprocessor"):  # as mmengine's Runner does
         cfg.model.setdefault("data_preprocessor", cfg.data_preprocessor)
     set_random_seed(seed)

@@ -2,6 +2,7 @@
 
 from lbbt_mm.hooks.atomic_checkpoint import AtomicCheckpointHook, CheckpointWriteError
 from lbbt_mm.hooks.bridge_monitor import BridgeMonitorHook
+from lbbt_mm.hooks.cost import CostHook
 from lbbt_mm.hooks.language_init import LanguageInitHook
 from lbbt_mm.hooks.random_state import RandomStateHook
 from lbbt_mm.hooks.throughput import ThroughputHook
@@ -10,6 +11,7 @@ __all__ = [
     "AtomicCheckpointHook",
     "BridgeMonitorHook",
     "CheckpointWriteError",
+    "CostHook",
     "LanguageInitHook",
     "RandomStateHook",
     "ThroughputHook",

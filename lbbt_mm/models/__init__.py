@@ -7,6 +7,7 @@ from lbbt_mm.models.entropy_minimisation import EntropyMinimisation
 from lbbt_mm.models.feature_head import FeatureHead
 from lbbt_mm.models.language_backbone import LanguageBackbone
 from lbbt_mm.models.lazy import LAZY, load
+from lbbt_mm.models.masked_backbone import MaskedLanguageBackbone
 from lbbt_mm.models.objectives import ContrastiveObjective, LabelObjective
 from lbbt_mm.models.standardize_neck import StandardizeNeck
 
@@ -17,6 +18,7 @@ __all__ = [
     "FeatureHead",
     "LabelObjective",
     "LanguageBackbone",
+    "MaskedLanguageBackbone",
     "StandardizeNeck",
 ]
 

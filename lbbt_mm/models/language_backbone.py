@@ -164,6 +164,18 @@ class LanguageBackbone(BaseModule):
         for cfg in pretrained:
             load_part(self, cfg["checkpoint"], cfg.get("prefix"))
 
+    def require_weights(self) -> None:
+        """Refuse to compute before there are weights.
+
+        Raises:
+            CheckpointError: None have been loaded yet.
+        """
+        if not self._weights_ready:
+            raise CheckpointError(
+                f"The weights of {self.language_model} are not loaded yet: call "
+                f"init_weights(), as a runner does, or load a checkpoint first."
+            )
+
     def expect_weights(self) -> None:
         """Take note that another process sends the weights, in place of initialising.
 
@@ -205,11 +217,7 @@ class LanguageBackbone(BaseModule):
         Raises:
             CheckpointError: No weights have been loaded yet.
         """
-        if not self._weights_ready:
-            raise CheckpointError(
-                f"The weights of {self.language_model} are not loaded yet: call "
-                f"init_weights(), as a runner does, or load a checkpoint first."
-            )
+        self.require_weights()
         # A frozen prefix needs no graph, unless somebody wants gradients of the images.
         frozen = self._frozen_blocks if not x.requires_grad else 0
         embed_frozen = self._embed_is_frozen and not x.requires_grad

@@ -1,0 +1,22 @@
+# SimCLR on the backbone and images of the bridge: mmpretrain's own, two views an image.
+_base_ = [
+    "../_base_/models/minilm_28px.py",
+    "../_base_/objectives/fashion-mnist_random+simclr.py",  # its views, neck and head
+    "../_base_/schedules/adamw_6e.py",
+    "../_base_/runtime/default.py",
+]
+
+model = dict(
+    type="SimCLR",
+    data_preprocessor=dict(
+        type="SelfSupDataPreprocessor", mean=_base_.pixel_mean, std=_base_.pixel_std
+    ),
+    neck=dict(**_base_.simclr.neck, in_channels=_base_.width),
+    head=dict(_delete_=True, **_base_.simclr.head),
+)
+train_dataloader = dict(
+    collate_fn=dict(type="default_collate")
+)  # the labels are unused
+val_dataloader, val_evaluator, val_cfg = None, None, None
+log_processor = dict(custom_cfg=[])  # there is no accuracy
+custom_hooks = [*_base_.custom_hooks, dict(type="lbbt_mm.CostHook")]

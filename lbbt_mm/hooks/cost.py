@@ -1,0 +1,129 @@
+"""What a training cost: images, steps, forward passes and floating-point operations."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+from mmengine.dist import master_only
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+from mmengine.runner import Runner
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+from lbbt_mm.registry import HOOKS
+
+_COUNTED = (
+    1  # the iteration whose operations are counted: not the first, which warms up
+)
+
+
+@HOOKS.register_module()
+class CostHook(Hook):
+    """Writes ``cost.json`` into the run's folder, for comparisons at a matched budget.
+
+    - ``images``: images that were seen, each time anew;
+    - ``steps``: steps of the optimiser's loop (iterations);
+    - ``forward_passes``: images that went through the backbone, views of one image
+      separately; a masked autoencoder's count, though they are a part of the tokens;
+    - ``flops``: matrix products, convolutions and fused attention of one iteration,
+      forward and backward, as torch counts them, times the iterations. A
+      multiplication and an addition are two. Norms, activations, the optimiser and,
+      on a CPU, attention kernels that torch does not know are not in it;
+    - ``seconds``: of all iterations.
+
+    Counts are of all processes; a resumed run goes on counting.
+
+    Args:
+        out: Name of the file.
+    """
+
+    priority = "LOW"
+
+    def __init__(self, out: str = "cost.json") -> None:
+        self.out = out
+        self._seen = dict(images=0, steps=0, forward_passes=0, seconds=0.0)
+        self._flops_per_step: int | None = None
+        self._counter: FlopCounterMode | None = None
+        self._handle: Any = None
+        self._start = 0.0
+
+    def before_train(self, runner: Runner) -> None:
+        """Watch the backbone.
+
+        Args:
+            runner: Its model needs a ``backbone``.
+
+        Raises:
+            ValueError: It has none.
+        """
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        backbone = getattr(model, "backbone", None)
+        if backbone is None:
+            raise ValueError(
+                f"CostHook counts the images that pass model.backbone, got "
+                f"{type(model).__name__} without one: leave the hook out."
+            )
+        self._handle = backbone.register_forward_hook(self._count)
+
+    def before_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: Any = None
+    ) -> None:
+        """Start the clock, and once the counter of operations."""
+        self._start = time.perf_counter()
+        if self._flops_per_step is None and self._seen["steps"] >= _COUNTED:
+            self._counter = FlopCounterMode(display=False)
+            self._counter.__enter__()
+
+    def after_train_iter(
+        self,
+        runner: Runner,
+        batch_idx: int,
+        data_batch: Any = None,
+        outputs: dict[str, Any] | None = None,
+    ) -> None:
+        """Add an iteration up."""
+        if self._counter is not None:
+            self._counter.__exit__(None, None, None)
+            self._flops_per_step = self._counter.get_total_flops() * runner.world_size
+            self._counter = None
+        self._seen["seconds"] += time.perf_counter() - self._start
+        self._seen["steps"] += 1
+        self._seen["images"] += len(data_batch["data_samples"]) * runner.world_size
+
+    def after_train(self, runner: Runner) -> None:
+        """Write the file."""
+        if self._handle is not None:
+            self._handle.remove()
+        self._write(Path(runner.work_dir), runner.world_size)
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Keep the counts for a run that is resumed."""
+        checkpoint["cost"] = dict(self._seen, flops_per_step=self._flops_per_step)
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Go on from the counts of the run that is resumed; not of a ``load_from``."""
+        if runner._resume and "cost" in checkpoint:
+            kept = dict(checkpoint["cost"])
+            self._flops_per_step = kept.pop("flops_per_step")
+            self._seen |= kept
+
+    def _count(self, module: Any, inputs: tuple[Tensor, ...], output: Any) -> None:
+        if module.training:
+            self._seen["forward_passes"] += len(inputs[0])
+
+    @master_only
+    def _write(self, work_dir: Path, processes: int) -> None:
+        cost: dict[str, Any] = dict(self._seen)
+        cost["forward_passes"] *= processes
+        cost["seconds"] = round(cost["seconds"], 1)
+        flops = self._flops_per_step
+        cost["flops"] = None if flops is None else flops * cost["steps"]
+        path = work_dir / self.out
+        part = path.with_name(f".{path.name}.part")
+        part.write_text(json.dumps(cost, indent=1) + "\n", encoding="utf-8")
+        os.replace(part, path)
