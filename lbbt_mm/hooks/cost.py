@@ -15,6 +15,7 @@ from mmengine.runner import Runner
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
+from lbbt_mm.hooks.throughput import count_images
 from lbbt_mm.registry import HOOKS
 
 _COUNTED = (
@@ -93,7 +94,7 @@ class CostHook(Hook):
             self._counter = None
         self._seen["seconds"] += time.perf_counter() - self._start
         self._seen["steps"] += 1
-        self._seen["images"] += len(data_batch["data_samples"]) * runner.world_size
+        self._seen["images"] += count_images(data_batch) * runner.world_size
 
     def after_train(self, runner: Runner) -> None:
         """Write the file."""

@@ -24,12 +24,14 @@ BACKBONE = CONFIGS / "backbone/resnet18_1xb16-1k_fashion-scenes.py"
 OBJECTIVES = sorted(CONFIGS.glob("objectives/*.py"))
 # Bridges with a head that hands features on: for tools/test.py, not for training.
 RETRIEVAL = sorted(CONFIGS.glob("retrieval/*.py"))
+# Self-supervised rivals on the bridge's backbone, and an outside reference.
+SELF_SUPERVISED = sorted(CONFIGS.glob("selfsup/*.py"))
 # Plans of sweeps are no configs of mmengine.
 LEAVES = sorted(
     p
     for p in CONFIGS.glob("*/**/*.py")
     if not {"_base_", "sweeps"} & set(p.parts)
-    and p not in [*DENSE, *OBJECTIVES, *RETRIEVAL, BACKBONE]
+    and p not in [*DENSE, *OBJECTIVES, *RETRIEVAL, *SELF_SUPERVISED, BACKBONE]
 )
 
 

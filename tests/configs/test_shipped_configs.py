@@ -16,6 +16,7 @@ from shipped import (  # isort: skip
     DENSE,
     LEAVES,
     OBJECTIVES,
+    SELF_SUPERVISED,
     build_model,
     differences,
     flat,
@@ -64,7 +65,7 @@ def backbone_of(path: Path):
 def test_names_are_unique() -> None:
     # The name is also the work folder, where another run would resume.
     assert len(LEAVES) >= 100
-    stems = Counter(p.stem for p in LEAVES + DENSE + OBJECTIVES)
+    stems = Counter(p.stem for p in LEAVES + DENSE + OBJECTIVES + SELF_SUPERVISED)
     assert [n for n, k in stems.items() if k > 1] == []
 
 
