@@ -38,7 +38,8 @@ from lbbt_mm.analysis.measurements import (  # noqa: E402
 )
 from lbbt_mm.analysis.outliers import weight_statistics  # noqa: E402
 from lbbt_mm.analysis.subject import Subject  # noqa: E402
-from lbbt_mm.evaluation.features import file_sha256  # noqa: E402
+from lbbt_mm.evaluation.checkpoint_config import type_name  # noqa: E402
+from lbbt_mm.evaluation.features import feature_key, file_sha256  # noqa: E402
 from lbbt_mm.language import CheckpointError  # noqa: E402
 from lbbt_mm.report.dumped_config import describe_labels  # noqa: E402
 from lbbt_mm.report.records import (  # noqa: E402
@@ -48,8 +49,10 @@ from lbbt_mm.report.records import (  # noqa: E402
 )
 from lbbt_mm.version import __version__  # noqa: E402
 
-# What a measurement that does not fit a model, an image or a number ends in.
-_EXPECTED = (ValueError, CheckpointError, ImportError, OSError, RuntimeError)
+# What says in its own words what does not fit.
+_EXPECTED = (ValueError, CheckpointError, ImportError, OSError)
+# What of a config decides a result, besides its checkpoint.
+_DECIDING = ("model", "data_preprocessor", "train_dataloader", "test_dataloader")
 
 
 def parse_args() -> argparse.Namespace:
@@ -127,15 +130,19 @@ def targets_of(args: argparse.Namespace, settings: Settings) -> list[Target]:
     if not args.work_dir and (beside / "last_checkpoint").exists():
         home = beside
     backbone = cfg.model.get("backbone") or {}
+    kind = type_name(backbone)
+    arm = "language" if backbone.get("pretrained", True) else "scratch"
     common = dict(
-        arm="language" if backbone.get("pretrained", True) else "scratch",
+        arm=arm if kind.endswith("LanguageBackbone") else kind or type_name(cfg.model),
         labels=describe_labels(cfg),
         language_model=backbone.get("language_model"),
         blocks=backbone.get("num_layers"),
-        backbone=str(backbone.get("type")),
+        backbone=kind,
         config=str(args.config),
         seed=(cfg.get("randomness") or {}).get("seed") or 0,
     )
+    deciding = [cfg.get(key) for key in _DECIDING] + [common["seed"]]
+    common["fingerprint"] = feature_key(deciding=deciding)
 
     def subject(checkpoint: str | None) -> Callable[[], Subject]:
         return lambda: Subject(
@@ -177,6 +184,7 @@ def _language_target(args: argparse.Namespace) -> Target:
         config=None,
         checkpoint=None,
         sha256=None,
+        fingerprint=None,
     )
     return Target(record_folder(home, None), model, lambda: args.config)
 
@@ -209,9 +217,8 @@ def measure(
             result = outlier_result(weight_statistics(language_model_weights(subject)))
         else:
             result, data = MEASUREMENTS[name](subject, settings)
-    except _EXPECTED as problem:
-        text = " ".join(str(problem).split())
-        error = text or type(problem).__name__
+    except Exception as problem:  # one that fails must not cost the others
+        error = in_words(problem)
     return MeasurementRecord(
         name,
         result,
@@ -222,6 +229,18 @@ def measure(
         provenance,
         round(time.monotonic() - start, 1),
     )
+
+
+def in_words(problem: Exception) -> str:
+    """Say in one line what went wrong.
+
+    Args:
+        problem: Any exception.
+    """
+    text = " ".join(str(problem).split())
+    if isinstance(problem, _EXPECTED) and text:
+        return text
+    return f"{type(problem).__name__}: {text}"
 
 
 def settings_of(name: str, settings: Settings) -> dict[str, Any]:
@@ -251,10 +270,76 @@ def is_done(target: Target, name: str, settings: Settings) -> bool:
     except ValueError:
         return False  # half a file of somebody else's: measured again
     same = all(
-        record.model.get(key) == target.model[key] for key in ("sha256", "config")
+        record.model.get(key) == target.model[key] for key in ("sha256", "fingerprint")
     )
     asked = settings_of(name, settings)
     return record.error is None and same and record.settings == asked
+
+
+def keep(record: MeasurementRecord, folder: Path) -> Path:
+    """Write a record, unless it failed where there is a result already.
+
+    Args:
+        record: Of a measurement.
+        folder: Of its model's measurements.
+
+    Returns:
+        The file.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    path = folder / f"{record.measurement}{SUFFIX}"
+    if record.error and path.is_file():
+        try:
+            if MeasurementRecord.read(path).error is None:
+                return path
+        except ValueError:
+            pass  # nothing worth keeping
+    return record.write(folder)
+
+
+def measure_all(
+    target: Target,
+    todo: list[str],
+    settings: Settings,
+    provenance: dict[str, Any],
+) -> list[str]:
+    """Measure one model, and write each result at once.
+
+    Args:
+        target: The model.
+        todo: Names of the measurements.
+        settings: Of the measurements.
+        provenance: Command, machine, versions.
+
+    Returns:
+        What failed, a sentence each.
+    """
+    subject = target.build()
+    try:
+        if isinstance(subject, Subject):
+            _ = subject.model  # a checkpoint that does not fit fails once, not often
+    except Exception as problem:
+        error = in_words(problem)
+        for name in todo:
+            asked = settings_of(name, settings)
+            keep(
+                MeasurementRecord(
+                    name, None, error, target.model, {}, asked, provenance
+                ),
+                target.folder,
+            )
+        return [f"{target.folder}: {error}"]
+    failures = []
+    for name in todo:
+        record = measure(target, subject, name, settings, provenance)
+        path = keep(record, target.folder)
+        if record.error:
+            failures.append(f"{path}: {record.error}")
+        said = record.error or f"{record.seconds:.0f} s"
+        print(f"{target.folder}/{name}: {said}", flush=True)
+    return failures
 
 
 def provenance_of() -> dict[str, Any]:
@@ -303,17 +388,10 @@ def main() -> None:
                 print(f"{target.folder}/{name}: there already")
         if not todo:
             continue
-        subject = target.build()
-        for name in todo:
-            record = measure(target, subject, name, settings, provenance)
-            try:
-                path = record.write(target.folder)
-            except OSError as error:
-                _launch.fail_to_write("a result", target.folder, error)
-            if record.error:
-                failures.append(f"{path}: {record.error}")
-            said = record.error or f"{record.seconds:.0f} s"
-            print(f"{target.folder}/{name}: {said}", flush=True)
+        try:
+            failures += measure_all(target, todo, settings, provenance)
+        except OSError as error:
+            _launch.fail_to_write("a result", target.folder, error)
     if failures:
         _launch.fail(
             f"{len(failures)} measurement(s) failed, the others are written: "

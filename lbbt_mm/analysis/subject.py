@@ -59,10 +59,18 @@ class Subject:
         """The model, in evaluation mode.
 
         Raises:
-            ValueError: The config has no model.
+            ValueError: The config has no model, or a weight is not finite.
             CheckpointError: The checkpoint cannot be read or is of another model.
         """
-        return self._build(self.checkpoint).to(self.device).eval()
+        model = self._build(self.checkpoint)
+        for name, parameter in model.named_parameters():
+            # Some kernels swallow a nan, and the numbers look sound.
+            if not torch.isfinite(parameter).all():
+                raise ValueError(
+                    f"Expected finite weights, got nan or infinity in {name}: the "
+                    f"training diverged, take an earlier checkpoint."
+                )
+        return model.to(self.device).eval()
 
     @property
     def backbone(self) -> LanguageBackbone:
@@ -189,8 +197,13 @@ class Subject:
         order = torch.randperm(len(dataset), generator=generator)[:number].tolist()
         size = test_cfg.get("batch_size", 32)
         if parts:
-            size = len(order) // parts
+            size = max(1, len(order) // parts)
             order = order[: parts * size]  # all parts of one size
+            if len(order) < parts:
+                raise ValueError(
+                    f"Expected {parts} images or more for a loss, got {len(order)}: "
+                    f"ask for more, or check {split}_dataloader."
+                )
         if not order:
             raise ValueError(
                 f"Expected images in {split}_dataloader, got {len(dataset)}: check "

@@ -153,6 +153,8 @@ def tool(monkeypatch: pytest.MonkeyPatch, project: Project) -> Iterator[Callable
         # By path: `test` and `linear_probe` are names of other modules too.
         spec = importlib.util.spec_from_file_location(f"script_{path.stem}", path)
         module = importlib.util.module_from_spec(spec)
+        # Dataclasses look their module up.
+        monkeypatch.setitem(sys.modules, spec.name, module)
         spec.loader.exec_module(module)
         return module
 
