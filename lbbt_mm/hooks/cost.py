@@ -25,17 +25,20 @@ _COUNTED = (
 
 @HOOKS.register_module()
 class CostHook(Hook):
-    """Writes ``cost.json`` into the run's folder, for comparisons at a matched budget.
+    """Writes ``cost.json`` into the run's folder, and the same numbers into the log.
+
+    For comparisons at a matched budget:
 
     - ``images``: images that were seen, each time anew;
     - ``steps``: steps of the optimiser's loop (iterations);
     - ``forward_passes``: images that went through the backbone, views of one image
       separately; a masked autoencoder's count, though they are a part of the tokens;
-    - ``flops``: matrix products, convolutions and fused attention of one iteration,
-      forward and backward, as torch counts them, times the iterations. A
-      multiplication and an addition are two. Norms, activations, the optimiser and,
-      on a CPU, attention kernels that torch does not know are not in it;
-    - ``seconds``: of all iterations.
+    - ``flops``: matrix products, convolutions and fused attention of the second
+      iteration, forward and backward, as torch counts them, times the iterations (so a
+      smaller last batch counts as a whole one). A multiplication and an addition are
+      two. Norms, activations and the optimiser are not in it, nor is fused attention on
+      a CPU (with dropout in training torch writes it out there, and it is);
+    - ``seconds``: of all iterations, without loading images.
 
     Counts are of all processes; a resumed run goes on counting.
 
@@ -100,7 +103,16 @@ class CostHook(Hook):
         """Write the file."""
         if self._handle is not None:
             self._handle.remove()
-        self._write(Path(runner.work_dir), runner.world_size)
+        cost = self._summary(runner.world_size)
+        self._write(Path(runner.work_dir), cost)
+        runner.visualizer.add_scalars(
+            {
+                f"cost/{name}": value
+                for name, value in cost.items()
+                if value is not None
+            },
+            step=runner.iter,
+        )
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Keep the counts for a run that is resumed."""
@@ -117,13 +129,16 @@ class CostHook(Hook):
         if module.training:
             self._seen["forward_passes"] += len(inputs[0])
 
-    @master_only
-    def _write(self, work_dir: Path, processes: int) -> None:
+    def _summary(self, processes: int) -> dict[str, Any]:
         cost: dict[str, Any] = dict(self._seen)
         cost["forward_passes"] *= processes
         cost["seconds"] = round(cost["seconds"], 1)
         flops = self._flops_per_step
         cost["flops"] = None if flops is None else flops * cost["steps"]
+        return cost
+
+    @master_only
+    def _write(self, work_dir: Path, cost: dict[str, Any]) -> None:
         path = work_dir / self.out
         part = path.with_name(f".{path.name}.part")
         part.write_text(json.dumps(cost, indent=1) + "\n", encoding="utf-8")

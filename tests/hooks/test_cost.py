@@ -70,6 +70,9 @@ def test_counts_are_those_of_the_run(tmp_path: Path) -> None:
     # and as many for the weights' gradient; that of the images is not needed.
     assert cost["flops"] == 6 * 2 * (2 * (2 * BATCH) * WIDTH * 3)
     assert cost["seconds"] >= 0
+    (log,) = tmp_path.glob("*/vis_data/scalars.json")
+    last = json.loads(log.read_text().splitlines()[-1])
+    assert last["cost/images"] == 2 * IMAGES and last["cost/flops"] == cost["flops"]
 
 
 def test_weights_are_those_of_a_run_without_it(tmp_path: Path) -> None:
