@@ -270,7 +270,8 @@ def is_done(target: Target, name: str, settings: Settings) -> bool:
     except ValueError:
         return False  # half a file of somebody else's: measured again
     same = all(
-        record.model.get(key) == target.model[key] for key in ("sha256", "fingerprint")
+        record.model.get(key) == target.model[key]
+        for key in ("sha256", "fingerprint", "language_model")
     )
     asked = settings_of(name, settings)
     return record.error is None and same and record.settings == asked
@@ -316,8 +317,8 @@ def measure_all(
     Returns:
         What failed, a sentence each.
     """
-    subject = target.build()
     try:
+        subject = target.build()
         if isinstance(subject, Subject):
             _ = subject.model  # a checkpoint that does not fit fails once, not often
     except Exception as problem:

@@ -159,6 +159,22 @@ def test_loss_has_the_labels_of_training_and_features_the_true_ones(language):
     assert features.labels.tolist() == truth != drawn
 
 
+def test_the_initial_model_is_the_one_that_training_starts_from(language, project):
+    from mmengine.runner import Runner
+
+    from lbbt_mm.analysis.subject import Subject
+
+    cfg = Config.fromfile(language)
+    cfg.work_dir = str(project.work_dir)
+    runner = Runner.from_cfg(cfg)
+    runner.build_train_loop(cfg.train_cfg)
+    runner._init_model_weights()
+    started, found = runner.model.state_dict(), Subject(cfg).model.state_dict()
+    assert [*started] == [*found]
+    for name, value in started.items():
+        torch.testing.assert_close(found[name].cpu(), value.cpu(), rtol=0, atol=0)
+
+
 def test_what_changed_is_measured_again(language, analyze, project, capsys):
     def seconds_measured(*words: object) -> int:
         capsys.readouterr()
