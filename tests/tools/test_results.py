@@ -81,3 +81,21 @@ def test_a_missing_log_is_named(tool, docs: Path) -> None:
 
 def test_the_shipped_page_is_what_the_logs_say(tool) -> None:
     tool("results.py", "--check").main()
+
+
+def test_the_shipped_report_is_what_its_runs_say(monkeypatch: pytest.MonkeyPatch):
+    """Every table and every panel; the date and the commands may differ."""
+    from lbbt_mm.report.gather import gather
+    from lbbt_mm.report.report_page import build_sections
+
+    monkeypatch.chdir(ROOT)
+    page = (ROOT / "docs/report/index.html").read_text(encoding="utf-8")
+    found = gather([ROOT / "docs/report/runs"])
+    sections = build_sections(found)
+    tables = [table for section in sections for table in section.tables]
+    charts = [chart for section in sections for _, chart in section.charts]
+    assert len(tables) > 10 and len(charts) > 20 and not found.problems
+    assert all(table.to_html() in page for table in tables)
+    assert all(chart.svg in page for chart in charts)
+    for path in (ROOT / "docs/report").rglob("*"):
+        assert not path.is_file() or path.stat().st_size < 1_000_000
