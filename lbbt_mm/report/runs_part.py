@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from lbbt_mm.report.charts import Chart, bar_chart, legend, line_chart
 from lbbt_mm.report.gather import Run
 from lbbt_mm.report.groups import (
+    ARMS,
     Group,
     colour_of,
     shown_path,
@@ -149,9 +150,12 @@ def _curves(section: Section, group: Group) -> None:
     going = [run.name for run in group.runs if _has_curve(run) and not run.finished]
     if going:
         section.text(f"Not finished when this page was made: {', '.join(going)}.")
+    # Rivals have labels of their own, and share one model before training.
+    arms = [run for run in group.runs if run.arm in ARMS]
+    lacking = [one for one in lacking if one[0] in arms]
     for labels in ("random", "correct"):
-        if labels not in kinds and group.runs:
-            run = group.runs[0]
+        if labels not in kinds and arms:
+            run = arms[0]
             section.gap(
                 f"training on {labels} labels, {group.name}",
                 "No run of this setting has them.",

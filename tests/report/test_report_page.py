@@ -366,3 +366,12 @@ def test_the_papers_numbers_are_quoted_as_they_are() -> None:
     )
     assert tables[14].data["CIFAR-10"]["language, bridged"] == "82.3"
     assert tables[15].data["GPT-2, language"]["spectral gap"] == "207779.44"
+
+
+def test_rivals_are_not_asked_for_arms_of_a_bridge(work_dir) -> None:
+    run = work_dir.run()
+    record = json.loads((run / "result.json").read_text())
+    record |= dict(arm="simclr", name="simclr_s0")
+    (run / "result.json").write_text(json.dumps(record))
+    page = "".join("".join(s.parts) for s in build_sections(gather([work_dir.folder])))
+    assert "training on correct labels" not in page
