@@ -21,7 +21,7 @@ arms = {
 options = {
     "custom_hooks": [dict(type=f"lbbt_mm.{name}") for name in hooks],
     "train_cfg.max_epochs": epochs,
-    "train_cfg.val_interval": epochs,
+    "train_cfg.val_begin": 1000,  # no clean passes: rivals have no labels to pass
     "train_dataloader.dataset.dataset.indices": num_images,
 }
 variants = {
