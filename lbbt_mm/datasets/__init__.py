@@ -10,8 +10,10 @@ from lbbt_mm.datasets.skip_damaged import SkipDamagedImages
 from lbbt_mm.datasets.small import IdxDataset, MNIST5k
 from lbbt_mm.datasets.tiny_imagenet import TinyImageNet
 from lbbt_mm.datasets.views import collate_views
+from lbbt_mm.datasets.vqa import ConversationDataset, VQADataset
 
 __all__ = [
+    "ConversationDataset",
     "DamagedImageError",
     "FewLabelDataset",
     "FewTrueLabelsDataset",
@@ -22,5 +24,6 @@ __all__ = [
     "RotationDataset",
     "SkipDamagedImages",
     "TinyImageNet",
+    "VQADataset",
     "collate_views",
 ]

@@ -2,5 +2,12 @@
 
 from lbbt_mm.evaluation.bridge_accuracy import BridgeAccuracy
 from lbbt_mm.evaluation.retrieval import RetrievalMetric
+from lbbt_mm.evaluation.vqa import MMVetSubmission, ScienceQAMetric, VQAMetric
 
-__all__ = ["BridgeAccuracy", "RetrievalMetric"]
+__all__ = [
+    "BridgeAccuracy",
+    "MMVetSubmission",
+    "RetrievalMetric",
+    "ScienceQAMetric",
+    "VQAMetric",
+]

@@ -1,0 +1,161 @@
+"""Metrics of visual question answering, in all and by type of question."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from mmengine.evaluator import BaseMetric
+
+from lbbt_mm.evaluation.vqa_rules import (
+    exact_score,
+    gqa_score,
+    option_letter,
+    ten_answer_score,
+)
+from lbbt_mm.registry import METRICS
+
+RULES: dict[str, Callable[[str, Sequence[str]], float]] = {
+    "exact": exact_score,
+    "gqa": gqa_score,
+    "ten_answers": ten_answer_score,
+}
+
+
+class _AnswerMetric(BaseMetric):
+    """Keeps of every data sample the answer and what it is compared with."""
+
+    default_prefix = "vqa"
+
+    def __init__(
+        self,
+        prediction: str = "pred_answer",
+        collect_device: str = "cpu",
+        prefix: str | None = None,
+    ) -> None:
+        super().__init__(collect_device=collect_device, prefix=prefix)
+        self.prediction = prediction
+
+    def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
+        """Keep each sample's answer.
+
+        Args:
+            data_batch: Unused.
+            data_samples: What ``lbbt_mm.VQADataset`` gave, and the model's answer.
+
+        Raises:
+            ValueError: A sample lacks the prediction or ``sample_id``, or, where the
+                metric needs them, its answers.
+        """
+        for sample in data_samples:
+            said = sample.get(self.prediction)
+            known = sample.get("sample_id") is not None and sample.get("answers")
+            if not isinstance(said, str) or not known:
+                raise ValueError(
+                    f"{type(self).__name__} expects a text {self.prediction!r}, a "
+                    "sample_id and answers in each data sample, got "
+                    f"{sorted(sample.keys())}; does the file carry answers?"
+                )
+            names = ("sample_id", "answers", "question_type", "choices")
+            kept = {name: sample.get(name) for name in names}
+            self.results.append(dict(kept, said=said))
+
+
+def _by_type(scores: Sequence[float], types: Sequence[str | None]) -> dict[str, float]:
+    """Means in per cent, of all and of each named type, and the number of them."""
+    groups = defaultdict(list)
+    for score, kind in zip(scores, types, strict=True):
+        groups["accuracy"].append(score)
+        if kind:
+            groups[f"accuracy/{kind}"].append(score)
+    means = {name: 100 * sum(group) / len(group) for name, group in groups.items()}
+    return means | dict(questions=float(len(scores)))
+
+
+@METRICS.register_module()
+class VQAMetric(_AnswerMetric):
+    """Accuracy in per cent, also by ``question_type``, under ``vqa/``.
+
+    Args:
+        rule: ``'ten_answers'`` (VQA v2, TextVQA), ``'exact'`` (equality after the same
+            normalisation) or ``'gqa'``; :mod:`lbbt_mm.evaluation.vqa_rules` defines
+            them and names the sources.
+        **kwargs: ``prediction``, the key of the model's answer in a data sample
+            (``'pred_answer'``); ``collect_device``; ``prefix``.
+
+    Raises:
+        ValueError: There is no such rule.
+    """
+
+    def __init__(self, rule: str = "ten_answers", **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        if rule not in RULES:
+            raise ValueError(f"rule: expected one of {sorted(RULES)}, got {rule!r}.")
+        self.rule = rule
+
+    def compute_metrics(self, results: list[dict]) -> dict[str, float]:
+        """Score all answers."""
+        scores = [RULES[self.rule](r["said"], r["answers"]) for r in results]
+        return _by_type(scores, [r["question_type"] for r in results])
+
+
+@METRICS.register_module()
+class ScienceQAMetric(_AnswerMetric):
+    """Accuracy of option letters in per cent, also by subject, under ``scienceqa/``.
+
+    ``unparsed`` counts answers without a letter, ``out_of_range`` letters that the
+    question does not offer. Both are wrong answers, as in LLaVA's evaluator.
+    """
+
+    default_prefix = "scienceqa"
+
+    def compute_metrics(self, results: list[dict]) -> dict[str, float]:
+        """Score all answers."""
+        scores, unparsed, outside = [], 0, 0
+        for result in results:
+            letter = option_letter(result["said"])
+            offered = "ABCDE"[: len(result["choices"] or "ABCDE")]
+            unparsed += letter is None
+            outside += letter is not None and letter not in offered
+            scores.append(float(letter == result["answers"][0]))
+        means = _by_type(scores, [r["question_type"] for r in results])
+        return means | dict(unparsed=float(unparsed), out_of_range=float(outside))
+
+
+@METRICS.register_module()
+class MMVetSubmission(_AnswerMetric):
+    """Write MM-Vet's submission file: question id -> answer.
+
+    MM-Vet is scored by a language model as judge, so no score is computed here; the
+    file goes to its authors' evaluator.
+
+    Args:
+        out_file: Where to write; replaced as a whole.
+        **kwargs: As in :class:`VQAMetric`.
+    """
+
+    default_prefix = "mmvet"
+
+    def __init__(self, out_file: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.out_file = out_file
+
+    def compute_metrics(self, results: list[dict]) -> dict[str, float]:
+        """Write the file; the main process does this alone.
+
+        Returns:
+            ``questions`` and ``empty``, the number of empty answers.
+        """
+        answers = {r["sample_id"]: r["said"] for r in results}
+        path = Path(self.out_file)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_name(f"{path.name}.part")
+        text = json.dumps(answers, indent=2, ensure_ascii=False)
+        part.write_text(text + "\n", encoding="utf-8")
+        os.replace(part, path)
+        empty = sum(not answer.strip() for answer in answers.values())
+        return dict(questions=float(len(answers)), empty=float(empty))

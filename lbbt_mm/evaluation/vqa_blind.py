@@ -1,0 +1,43 @@
+"""What can be answered without looking: baselines from answers alone."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+
+class Asked(NamedTuple):
+    """A question as a blind answerer sees it, and its answer."""
+
+    question_type: str
+    question: str
+    answer: str
+
+
+def blind_accuracy(
+    train: Iterable[Asked], held_out: Sequence[Asked], by: str = "question_type"
+) -> dict[str, float]:
+    """Answer every held-out question with the commonest answer of the training set.
+
+    Args:
+        train: Where answers are counted; of equally common ones the first in the
+            alphabet counts.
+        held_out: What is answered.
+        by: ``'question_type'``: the commonest answer of the type; ``'question'``: that
+            of the very question, and of its type where training never asked it.
+
+    Returns:
+        Accuracy in per cent: ``'all'``, and of each type.
+    """
+    counts: dict[str, Counter[str]] = defaultdict(Counter)
+    for asked in train:
+        for key in {asked.question_type, getattr(asked, by)}:
+            counts[key][asked.answer] += 1
+    hits = defaultdict(list)
+    for asked in held_out:
+        known = counts.get(getattr(asked, by)) or counts.get(asked.question_type) or {}
+        guess = min(known, key=lambda answer: (-known[answer], answer), default=None)
+        for name in ("all", asked.question_type):
+            hits[name].append(guess == asked.answer)
+    return {name: 100 * sum(found) / len(found) for name, found in hits.items()}
