@@ -80,12 +80,13 @@ def main() -> None:
             for by in ("question_type", "question")
         },
     }
-    # Three of each type, one row a type would do; four columns show each type.
-    examples = [
-        question
-        for place in range(3)
+    # A column a type: three questions with three answers.
+    firsts = {
+        kind: list({q.answer: q for q in made["val"] if q.kind == kind}.values())
         for kind in TYPES
-        for question in [q for q in made["val"] if q.kind == kind][place : place + 1]
+    }
+    examples = [
+        firsts[k][row] for row in range(3) for k in TYPES if row < len(firsts[k])
     ]
     try:
         args.out.parent.mkdir(parents=True, exist_ok=True)

@@ -58,6 +58,7 @@ class _Seen(NamedTuple):
     x: float  # centre, share of the canvas
     y: float
     area: int  # visible pixels
+    edge: float  # the left one, share of the canvas
 
 
 def read_scenes(root: Path, split: str) -> list[tuple[str, list[_Seen]]]:
@@ -91,6 +92,7 @@ def read_scenes(root: Path, split: str) -> list[tuple[str, list[_Seen]]]:
                 (x + w / 2) / width,
                 (y + h / 2) / height,
                 found["area"],
+                x / width,
             )
         )
     return [(i["file_name"], garments[i["id"]]) for i in coco["images"]]
@@ -99,9 +101,9 @@ def read_scenes(root: Path, split: str) -> list[tuple[str, list[_Seen]]]:
 def questions_of(image: str, garments: Sequence[_Seen]) -> Iterator[Question]:
     """Every question that a scene answers clearly.
 
-    Largest and larger mean 1.5 times the visible pixels; leftmost, a centre 8 % of the
-    canvas apart; left, right, top and bottom, 10 % off the middle. A garment that is
-    named in a question is the only one of its class.
+    Largest and larger mean 1.5 times the visible pixels; leftmost, the left edge
+    furthest left and a centre 8 % of the canvas apart; left, right, top and bottom, 10 %
+    off the middle. A garment that is named in a question is the only one of its class.
     """
     count = len(garments)
     if not garments:
@@ -114,7 +116,8 @@ def questions_of(image: str, garments: Sequence[_Seen]) -> Iterator[Question]:
             text = "What is the largest garment?"
             yield Question("what", "largest", image, text, by_area[0].word)
         by_x = sorted(garments, key=lambda g: g.x)
-        if by_x[1].x - by_x[0].x >= _APART:
+        clear = by_x[0].edge == min(g.edge for g in garments)
+        if clear and by_x[1].x - by_x[0].x >= _APART:
             text = "What is the leftmost garment?"
             yield Question("what", "leftmost", image, text, by_x[0].word)
     if count <= _MOST_COUNTED:
