@@ -101,9 +101,10 @@ def read_scenes(root: Path, split: str) -> list[tuple[str, list[_Seen]]]:
 def questions_of(image: str, garments: Sequence[_Seen]) -> Iterator[Question]:
     """Every question that a scene answers clearly.
 
-    Largest and larger mean 1.5 times the visible pixels; leftmost, the left edge
-    furthest left and a centre 8 % of the canvas apart; left, right, top and bottom, 10 %
-    off the middle. A garment that is named in a question is the only one of its class.
+    Largest and larger mean 1.5 times the visible pixels; leftmost, a centre 8 % and a
+    left edge 4 % of the canvas further left than any other; left, right, top and
+    bottom, 10 % off the middle. A garment that is named is the only one of its
+    class.
     """
     count = len(garments)
     if not garments:
@@ -116,10 +117,11 @@ def questions_of(image: str, garments: Sequence[_Seen]) -> Iterator[Question]:
             text = "What is the largest garment?"
             yield Question("what", "largest", image, text, by_area[0].word)
         by_x = sorted(garments, key=lambda g: g.x)
-        clear = by_x[0].edge == min(g.edge for g in garments)
-        if clear and by_x[1].x - by_x[0].x >= _APART:
+        first, second = by_x[:2]
+        clear = all(g.edge - first.edge >= _APART / 2 for g in by_x[1:])
+        if clear and second.x - first.x >= _APART:
             text = "What is the leftmost garment?"
-            yield Question("what", "leftmost", image, text, by_x[0].word)
+            yield Question("what", "leftmost", image, text, first.word)
     if count <= _MOST_COUNTED:
         text = "How many garments are there?"
         yield Question("how_many", "count", image, text, str(count))
@@ -131,7 +133,8 @@ def questions_of(image: str, garments: Sequence[_Seen]) -> Iterator[Question]:
             (garment.y, "top", "bottom"),
         ):
             if abs(place - 0.5) >= _OFF_CENTRE:
-                text = f"Is the {garment.word} at the {low} or at the {high}?"
+                verb = "Are" if garment.word == "trousers" else "Is"
+                text = f"{verb} the {garment.word} at the {low} or at the {high}?"
                 answer = low if place < 0.5 else high
                 # A form of its own for each word: a sandal is as often left as right.
                 form = f"{low}/{high} {garment.word}"
