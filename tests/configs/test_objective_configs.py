@@ -218,7 +218,7 @@ def test_a_mix_of_your_own_as_the_page_writes_it() -> None:
     text = (CONFIGS.parent / "docs/objectives.md").read_text(encoding="utf-8")
     (code,) = re.findall(r"```python\n(images = .*?)```", text, flags=re.S)
     found: dict = {}
-    exec(code.replace("dict(..., pipeline=[..., ", "dict(pipeline=["), found)
+    exec(code.replace("..., ", ""), found)
     base = load(CONFIGS / "_base_/models/minilm_28px.py")
     cfg = Config(dict(base.to_dict(), data_preprocessor={}, default_scope="mmpretrain"))
     cfg.model.update(type="lbbt_mm.BridgeClassifier", objectives=found["objectives"])
