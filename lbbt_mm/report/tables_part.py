@@ -11,7 +11,9 @@ from lbbt_mm.report.groups import (
     Group,
     Measured,
     Model,
+    analyze_command,
     cell,
+    first_runs,
     number,
     numbers,
     shown_path,
@@ -217,6 +219,8 @@ def table_11(groups: Sequence[Group], command: str) -> Section:
                 ours.setdefault(_where(group, data), {})[model.name] = column
     if not ours:
         section.gap("our table 11", "Retrieval was not measured.", command)
+    else:
+        _mark_unmeasured(section, groups, "retrieval", 11)
     return finish(section, paper.TABLE_11, beside(paper.TABLE_11, ours, "in %"))
 
 
@@ -302,6 +306,8 @@ def table_15(groups: Sequence[Group], command: str) -> Section:
             _density(section, _where(group, data), models)
     if not ours:
         section.gap("our table 15", "Curvature was not measured.", command)
+    else:
+        _mark_unmeasured(section, groups, "curvature", 15)
     return finish(section, paper.TABLE_15, beside(paper.TABLE_15, ours, "number"))
 
 
@@ -327,6 +333,20 @@ def _density(
 
 def _where(group: Group, data: str) -> str:
     return f"{group.name}; measured on {data}" if data else group.name
+
+
+def _mark_unmeasured(
+    section: Section, groups: Sequence[Group], measurement: str, table: int
+) -> None:
+    """Mark the settings that other settings of the table have and these lack."""
+    for group in groups:
+        run = next(first_runs(group), None)
+        if run and not group.measured.get(measurement):
+            section.gap(
+                f"our table {table}, {group.name}",
+                "It was not measured on this setting.",
+                analyze_command(run, measurement),
+            )
 
 
 def _rival(arm: str) -> str | None:

@@ -375,3 +375,12 @@ def test_rivals_are_not_asked_for_arms_of_a_bridge(work_dir) -> None:
     (run / "result.json").write_text(json.dumps(record))
     page = "".join("".join(s.parts) for s in build_sections(gather([work_dir.folder])))
     assert "training on correct labels" not in page
+
+
+def test_a_setting_that_lacks_what_another_has_is_marked(work_dir) -> None:
+    measured, other = work_dir.run(), work_dir.run(seed=1, dataset="other_images")
+    work_dir.measure(measured, "retrieval", {"mAP": 12.3})
+    sections = build_sections(gather([work_dir.folder]))
+    (table,) = (section for section in sections if section.name == "table-11")
+    assert [gap.what for gap in table.gaps if "other-images" in gap.what]
+    assert other.name in table.gaps[0].command and len(table.gaps) == 1
