@@ -319,6 +319,16 @@ def fail_to_write(what: str, path: str | Path, error: OSError) -> NoReturn:
     )
 
 
+def git_commit() -> str | None:
+    """Short hash of the clone's commit; nothing where there is no clone."""
+    said = subprocess.run(
+        ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short", "HEAD"],
+        capture_output=True,
+        text=True,
+    )
+    return said.stdout.strip() or None
+
+
 def build_runner(cfg: Any) -> Any:
     """Build mmengine's runner, or the one that ``runner_type`` names.
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import os
 import platform
-import subprocess
 import time
 from pathlib import Path
 from typing import Any
 
+import _launch
 from _subtask import Progress, last_checkpoint, run_tool
 from _sweep_plan import Task
 
@@ -207,11 +207,6 @@ def describe_environment(env: dict[str, str]) -> dict[str, Any]:
     from lbbt_mm.version import __version__
 
     on_gpu = "CUDA_VISIBLE_DEVICES" in env
-    commit = subprocess.run(
-        ["git", "-C", str(TOOLS), "rev-parse", "--short", "HEAD"],
-        capture_output=True,
-        text=True,
-    )
     return dict(
         device=torch.cuda.get_device_name() if on_gpu else _processor(),
         cpus=os.cpu_count(),
@@ -219,7 +214,7 @@ def describe_environment(env: dict[str, str]) -> dict[str, Any]:
         python=platform.python_version(),
         torch=torch.__version__,
         lbbt_mm=__version__,
-        commit=commit.stdout.strip() or None,
+        commit=_launch.git_commit(),
     )
 
 

@@ -14,7 +14,6 @@ import dataclasses
 import os
 import platform
 import shlex
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -345,11 +344,6 @@ def measure_all(
 
 def provenance_of() -> dict[str, Any]:
     """Say by what command, on what and with what is measured."""
-    commit = subprocess.run(
-        ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short", "HEAD"],
-        capture_output=True,
-        text=True,
-    )
     gpu = get_device() == "cuda"
     return dict(
         command=shlex.join(["python", "tools/analyze.py", *sys.argv[1:]]),
@@ -358,7 +352,7 @@ def provenance_of() -> dict[str, Any]:
         threads=torch.get_num_threads(),
         torch=torch.__version__,
         lbbt_mm=__version__,
-        commit=commit.stdout.strip() or None,
+        commit=_launch.git_commit(),
         date=time.strftime("%Y-%m-%d"),
     )
 

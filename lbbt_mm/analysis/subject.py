@@ -18,7 +18,11 @@ from lbbt_mm.analysis.progress import follow
 from lbbt_mm.analysis.scalar_loss import ScalarLoss
 from lbbt_mm.evaluation.checkpoint_config import type_name, use_checkpoint_only
 from lbbt_mm.evaluation.features import Features, pool_features
-from lbbt_mm.evaluation.probe_setup import find_pipeline, true_label_dataset
+from lbbt_mm.evaluation.probe_setup import (
+    find_pipeline,
+    same_label_dataset,
+    true_label_dataset,
+)
 from lbbt_mm.models import LanguageBackbone
 from lbbt_mm.models.pretrained import load_part
 
@@ -51,7 +55,7 @@ class Subject:
         init_default_scope(cfg.get("default_scope") or "mmpretrain")
         self.cfg, self.checkpoint = cfg, checkpoint
         self.device, self.seed, self.progress = device, seed, progress
-        self._features: dict[tuple[str, int], Features] = {}
+        self._features: dict[tuple[str, int], tuple[Features, dict[str, Any]]] = {}
         self._datasets: dict[str, Any] = {}
 
     @cached_property
@@ -123,8 +127,8 @@ class Subject:
         Raises:
             ValueError: An image has no single true label.
         """
-        stream, data = self._stream(split, number, true_labels=True)
         if (split, number) not in self._features:
+            stream, data = self._stream(split, number, true_labels=True)
             rows, labels = [], []
             model: Any = self.model
             with torch.no_grad():
@@ -132,8 +136,9 @@ class Subject:
                     labels.append(_labels(batch["data_samples"]))
                     output = model.extract_feat(batch["inputs"], stage="backbone")
                     rows.append(pool_features(output).float().cpu())
-            self._features[split, number] = Features(torch.cat(rows), torch.cat(labels))
-        return self._features[split, number], data
+            features = Features(torch.cat(rows), torch.cat(labels))
+            self._features[split, number] = features, data
+        return self._features[split, number]
 
     def loss(self, number: int) -> tuple[ScalarLoss, dict[str, Any]]:
         """See the training loss as a function of the parameters.
@@ -191,7 +196,7 @@ class Subject:
         plain_cfg = true_label_dataset(loader_cfg["dataset"], pipeline)
         dataset_cfg = plain_cfg
         if not true_labels:
-            dataset_cfg = _with_pipeline(loader_cfg["dataset"], pipeline)
+            dataset_cfg = same_label_dataset(loader_cfg["dataset"], pipeline)
         dataset: Any = self._dataset(dataset_cfg)
         generator = torch.Generator().manual_seed(self.seed)
         order = torch.randperm(len(dataset), generator=generator)[:number].tolist()
@@ -269,18 +274,6 @@ def _labels(data_samples: list[Any]) -> Tensor:
             "labelled dataset, --cfg-options test_dataloader.dataset.KEY=VALUE."
         )
     return torch.cat(found).cpu()
-
-
-def _with_pipeline(dataset: Mapping[str, Any], pipeline: list[Any]) -> Any:
-    """Replace the pipeline at the bottom; the labels stay as they are drawn."""
-    dataset = copy.deepcopy(dict(dataset))
-    if "dataset" in dataset:
-        dataset["dataset"] = _with_pipeline(dataset["dataset"], pipeline)
-    elif "datasets" in dataset:
-        dataset["datasets"] = [_with_pipeline(d, pipeline) for d in dataset["datasets"]]
-    else:
-        dataset["pipeline"] = copy.deepcopy(pipeline)
-    return dataset
 
 
 def _name_of(dataset: Mapping[str, Any]) -> str:

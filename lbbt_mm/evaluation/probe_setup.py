@@ -50,14 +50,31 @@ def true_label_dataset(dataset: Any, pipeline: list | None = None) -> Any:
         The config without ``RandomLabelDataset``, ``RotationDataset`` and the like, at
         whatever depth they were.
     """
-    if type_name(dataset).rsplit(".", 1)[-1] in _OTHER_LABELS:
-        return true_label_dataset(dataset["dataset"], pipeline)
+    return _rewritten(dataset, pipeline, keep_labels=False)
+
+
+def same_label_dataset(dataset: Any, pipeline: list) -> Any:
+    """Exchange the pipeline of a dataset config; labels stay as they are drawn.
+
+    Args:
+        dataset: Config of a dataset, in any wrappers; not changed.
+        pipeline: What the dataset at the bottom shall run.
+
+    Returns:
+        The config with all its wrappers.
+    """
+    return _rewritten(dataset, pipeline, keep_labels=True)
+
+
+def _rewritten(dataset: Any, pipeline: list | None, keep_labels: bool) -> Any:
+    if not keep_labels and type_name(dataset).rsplit(".", 1)[-1] in _OTHER_LABELS:
+        return _rewritten(dataset["dataset"], pipeline, keep_labels)
     dataset = copy.deepcopy(dataset)
     if "dataset" in dataset:
-        dataset["dataset"] = true_label_dataset(dataset["dataset"], pipeline)
+        dataset["dataset"] = _rewritten(dataset["dataset"], pipeline, keep_labels)
     elif "datasets" in dataset:
         dataset["datasets"] = [
-            true_label_dataset(part, pipeline) for part in dataset["datasets"]
+            _rewritten(part, pipeline, keep_labels) for part in dataset["datasets"]
         ]
     elif pipeline is not None:
         dataset["pipeline"] = copy.deepcopy(pipeline)
