@@ -207,9 +207,9 @@ def report(
     import torch
 
     from lbbt_mm.report.bridge_report import BridgeReport
+    from lbbt_mm.report.files import write_whole
     from lbbt_mm.report.gather import gather
     from lbbt_mm.report.logs import read_bridge_curve
-    from lbbt_mm.report.page import write_whole
     from lbbt_mm.report.report_page import build_page, build_sections, made_by
     from lbbt_mm.version import __version__
 

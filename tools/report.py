@@ -47,8 +47,9 @@ def main() -> None:
     """Write the page."""
     args = parse_args()
     from lbbt_mm.report.collect import collect
+    from lbbt_mm.report.files import write_whole
     from lbbt_mm.report.gather import gather
-    from lbbt_mm.report.page import write_charts, write_whole
+    from lbbt_mm.report.page import write_charts
     from lbbt_mm.report.report_page import build_page, build_sections, made_by
 
     try:

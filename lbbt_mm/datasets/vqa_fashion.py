@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from PIL import Image, ImageDraw
 
-from lbbt_mm.report.contact_sheet import _font
+from lbbt_mm.report.contact_sheet import label_font
 
 # One word for each class, in the order of Fashion-MNIST.
 WORDS = (
@@ -266,7 +266,7 @@ def question_sheet(
         columns: Images in a row.
         zoom: Times that an image is enlarged.
     """
-    font, tall, gap = _font(), 44, 8
+    font, tall, gap = label_font(), 44, 8
     tiles = []
     for question in questions:
         with Image.open(folder / question.image) as image:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -18,6 +17,7 @@ from lbbt_mm.evaluation.vqa_rules import (
     ten_answer_score,
 )
 from lbbt_mm.registry import METRICS
+from lbbt_mm.report.files import write_whole
 
 RULES: dict[str, Callable[[str, Sequence[str]], float]] = {
     "exact": exact_score,
@@ -151,11 +151,7 @@ class MMVetSubmission(_AnswerMetric):
             ``questions`` and ``empty``, the number of empty answers.
         """
         answers = {r["sample_id"]: r["said"] for r in results}
-        path = Path(self.out_file)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(f"{path.name}.part")
         text = json.dumps(answers, indent=2, ensure_ascii=False)
-        part.write_text(text + "\n", encoding="utf-8")
-        os.replace(part, path)
+        write_whole(Path(self.out_file), text + "\n")
         empty = sum(not answer.strip() for answer in answers.values())
         return dict(questions=float(len(answers)), empty=float(empty))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from lbbt_mm.hooks.throughput import count_images
 from lbbt_mm.registry import HOOKS
+from lbbt_mm.report.files import write_whole
 
 _COUNTED = (
     1  # the iteration whose operations are counted: not the first, which warms up
@@ -139,7 +139,4 @@ class CostHook(Hook):
 
     @master_only
     def _write(self, work_dir: Path, cost: dict[str, Any]) -> None:
-        path = work_dir / self.out
-        part = path.with_name(f".{path.name}.part")
-        part.write_text(json.dumps(cost, indent=1) + "\n", encoding="utf-8")
-        os.replace(part, path)
+        write_whole(work_dir / self.out, json.dumps(cost, indent=1) + "\n")

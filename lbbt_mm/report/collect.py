@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from lbbt_mm.report.files import write_whole
 from lbbt_mm.report.gather import Gathered
-from lbbt_mm.report.page import write_whole
 from lbbt_mm.report.records import FOLDER
 
 _TEXTS = ("config.py", "last_checkpoint")
@@ -53,7 +53,6 @@ def collect(found: Gathered, folder: Path) -> list[Path]:
             text = without_machine(text)
             text = text.replace(str(home.parent.resolve()), home.parent.name)
             out = target / path.relative_to(home)
-            out.parent.mkdir(parents=True, exist_ok=True)
             write_whole(out, text)
             written.append(out)
     return written

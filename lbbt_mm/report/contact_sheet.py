@@ -51,7 +51,7 @@ def contact_sheet(
     Returns:
         The sheet.
     """
-    font = _font()
+    font = label_font()
     height, width = (zoom * side for side in images[0].image.shape[:2])
     columns = min(columns, len(images))
     rows = -(-len(images) // columns)
@@ -89,7 +89,7 @@ def comparison_sheet(
         The sheet; each row has its name above it. Boxes have the names of their classes
         at them; where there are masks alone, the last line says what the colours mean.
     """
-    font = _font()
+    font = label_font()
     first = next(iter(rows.values()))
     height, width = (zoom * side for side in first[0].image.shape[:2])
     tall = _FONT_SIZE + 8
@@ -121,7 +121,8 @@ def comparison_sheet(
     return sheet
 
 
-def _font() -> Any:
+def label_font() -> Any:
+    """Load the font of what is written on a sheet."""
     # matplotlib brings a font along; Pillow's own has one size before Pillow 10.1.
     from matplotlib import get_data_path
 
@@ -184,4 +185,4 @@ def _plate(
     """Write a class's name on its colour."""
     draw.rectangle(place, fill=palette[label])
     dark = "black" if sum(palette[label]) > 330 else "white"
-    draw.text((place[0] + 3, place[1] + 1), classes[label], dark, font=_font())
+    draw.text((place[0] + 3, place[1] + 1), classes[label], dark, font=label_font())

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import html
-import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from lbbt_mm.report.charts import Chart
+from lbbt_mm.report.files import write_whole
 from lbbt_mm.report.style import CHART, PAGE, SCHEMES
 from lbbt_mm.report.tables import Table
 
@@ -198,19 +198,6 @@ def render_page(title: str, lead: Sequence[str], sections: Sequence[Section]) ->
         f'<nav aria-label="Contents"><ul>{links}</ul></nav>\n<main>\n{body}\n</main>\n'
         f"</body>\n</html>\n"
     )
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a file whole or not at all.
-
-    Args:
-        path: The file; its folder is made if it is missing.
-        text: What to write.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.part")
-    part.write_text(text, encoding="utf-8")
-    os.replace(part, path)
 
 
 def write_charts(folder: Path, sections: Sequence[Section]) -> list[Path]:

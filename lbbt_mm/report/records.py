@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
+
+from lbbt_mm.report.files import write_whole
 
 FOLDER = "analysis"  # beside the checkpoints
 SUFFIX = ".json"
@@ -50,12 +51,8 @@ class MeasurementRecord:
         Returns:
             The file.
         """
-        folder.mkdir(parents=True, exist_ok=True)
         path = folder / f"{self.measurement}{SUFFIX}"
-        part = path.with_name(f".{path.name}.part")
-        text = json.dumps(asdict(self), indent=1, allow_nan=True)
-        part.write_text(text + "\n", encoding="utf-8")
-        os.replace(part, path)
+        write_whole(path, json.dumps(asdict(self), indent=1, allow_nan=True) + "\n")
         return path
 
     @classmethod
