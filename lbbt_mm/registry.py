@@ -7,6 +7,7 @@ from mmengine.registry import METRICS as MMENGINE_METRICS
 from mmengine.registry import MODELS as MMENGINE_MODELS
 from mmengine.registry import OPTIM_WRAPPERS as MMENGINE_OPTIM_WRAPPERS
 from mmengine.registry import STRATEGIES as MMENGINE_STRATEGIES
+from mmengine.registry import TRANSFORMS as MMENGINE_TRANSFORMS
 from mmengine.registry import Registry
 
 
@@ -17,6 +18,7 @@ def _child(name: str, parent: Registry, *rooms: str) -> Registry:
 
 MODELS = _child("model", MMENGINE_MODELS, "models")
 DATASETS = _child("dataset", MMENGINE_DATASETS, "datasets")
+TRANSFORMS = _child("transform", MMENGINE_TRANSFORMS, "datasets")
 HOOKS = _child("hook", MMENGINE_HOOKS, "hooks")
 METRICS = _child("metric", MMENGINE_METRICS, "evaluation")
 OPTIM_WRAPPERS = _child("optim wrapper", MMENGINE_OPTIM_WRAPPERS, "optim")

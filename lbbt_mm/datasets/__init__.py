@@ -4,6 +4,7 @@ from lbbt_mm.datasets.damaged import DamagedImageError
 from lbbt_mm.datasets.few_labels import FewLabelDataset
 from lbbt_mm.datasets.few_true_labels import FewTrueLabelsDataset
 from lbbt_mm.datasets.instance_label import InstanceLabelDataset
+from lbbt_mm.datasets.pack_conversation import PackConversation
 from lbbt_mm.datasets.random_label import RandomLabelDataset
 from lbbt_mm.datasets.rotation import RotationDataset
 from lbbt_mm.datasets.skip_damaged import SkipDamagedImages
@@ -20,6 +21,7 @@ __all__ = [
     "IdxDataset",
     "InstanceLabelDataset",
     "MNIST5k",
+    "PackConversation",
     "RandomLabelDataset",
     "RotationDataset",
     "SkipDamagedImages",
