@@ -3,6 +3,7 @@
 from lbbt_mm.datasets.damaged import DamagedImageError
 from lbbt_mm.datasets.few_labels import FewLabelDataset
 from lbbt_mm.datasets.few_true_labels import FewTrueLabelsDataset
+from lbbt_mm.datasets.image_tiles import ImageTiles
 from lbbt_mm.datasets.instance_label import InstanceLabelDataset
 from lbbt_mm.datasets.pack_conversation import PackConversation
 from lbbt_mm.datasets.random_label import RandomLabelDataset
@@ -19,6 +20,7 @@ __all__ = [
     "FewLabelDataset",
     "FewTrueLabelsDataset",
     "IdxDataset",
+    "ImageTiles",
     "InstanceLabelDataset",
     "MNIST5k",
     "PackConversation",

@@ -1,0 +1,201 @@
+"""Images as the square tiles that LLaVA-1.5 and LLaVA-1.6 show to a vision encoder."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from lbbt_mm.registry import TRANSFORMS
+
+# CLIP's mean colour as LLaVA pads with it: int(255 * mean), which cuts, not rounds.
+_CLIP_MEAN = (122, 116, 104)
+# With 1 or 3 rows left transformers takes rows for channels when it pads.
+_FEWEST_PIXELS = 4
+
+
+@TRANSFORMS.register_module()
+class ImageTiles:
+    """Make the images of a sample into square tiles of one size.
+
+    Without ``grid_pinpoints`` each image is one tile, as in LLaVA-1.5. With them, as in
+    LLaVA-1.6, its first tile is the whole image, stretched; the others are parts of the
+    image resized onto the best of the grids, on black, row by row. Those come from
+    transformers' ``LlavaNextImageProcessor``. A model brings them into order with
+    :func:`lbbt_mm.models.image_tiles.pack_features`.
+
+    Reads ``images``, a list of RGB ``PIL.Image``, may be empty or absent. Adds
+
+    - ``pixels``: ``(N, 3, size, size)`` uint8, RGB, 0 to 255, not normalised: the
+      model does that on its device, so that a worker sends a quarter of the bytes;
+    - ``tiles``: how many of the N belong to each image, in order;
+    - ``image_sizes``: height and width of each image before any change, pixels.
+
+    Args:
+        size: Height and width of a tile, pixels.
+        grid_pinpoints: Heights and widths, pixels, of the grids, multiples of ``size``;
+            LLaVA-1.6 has ``[(336, 672), (672, 336), (672, 672), (1008, 336), (336,
+            1008)]``. None: one tile an image.
+        pad: Without a grid: pad to a square before resizing. False: stretch.
+        pad_color: Red, green and blue, 0 to 255, of that padding.
+        keep_images: Leave ``images`` in the sample, for a visualiser.
+
+    Raises:
+        ImportError: With a grid: transformers has no ``LlavaNextImageProcessor``.
+        ValueError: A setting that makes no sense, or that the grid would ignore.
+    """
+
+    def __init__(
+        self,
+        size: int = 336,
+        grid_pinpoints: Sequence[Sequence[int]] | None = None,
+        pad: bool = True,
+        pad_color: Sequence[int] = _CLIP_MEAN,
+        keep_images: bool = False,
+    ) -> None:
+        if isinstance(size, bool) or not isinstance(size, int) or size < 1:
+            raise ValueError(
+                f"size: expected a positive number of pixels, got {size!r}."
+            )
+        color = tuple(pad_color)
+        if len(color) != 3 or not all(0 <= value <= 255 for value in color):
+            raise ValueError(
+                f"pad_color: expected red, green and blue, 0 to 255, got {pad_color!r}."
+            )
+        if grid_pinpoints is not None and (not pad or color != _CLIP_MEAN):
+            raise ValueError(
+                "pad, pad_color: expected their defaults with grid_pinpoints, which "
+                f"always pad with black, got {pad!r} and {color}; leave them out."
+            )
+        self.size, self.pad, self.pad_color = size, pad, color
+        self.keep_images = keep_images
+        self.grid_pinpoints = _checked(grid_pinpoints, size)
+        # At the start and not in a worker, so that what is missing is known at once.
+        self._processor = _processor(self.grid_pinpoints, size)
+
+    def __call__(self, sample: dict) -> dict:
+        """Add the tiles.
+
+        Raises:
+            TypeError: An image is no RGB ``PIL.Image``.
+            ValueError: An image has no pixels, or is too long for the grid.
+        """
+        sample = dict(sample)
+        images = list(sample.pop("images", None) or [])
+        for number, image in enumerate(images):
+            _check_image(image, number)
+        parts = [self._tiles(image) for image in images]
+        none = np.empty((0, 3, self.size, self.size), np.uint8)
+        sample["pixels"] = torch.from_numpy(np.concatenate([none, *parts]))
+        sample["tiles"] = [len(part) for part in parts]
+        sample["image_sizes"] = [(image.height, image.width) for image in images]
+        if self.keep_images:
+            sample["images"] = images
+        return sample
+
+    def _tiles(self, image: Image.Image) -> np.ndarray:
+        """Return the tiles of one image, ``(tiles, 3, size, size)``, uint8."""
+        if self._processor is None:
+            if self.pad:
+                image = _padded(image, self.pad_color)
+            image = image.resize((self.size, self.size), Image.Resampling.BICUBIC)
+            return np.asarray(image).transpose(2, 0, 1)[None]
+        self._check_length(image)
+        # The format is given: guessed, an image of three rows would be turned.
+        done = self._processor(images=[image], input_data_format="channels_last")
+        return np.asarray(done["pixel_values"][0], np.uint8)
+
+    def _check_length(self, image: Image.Image) -> None:
+        from transformers.image_processing_utils import select_best_resolution
+
+        size = (image.height, image.width)
+        best = select_best_resolution(size, self.grid_pinpoints)
+        scale = min(best[0] / size[0], best[1] / size[1])
+        left = math.ceil(min(size) * scale)
+        if left < _FEWEST_PIXELS:
+            raise ValueError(
+                f"images: expected {_FEWEST_PIXELS} or more pixels of the shorter side "
+                f"on the grid, got {left} of an image of {size[0]} x {size[1]} pixels "
+                "(height x width); leave so long an image out, or crop it."
+            )
+
+    def __repr__(self) -> str:
+        """Show the settings."""
+        return (
+            f"{type(self).__name__}(size={self.size}, grid_pinpoints="
+            f"{self.grid_pinpoints}, pad={self.pad}, pad_color={self.pad_color}, "
+            f"keep_images={self.keep_images})"
+        )
+
+
+def _checked(
+    pinpoints: Sequence[Sequence[int]] | None, size: int
+) -> list[tuple[int, int]] | None:
+    if pinpoints is None:
+        return None
+    points = [tuple(point) for point in pinpoints]
+    if not points:
+        raise ValueError(
+            "grid_pinpoints: expected at least one (height, width), got none; use None "
+            "for one tile an image."
+        )
+    for point in points:
+        if len(point) != 2 or any(side < 1 or side % size for side in point):
+            raise ValueError(
+                f"grid_pinpoints: expected (height, width) of multiples of the size "
+                f"{size}, got {point}."
+            )
+    return [(int(height), int(width)) for height, width in points]
+
+
+def _processor(pinpoints: list[tuple[int, int]] | None, size: int) -> Any:
+    """Return transformers' processor that cuts the tiles and leaves their colours."""
+    if pinpoints is None:
+        return None
+    try:
+        from transformers import LlavaNextImageProcessor
+    except ImportError as error:
+        raise ImportError(
+            "ImageTiles with grid_pinpoints needs LlavaNextImageProcessor of "
+            f"transformers 4.45 to 4.57, which is not there ({error}); run pip install "
+            '"transformers>=4.45,<5".'
+        ) from error
+    return LlavaNextImageProcessor(
+        size={"shortest_edge": size},
+        crop_size={"height": size, "width": size},
+        image_grid_pinpoints=pinpoints,
+        do_resize=False,  # of tiles that have the size already
+        do_center_crop=False,
+        do_rescale=False,
+        do_normalize=False,
+        do_pad=False,  # with empty tiles, to a batch
+    )
+
+
+def _check_image(image: Any, number: int) -> None:
+    mode = getattr(image, "mode", None)
+    if not isinstance(image, Image.Image) or mode != "RGB":
+        got = f"the mode {mode!r}" if mode else f"a {type(image).__name__}"
+        raise TypeError(
+            f"images: expected RGB PIL images, got {got} as number {number}; open it "
+            "with PIL and use convert('RGB')."
+        )
+    if not image.height or not image.width:
+        raise ValueError(
+            f"images: expected pixels, got {image.height} x {image.width} of them in "
+            f"number {number}; leave it out."
+        )
+
+
+def _padded(image: Image.Image, color: tuple[int, ...]) -> Image.Image:
+    """Return the image in the middle of a square, as LLaVA's ``expand2square``."""
+    if image.width == image.height:
+        return image
+    side = max(image.size)
+    square = Image.new("RGB", (side, side), color)
+    square.paste(image, ((side - image.width) // 2, (side - image.height) // 2))
+    return square
