@@ -137,7 +137,7 @@ def _checked(
 ) -> list[tuple[int, int]] | None:
     if pinpoints is None:
         return None
-    points = [tuple(point) for point in pinpoints]
+    points = [tuple(p) if isinstance(p, Sequence) else (p,) for p in pinpoints]
     if not points:
         raise ValueError(
             "grid_pinpoints: expected at least one (height, width), got none; use None "

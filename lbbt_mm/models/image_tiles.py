@@ -63,7 +63,8 @@ def pack_features(
     whole, parts = features[0], features[1:]
     # (C, high * rows, wide * cols): neighbouring tiles become neighbouring tokens.
     grid = parts.reshape(high, wide, rows, cols, width).permute(4, 0, 2, 1, 3)
-    grid = _unpad(grid.reshape(width, high * rows, wide * cols), image_size)
+    grid = grid.reshape(width, high * rows, wide * cols)
+    grid = _unpad(grid, image_size, rows, cols)
     if newline is not None:
         ends = newline.to(grid)[:, None, None].expand(width, grid.shape[1], 1)
         grid = torch.cat([grid, ends], dim=2)
@@ -105,7 +106,7 @@ def count_tokens(
     high, wide = _grid(image_size, grid_pinpoints, tile_size)
     # No data, only a shape: the count cannot differ from what pack_features does.
     grid = torch.empty(1, high * rows, wide * cols, device="meta")
-    _, left_rows, left_cols = _unpad(grid, image_size).shape
+    _, left_rows, left_cols = _unpad(grid, image_size, rows, cols).shape
     return rows * cols + left_rows * (left_cols + bool(newline))
 
 
@@ -149,8 +150,12 @@ def _grid(
     return _borrow("get_anyres_image_grid_shape")(image_size, points, tile_size)
 
 
-def _unpad(grid: Tensor, image_size: tuple[int, int]) -> Tensor:
-    left = _borrow("unpad_image")(grid, image_size)
+def _unpad(grid: Tensor, image_size: tuple[int, int], rows: int, cols: int) -> Tensor:
+    # transformers takes tokens for squares; where they are not, the image is as long
+    # in tokens as this says. Reduced, so that squares keep its numbers to the bit.
+    common = math.gcd(rows, cols)
+    in_tokens = (image_size[0] * (rows // common), image_size[1] * (cols // common))
+    left = _borrow("unpad_image")(grid, in_tokens)
     if not left.numel():
         raise ValueError(
             f"image_size: expected an image of which a row of tokens is left without "
