@@ -18,6 +18,7 @@ _SUPPORTED: dict[str, tuple[str, str, tuple[str, ...], str]] = {
     "mmcv": ("2.1.0", "3.0", (), "pip install onedl-mmcv"),
     "mmpretrain": ("1.2.0", "2.0", (), "pip install onedl-mmpretrain"),
     "mmseg": ("1.2.0", "2.0", (), "pip install onedl-mmsegmentation"),
+    "peft": ("0.12.0", "1.0", (), "pip install peft"),
     "mmdet": (
         "3.2.0",
         "4.0",

@@ -253,6 +253,39 @@ MEASUREMENTS: dict[str, Callable[[Subject, Settings], tuple[Result, Result]]] = 
     "landscape": landscape,
     "curvature": curvature,
 }
+# Of what a detector or a segmenter lacks, or has in another form.
+_ON_BLOCKS = ("activation", "alignment")
+_ON_LABELS = ("separability", "retrieval", "probe_grid")
+_ON_LOSS = ("landscape", "curvature")
+
+
+def refuse_unfit(name: str, subject: Subject) -> None:
+    """Refuse what cannot be measured on a model, before it costs anything.
+
+    Args:
+        name: Of the measurement.
+        subject: Any model; no image is looked at.
+
+    Raises:
+        ValueError: It cannot be; with the measurement's name, and why.
+    """
+    if name in _ON_BLOCKS:
+        try:
+            _ = subject.backbone
+        except ValueError as error:
+            raise ValueError(f"{name}: {error}") from error
+    elif subject.is_dense and name in _ON_LABELS + _ON_LOSS:
+        why = "expected one true label for each image"
+        if name in _ON_LOSS:
+            # mmdet's and mmseg's test pipelines resize before they read annotations:
+            # the loss would be a number, and a wrong one.
+            why = "expected a classifier's loss, whose labels no test pipeline moves"
+        raise ValueError(
+            f"{name}: {why}, got {type(subject.model).__name__}, a detector or "
+            f"segmenter: --only outliers measures any model."
+        )
+
+
 # Which numbers of the settings a measurement depends on, besides the seed.
 DEPENDS_ON = {
     "activation": ("images",),

@@ -23,10 +23,15 @@ from lbbt_mm.evaluation.probe_setup import (
     same_label_dataset,
     true_label_dataset,
 )
+from lbbt_mm.language import open_checkpoint
 from lbbt_mm.models import LanguageBackbone
 from lbbt_mm.models.pretrained import load_part
+from lbbt_mm.report.dumped_config import language_hooks
+from lbbt_mm.transplant import make_plan
 
 _FINGERPRINTED = 16  # images that tell one dataset from another
+# Of mmdet and mmseg, by name: neither need be installed.
+_DENSE = {"BaseDetector", "BaseSegmentor"}
 
 
 class Subject:
@@ -38,7 +43,8 @@ class Subject:
         cfg: A config with ``model``, and ``train_dataloader`` and ``test_dataloader``
             for what needs images; not changed.
         checkpoint: Weights of the whole model, exactly; without it, the model as it is
-            built and initialised with the config's seed.
+            built and initialised with the config's seed, with what its
+            LanguageInitHooks copy: what training starts from.
         device: Where the model runs, in float32.
         seed: Of the images that are chosen.
         progress: Show progress bars.
@@ -65,6 +71,7 @@ class Subject:
         Raises:
             ValueError: The config has no model, or a weight is not finite.
             CheckpointError: The checkpoint cannot be read or is of another model.
+            TransplantError: The language model of a LanguageInitHook does not fit.
         """
         model = self._build(self.checkpoint)
         for name, parameter in model.named_parameters():
@@ -88,9 +95,15 @@ class Subject:
             found = type(backbone).__name__ if backbone is not None else "no backbone"
             raise ValueError(
                 f"Expected a model with an lbbt_mm.LanguageBackbone, got {found} in "
-                f"{type(self.model).__name__}: only outliers can be measured on it."
+                f"{type(self.model).__name__}: this looks at its language blocks; "
+                f"--only outliers measures any model."
             )
         return backbone
+
+    @property
+    def is_dense(self) -> bool:
+        """Whether it is a detector or a segmenter: no one label for an image."""
+        return any(kind.__name__ in _DENSE for kind in type(self.model).__mro__)
 
     @cached_property
     def initial_kernel(self) -> Tensor:
@@ -180,6 +193,11 @@ class Subject:
             load_part(model, checkpoint)
         else:
             model.init_weights()
+            for hook in language_hooks(cfg):  # as the hooks do, and after it
+                if hook.get("pretrained", True):
+                    source = open_checkpoint(hook["language_model"])
+                    accept = hook.get("accept", ())
+                    make_plan(model, source, hook["copies"], accept).apply(model)
         return model
 
     def _stream(

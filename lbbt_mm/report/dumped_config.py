@@ -52,6 +52,58 @@ def at(config: Any, *keys: str) -> Any:
     return here
 
 
+def plain_model(config: Any) -> Any:
+    """Find the model in what tools/test.py --tta puts around it.
+
+    Args:
+        config: Of the run.
+
+    Returns:
+        The dict of the model; ``None`` if there is none.
+    """
+    model = at(config, "model")
+    inner = at(model, "module")
+    # The config that such a test dumps is the run's latest.
+    wrapped = isinstance(inner, Mapping) and "TTA" in str(at(model, "type"))
+    return inner if wrapped else model
+
+
+def language_hooks(config: Any) -> list[Mapping[str, Any]]:
+    """Find the LanguageInitHooks: what they copy belongs to the model's start.
+
+    Args:
+        config: Of the run.
+    """
+    hooks = at(config, "custom_hooks")
+    return [
+        hook
+        for hook in (hooks if isinstance(hooks, (list, tuple)) else ())
+        if _class_name(at(hook, "type")) == "LanguageInitHook"
+    ]
+
+
+def language_start(config: Any) -> tuple[str, str | None] | None:
+    """Say what a model starts from, where LanguageInitHook decides it.
+
+    Args:
+        config: Of the run.
+
+    Returns:
+        ``'language'`` or ``'scratch'``, and the language model; ``None`` without such
+        a hook.
+    """
+    hooks = language_hooks(config)
+    if not hooks:
+        return None
+    copies = any(hook.get("pretrained", True) for hook in hooks)
+    return "language" if copies else "scratch", hooks[0].get("language_model")
+
+
+def _class_name(kind: Any) -> str:
+    name = kind if isinstance(kind, str) else getattr(kind, "__name__", "")
+    return name.rpartition(".")[2]
+
+
 def innermost_dataset(config: Mapping[str, Any], loader: str) -> Mapping[str, Any]:
     """Find the dataset in all its wrappers.
 

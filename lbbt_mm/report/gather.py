@@ -14,6 +14,8 @@ from lbbt_mm.report.dumped_config import (
     describe_dataset,
     describe_labels,
     innermost_dataset,
+    language_start,
+    plain_model,
     plain_name,
     read_dumped_config,
 )
@@ -225,7 +227,7 @@ def _read_run(home: Path, problems: list[str]) -> Run | None:
 def _fill_from_config(
     run: Run, config: Mapping[str, Any], settings: Mapping[str, Any]
 ) -> None:
-    backbone = at(config, "model", "backbone") or {}
+    backbone = at(plain_model(config), "backbone") or {}
     run.language_model = short_model(str(at(backbone, "language_model") or ""))
     run.blocks = at(backbone, "num_layers")
     dumped = [run.folder / "config.py", *sorted(run.folder.glob("*.py"))]
@@ -239,6 +241,9 @@ def _fill_from_config(
     run.seed = at(config, "randomness", "seed")
     if "pretrained" in backbone or backbone:
         run.arm = "language" if backbone.get("pretrained", True) else "scratch"
+    start = language_start(config)
+    if start:
+        run.arm, run.language_model = start[0], short_model(str(start[1] or ""))
 
 
 def _fill_from_record(run: Run, record: Mapping[str, Any]) -> None:

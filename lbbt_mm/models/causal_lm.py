@@ -1,0 +1,114 @@
+"""Open a Hugging Face causal language model and its tokeniser by the one string."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.logging import print_log
+from torch import nn
+
+from lbbt_mm.language.errors import CheckpointError
+from lbbt_mm.language.locate import locate
+
+_DTYPES = ("float32", "bfloat16", "float16")
+
+
+def open_causal_lm(
+    language_model: str,
+    pretrained: bool = True,
+    dtype: str = "float32",
+    attention: str = "sdpa",
+) -> nn.Module:
+    """Build a causal language model with its head, all blocks of it.
+
+    Args:
+        language_model: Hub id, folder, file or ``'package:NAME/FILE'``, as everywhere.
+        pretrained: Read the weights; otherwise the architecture alone, drawn anew.
+        dtype: ``'float32'``, ``'bfloat16'`` or ``'float16'``.
+        attention: transformers' ``attn_implementation``.
+
+    Returns:
+        A ``transformers.PreTrainedModel``.
+
+    Raises:
+        CheckpointError: It cannot be found or read.
+        ValueError: There is no such ``dtype``.
+    """
+    if dtype not in _DTYPES:
+        raise ValueError(f"dtype: expected one of {_DTYPES}, got {dtype!r}.")
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    # torch_dtype is the name that transformers 4.45 and 4.57 both understand.
+    kept = dict(torch_dtype=getattr(torch, dtype), attn_implementation=attention)
+
+    def build(where: str, **kwargs: Any) -> nn.Module:
+        if pretrained:
+            return AutoModelForCausalLM.from_pretrained(where, **kwargs, **kept)
+        config = AutoConfig.from_pretrained(where, **kwargs)
+        return AutoModelForCausalLM.from_config(config, **kept)
+
+    return _open(language_model, build, "causal language model")
+
+
+def open_tokenizer(language_model: str) -> Any:
+    """Open a language model's own tokeniser.
+
+    Args:
+        language_model: As in :func:`open_causal_lm`; a ``.gguf`` carries its tokeniser.
+
+    Returns:
+        A ``transformers.PreTrainedTokenizerFast``.
+
+    Raises:
+        CheckpointError: It cannot be found or read, or it is not a fast one, whose
+            offsets tell answers from questions.
+    """
+    from transformers import AutoTokenizer
+
+    found = _open(language_model, AutoTokenizer.from_pretrained, "tokeniser")
+    if not found.is_fast:
+        raise CheckpointError(
+            f"{language_model}: expected a fast tokeniser, got {type(found).__name__}; "
+            "save it once with tokenizer.json (AutoTokenizer converts most)."
+        )
+    return found
+
+
+def _open(language_model: str, build: Callable[..., Any], what: str) -> Any:
+    where, kwargs = _place(language_model)
+    problem: Exception
+    try:
+        # The cache first: the network is for what is not there.
+        return build(where, local_files_only=True, **kwargs)
+    except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
+        problem = error
+    if not Path(where).exists():
+        print_log(f"{language_model}: fetching the {what} from the hub", "current")
+        try:
+            return build(where, **kwargs)
+        except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
+            problem = error
+    first = str(problem).strip().splitlines() or [type(problem).__name__]
+    raise CheckpointError(
+        f"{language_model}: expected a {what} that transformers can read, got "
+        f"{type(problem).__name__}: {first[0]} Give a folder written by "
+        "save_pretrained() with model and tokeniser, a .gguf file, or a hub id that is "
+        "in the cache or can be reached."
+    ) from problem
+
+
+def _place(language_model: str) -> tuple[str, Mapping[str, Any]]:
+    """What ``from_pretrained`` is asked for; a folder, or a hub id as it is."""
+    path = Path(str(language_model)).expanduser()
+    local = path.exists() or path.suffix in (".gguf", ".safetensors")
+    if not str(language_model).startswith(("package:", ".", "/", "~")) and not local:
+        return language_model, {}
+    if path.is_dir():
+        return str(path), {}
+    file = locate(language_model).weights[0]  # says what is missing
+    if file.suffix == ".gguf":
+        return str(file.parent), dict(gguf_file=file.name)
+    return str(file.parent), {}

@@ -1,0 +1,371 @@
+"""A LLaVA-style model that trains: an eye, a projector and a language model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from mmengine.model import BaseModel
+from torch import Tensor, nn
+
+from lbbt_mm.models.causal_lm import open_causal_lm, open_tokenizer
+from lbbt_mm.models.conversation import IGNORED, Conversations, Encoded
+from lbbt_mm.models.image_tiles import pack_features
+from lbbt_mm.models.llava_batch import Batch, answer_loss, make_batch
+from lbbt_mm.models.llava_parts import (
+    HeldParts,
+    count_parameters,
+    log_counts,
+    with_lora,
+)
+from lbbt_mm.registry import MODELS
+
+_ON_LONG = ("error", "skip")
+
+
+@MODELS.register_module()
+class LLaVA(BaseModel):
+    """Image -> vision encoder -> projector -> any Hugging Face causal language model.
+
+    After LLaVA-1.5 (arXiv 2310.03744) and, with ``grid_pinpoints``, LLaVA-1.6. A stage
+    of training is a config: what trains is said by three options, and a checkpoint
+    holds that and what earlier stages trained, never the rest; see
+    :class:`lbbt_mm.models.llava_parts.HeldParts`. The language model is read when the
+    model is built.
+
+    Args:
+        language_model: Hub id, folder, file or ``'package:NAME/FILE'``.
+        vision_encoder: Config of a backbone that gives feature maps
+            ``(N, C, rows, columns)``: ``lbbt_mm.LanguageBackbone`` with
+            ``out_type='featmap'``, or any of mmpretrain's.
+        projector: Config of ``lbbt_mm.MLPProjector`` or ``lbbt_mm.LangBridgeProjector``
+            without its widths.
+        train_encoder: Whether the vision encoder trains.
+        train_projector: Whether the projector trains.
+        train_language: ``'none'``, ``'all'``, or arguments of ``peft.LoraConfig``.
+        pretrained: Whether the language model has its weights; without, it is its
+            architecture alone.
+        dtype: Of the language model's weights. A frozen one needs no float32.
+        chat_template: See :class:`lbbt_mm.models.conversation.Conversations`.
+        system: System message of conversations that have none.
+        grid_pinpoints: Of LLaVA-1.6: the same as of ``lbbt_mm.ImageTiles``.
+        max_length: Most tokens of a conversation, visual ones included. None: what the
+            language model's config allows.
+        on_long: What a longer one is in training: ``'error'``, or ``'skip'``: nothing
+            is learned from it, and the log's ``skipped`` counts it.
+        generation: Arguments of ``generate()``; ``max_new_tokens=32`` and greedy
+            unless it says otherwise.
+        encoder_channels: Width of the encoder's maps, if it has no ``embed_dims``.
+        with_cp: Recompute the language model's blocks in the backward pass.
+        data_preprocessor: ``lbbt_mm.TilePreprocessor`` by default.
+        init_cfg: mmengine's initialisation.
+
+    Raises:
+        CheckpointError: The language model cannot be found or read.
+        ValueError: An option is unknown, or parts do not fit each other.
+    """
+
+    def __init__(
+        self,
+        language_model: str,
+        vision_encoder: Mapping[str, Any],
+        projector: Mapping[str, Any],
+        train_encoder: bool = True,
+        train_projector: bool = True,
+        train_language: str | Mapping[str, Any] = "none",
+        pretrained: bool = True,
+        dtype: str = "float32",
+        chat_template: str | None = None,
+        system: str | None = None,
+        grid_pinpoints: Sequence[Sequence[int]] | None = None,
+        max_length: int | None = None,
+        on_long: str = "error",
+        generation: Mapping[str, Any] | None = None,
+        encoder_channels: int | None = None,
+        with_cp: bool = False,
+        data_preprocessor: Mapping[str, Any] | None = None,
+        init_cfg: Any = None,
+    ) -> None:
+        super().__init__(
+            data_preprocessor=dict(
+                data_preprocessor or dict(type="lbbt_mm.TilePreprocessor")
+            ),
+            init_cfg=init_cfg,
+        )
+        if on_long not in _ON_LONG:
+            raise ValueError(f"on_long: expected one of {_ON_LONG}, got {on_long!r}.")
+        if isinstance(train_language, str) and train_language not in ("none", "all"):
+            raise ValueError(
+                "train_language: expected 'none', 'all' or a dict of LoRA's options, "
+                f"got {train_language!r}."
+            )
+        self.tokenizer = open_tokenizer(language_model)
+        self.conversations = Conversations(self.tokenizer, chat_template, system)
+        language = open_causal_lm(language_model, pretrained, dtype)
+        config = language.config
+        self.max_length = max_length or config.max_position_embeddings
+        self.on_long = on_long
+        self.generation = dict(max_new_tokens=32, do_sample=False) | dict(
+            generation or {}
+        )
+        self.vision_encoder = MODELS.build(vision_encoder)
+        width = encoder_channels or getattr(self.vision_encoder, "embed_dims", None)
+        if not isinstance(width, int):
+            raise ValueError(
+                f"Expected a vision encoder with embed_dims, got "
+                f"{type(self.vision_encoder).__name__}; set encoder_channels."
+            )
+        embedding = language.get_input_embeddings()
+        out = embedding.weight.shape[1]
+        self.projector = MODELS.build(
+            dict(projector, in_channels=width, out_channels=out)
+        )
+        self.projector.bind(self.tokenizer)
+        self.grid_pinpoints = [tuple(p) for p in grid_pinpoints or ()] or None
+        if self.grid_pinpoints:
+            self.image_newline = nn.Parameter(torch.randn(out) / out**0.5)
+            self.image_newline.requires_grad_(train_projector)
+        self._trains = dict(
+            vision_encoder=train_encoder,
+            projector=train_projector,
+            language_model=train_language != "none",
+        )
+        if not isinstance(train_language, str):
+            language = with_lora(language, train_language)
+        if with_cp:
+            language.gradient_checkpointing_enable(dict(use_reentrant=False))
+        self.language_model = language
+        for name, trains in self._trains.items():
+            if not trains:
+                getattr(self, name).requires_grad_(False).eval()
+        self.trained_parameters = count_parameters(self)
+        log_counts(self.trained_parameters)
+        self._held = HeldParts(
+            self,
+            dict(
+                language_model=language_model,
+                model_type=config.model_type,
+                layers=config.num_hidden_layers,
+                width=out,
+                vocabulary=len(embedding.weight),
+                vision_encoder=dict(vision_encoder).get("language_model")
+                or str(dict(vision_encoder).get("type")),
+                projector=type(self.projector).__name__,
+                trained_parameters=self.trained_parameters,
+            ),
+        )
+        # Also mmengine's own way of reading a model's state calls this.
+        self._register_state_dict_hook(_only_held)
+
+    def init_weights(self) -> None:
+        """Initialise encoder and projector; the language model has its weights."""
+        if not self._is_init:
+            self.vision_encoder.init_weights()
+            if hasattr(self.projector, "init_weights"):
+                self.projector.init_weights()
+            self._is_init = True
+
+    def train(self, mode: bool = True) -> LLaVA:
+        """Set the mode; parts that do not train stay as in evaluation."""
+        super().train(mode)
+        for name, trains in self._trains.items():
+            if not trains:
+                getattr(self, name).eval()
+        return self
+
+    def forward(
+        self,
+        inputs: Sequence[Tensor],
+        data_samples: Sequence[Any],
+        mode: str = "tensor",
+    ) -> Any:
+        """Mmengine's way into a model.
+
+        Args:
+            inputs: The tiles of each conversation's images, ``(tiles, 3, side, side)``,
+                normalised; none of a conversation without images.
+            data_samples: What ``lbbt_mm.PackConversation`` kept of each.
+            mode: ``'loss'``, ``'predict'`` or ``'tensor'``.
+
+        Returns:
+            A dict of losses; the data samples with ``pred_answer``; or the
+            :class:`lbbt_mm.models.llava_batch.Batch` that the language model is given.
+
+        Raises:
+            ValueError: Another mode; images and image tokens do not match; a
+                conversation is too long.
+        """
+        if mode == "loss":
+            return self.loss(inputs, data_samples)
+        if mode == "predict":
+            for sample, said in zip(
+                data_samples, self.answer(inputs, data_samples), strict=True
+            ):
+                sample.set_field(said, "pred_answer")
+            return list(data_samples)
+        if mode == "tensor":
+            return self.batch(inputs, data_samples)[0]
+        raise ValueError(f"mode: expected loss, predict or tensor, got {mode!r}.")
+
+    def loss(
+        self, inputs: Sequence[Tensor], data_samples: Sequence[Any]
+    ) -> dict[str, Tensor]:
+        """Mean cross-entropy of the answers' tokens.
+
+        Returns:
+            ``loss``, ``token_accuracy`` (share of the answers' tokens that are the most
+            likely ones) and, with ``on_long='skip'``, ``skipped``.
+        """
+        batch, skipped, unused = self.batch(inputs, data_samples, answers=True)
+        loss, accuracy = answer_loss(*self._logits(batch))
+        log = dict(loss=loss + unused, token_accuracy=accuracy.detach())
+        if self.on_long == "skip":
+            log["skipped"] = loss.new_tensor(float(skipped))
+        return log
+
+    @torch.no_grad()
+    def answer(
+        self, inputs: Sequence[Tensor], data_samples: Sequence[Any]
+    ) -> list[str]:
+        """Answer the last question of each conversation.
+
+        Returns:
+            One text each, without special tokens.
+        """
+        batch, _, _ = self.batch(inputs, data_samples)
+        ends = self.conversations.end_ids
+        options = dict(pad_token_id=ends[0], eos_token_id=ends) if ends else {}
+        said = self.language_model.generate(
+            inputs_embeds=batch.embeds,
+            attention_mask=batch.mask,
+            **options | self.generation,
+        )
+        texts = self.tokenizer.batch_decode(said, skip_special_tokens=True)
+        return [text.strip() for text in texts]
+
+    def batch(
+        self,
+        inputs: Sequence[Tensor],
+        data_samples: Sequence[Any],
+        answers: bool = False,
+    ) -> tuple[Batch, int, Tensor | float]:
+        """Encode images and conversations.
+
+        Args:
+            inputs: As of :meth:`forward`.
+            data_samples: As of :meth:`forward`.
+            answers: Whether the answers are in it, with labels; otherwise it ends where
+                the next answer begins.
+
+        Returns:
+            The batch; how many conversations were too long and have no labels; a zero
+            that leads to parameters which no image reached, for distributed training.
+        """
+        visual, unused = self.visual_tokens(inputs, data_samples)
+        encoded = []
+        for sample in data_samples:
+            turns = sample.get("turns")
+            if not answers and turns[-1]["role"] == "assistant":
+                turns = turns[:-1]
+            talk = self.conversations
+            encoded.append(talk.encode(turns) if answers else talk.encode_prompt(turns))
+        skipped = 0
+        room = self.max_length - (0 if answers else self.generation["max_new_tokens"])
+        for number, (one, images) in enumerate(zip(encoded, visual, strict=True)):
+            length = len(one.ids) - len(images) + sum(map(len, images))
+            if length <= room:
+                continue
+            if self.on_long == "error" or not answers:
+                name = data_samples[number].get("sample_id")
+                raise ValueError(
+                    f"Expected conversations of at most {room} tokens, got {length} in "
+                    f"{name}; set max_length if the language model allows more, or in "
+                    "training on_long='skip'."
+                )
+            skipped += 1
+            encoded[number] = Encoded([one.ids[0]], [IGNORED])
+            visual[number] = []
+            unused = unused + sum(image.sum() for image in images) * 0.0
+        table = self.language_model.get_input_embeddings()
+        image_id = self.conversations.image_id
+        return make_batch(encoded, visual, image_id, table), skipped, unused
+
+    def visual_tokens(
+        self, inputs: Sequence[Tensor], data_samples: Sequence[Any]
+    ) -> tuple[list[list[Tensor]], Tensor | float]:
+        """Encode and project the images.
+
+        Returns:
+            For each conversation a list of ``(tokens, D)``, one an image; and a zero as
+            of :meth:`batch`.
+        """
+        pixels = torch.cat(list(inputs))
+        blind = not len(pixels)
+        if blind:
+            trained = self._trains["vision_encoder"] or self._trains["projector"]
+            if not (self.training and trained):
+                return [[] for _ in data_samples], 0.0
+            # Every process has to give every parameter a gradient.
+            pixels = pixels.new_zeros(1, *pixels.shape[1:])
+        features = self.features(pixels)
+        if blind:
+            zero = features.sum() * 0.0
+            if self.grid_pinpoints:
+                zero = zero + self.image_newline.sum() * 0.0
+            return [[] for _ in data_samples], zero
+        newline = self.image_newline if self.grid_pinpoints else None
+        side = pixels.shape[-1]
+        visual: list[list[Tensor]] = []
+        start = 0
+        for sample in data_samples:
+            visual.append([])
+            for tiles, size in zip(
+                sample.get("tiles"), sample.get("image_sizes"), strict=True
+            ):
+                of = features[start : start + tiles]
+                start += tiles
+                visual[-1].append(
+                    pack_features(of, size, self.grid_pinpoints, side, newline)
+                )
+        return visual, 0.0
+
+    def features(self, pixels: Tensor) -> Tensor:
+        """Tiles ``(N, 3, side, side)`` -> projected tokens ``(N, rows, columns, D)``.
+
+        Raises:
+            ValueError: The encoder does not give a map.
+        """
+        maps = self.vision_encoder(pixels)
+        maps = maps[-1] if isinstance(maps, (tuple, list)) else maps
+        if maps.dim() != 4:
+            raise ValueError(
+                "Expected a vision encoder that gives a map (N, C, rows, columns), got "
+                f"{tuple(maps.shape)}; set its out_type='featmap'."
+            )
+        embeddings = self.language_model.get_input_embeddings().weight
+        return self.projector(maps.permute(0, 2, 3, 1), embeddings)
+
+    def _logits(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Logits and labels from the place before the first labelled one on."""
+        labelled = (batch.labels != IGNORED).any(dim=0).nonzero()
+        first = int(labelled[0]) if len(labelled) else batch.labels.shape[1] - 1
+        keep = batch.labels.shape[1] - max(first - 1, 0)
+        found = self.language_model(
+            inputs_embeds=batch.embeds,
+            attention_mask=batch.mask,
+            position_ids=batch.positions,
+            use_cache=False,
+            logits_to_keep=keep,
+        )
+        return found.logits[:, -keep:], batch.labels[:, -keep:]
+
+    def _load_from_state_dict(
+        self, state_dict: dict[str, Any], prefix: str, *args: Any
+    ) -> None:
+        self._held.complete(self, state_dict, prefix)
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
+
+def _only_held(model: LLaVA, state: dict, prefix: str, metadata: Any) -> None:
+    model._held.reduce(state, prefix)

@@ -1,0 +1,175 @@
+"""Which parts of a LLaVA train, and which of them a checkpoint holds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from mmengine.logging import print_log
+from torch import Tensor, nn
+
+from lbbt_mm.language.checkpoint import decode_record, encode_record
+from lbbt_mm.language.errors import CheckpointError
+from lbbt_mm.version import require
+
+PARTS = ("vision_encoder", "projector", "language_model")
+RECORD = "llava_record"
+"""Name in a state dict under which a checkpoint says what it was trained on."""
+
+
+def with_lora(language_model: nn.Module, options: Mapping[str, Any]) -> nn.Module:
+    """Put peft's LoRA around a language model; all else in it is frozen.
+
+    Args:
+        language_model: Of transformers.
+        options: Arguments of ``peft.LoraConfig``: ``r``, ``lora_alpha``,
+            ``lora_dropout``, ``target_modules``, ...
+
+    Raises:
+        ImportError: peft is not installed.
+        ValueError: peft does not know an option, or finds no such module.
+    """
+    require("peft", "LLaVA(train_language=dict(...))")
+    from peft import LoraConfig, get_peft_model
+
+    try:
+        config = LoraConfig(task_type="CAUSAL_LM", **dict(options))
+        return get_peft_model(language_model, config)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            "train_language: expected 'none', 'all' or arguments of peft.LoraConfig, "
+            f"got {dict(options)}: {error}"
+        ) from error
+
+
+def part_of(name: str) -> str:
+    """Tell which of :data:`PARTS` a name in the model's state dict belongs to."""
+    first = name.partition(".")[0]
+    return "projector" if first == "image_newline" else first
+
+
+def count_parameters(model: nn.Module) -> dict[str, dict[str, int]]:
+    """Count each part's parameters: ``{part: {'trained': ..., 'total': ...}}``."""
+    counts = {part: dict(trained=0, total=0) for part in PARTS}
+    for name, parameter in model.named_parameters():
+        of = counts[part_of(name)]
+        of["total"] += parameter.numel()
+        of["trained"] += parameter.numel() * parameter.requires_grad
+    return counts
+
+
+def log_counts(counts: Mapping[str, Mapping[str, int]]) -> None:
+    """Write the counts of :func:`count_parameters` into the log."""
+    said = ", ".join(
+        f"{part} {of['trained'] / 1e6:.2f} of {of['total'] / 1e6:.2f} M"
+        for part, of in counts.items()
+    )
+    trained = sum(of["trained"] for of in counts.values())
+    print_log(f"LLaVA trains {trained / 1e6:.2f} M parameters: {said}.", "current")
+
+
+class HeldParts:
+    """What a checkpoint of a LLaVA holds: what was trained, in this stage or before.
+
+    Encoder and projector are held whole or not at all, of the language model the
+    parameters that train: all, LoRA's, or none. What is loaded is held from then on.
+
+    Args:
+        model: With the parts as attributes.
+        record: What the checkpoint says about what it was trained on.
+    """
+
+    def __init__(self, model: nn.Module, record: Mapping[str, Any]) -> None:
+        self.record = dict(record)
+        trained = {n for n, p in _parameters(model).items() if p.requires_grad}
+        self.parts = {part_of(name) for name in trained} - {"language_model"}
+        self.names = {name for name in trained if part_of(name) == "language_model"}
+
+    def holds(self, name: str) -> bool:
+        """Whether a name of the state dict is held."""
+        return part_of(name) in self.parts or name in self.names
+
+    def reduce(self, state: dict[str, Any], prefix: str) -> None:
+        """Take out of a state dict, in place, what is not held; add the record."""
+        for name in [name for name in state if name.startswith(prefix)]:
+            if not self.holds(name[len(prefix) :]):
+                del state[name]
+        state[prefix + RECORD] = encode_record(self.record)
+
+    def complete(self, model: nn.Module, state: dict[str, Any], prefix: str) -> None:
+        """Check a state dict that is being loaded, and fill in, in place, the rest.
+
+        Args:
+            model: The model that loads it; parts that are not in ``state`` keep their
+                weights.
+            state: Edited in place.
+            prefix: What stands before the model's names.
+
+        Raises:
+            CheckpointError: It was trained on a language model of another shape, or a
+                tensor has another shape than this model's.
+        """
+        record = decode_record(state.pop(prefix + RECORD, None)) or {}
+        self._check_language(record)
+        own = _state(model)
+        found = {name for name in own if prefix + name in state}
+        for name in sorted(found):
+            got, built = state[prefix + name], own[name]
+            shapes = getattr(got, "shape", None), getattr(built, "shape", None)
+            if shapes[0] != shapes[1] and not name.endswith("_extra_state"):
+                raise CheckpointError(
+                    f"LLaVA: expected {name} of shape {tuple(shapes[1] or ())}, the "
+                    f"checkpoint has {tuple(shapes[0] or ())}; build the model with "
+                    "the config that the checkpoint was trained with."
+                )
+        here = {part_of(name) for name in found}
+        if not here:
+            raise CheckpointError(
+                "LLaVA: expected a checkpoint with one of vision_encoder, projector "
+                f"or language_model, got {sorted(state)[:3]}..."
+            )
+        self.parts |= here & {"vision_encoder", "projector"}
+        self.names |= {name for name in found if part_of(name) == "language_model"}
+        for part in sorted(set(PARTS) - here):
+            print_log(
+                f"LLaVA: no {part} in the checkpoint, it keeps its own weights.",
+                "current",
+            )
+        for name, value in own.items():
+            # A part that is there has to be there whole; of the language model only
+            # what trains.
+            part = part_of(name)
+            absent = part not in here
+            frozen = part == "language_model" and name not in self.names
+            if absent or frozen:
+                state.setdefault(prefix + name, value)
+
+    def _check_language(self, stored: Mapping[str, Any]) -> None:
+        built = self.record
+        keys = ("model_type", "width", "vocabulary", "layers")
+        differences = [
+            f"{key} {built[key]} != {stored[key]}"
+            for key in keys
+            if key in stored and stored[key] != built[key]
+        ]
+        if differences:
+            raise CheckpointError(
+                f"LLaVA: the checkpoint was trained on {stored.get('language_model')}, "
+                f"the config builds {built['language_model']} (built != stored: "
+                f"{'; '.join(differences)}). Move a LangBridge projector with "
+                "tools/transfer_projector.py."
+            )
+
+
+def _parameters(model: nn.Module) -> dict[str, nn.Parameter]:
+    # Tied weights have two names in a state dict.
+    return dict(model.named_parameters(remove_duplicate=False))
+
+
+def _state(model: nn.Module) -> dict[str, Tensor]:
+    """All of the model's state dict, what is not held included."""
+    state: dict[str, Tensor] = {}
+    for name, child in model.named_children():
+        state.update(child.state_dict(prefix=f"{name}."))
+    state.update({name: value for name, value in model.named_parameters(recurse=False)})
+    return state
