@@ -1,7 +1,8 @@
 """Make visual questions about the fashion scenes, in LLaVA's format.
 
 What is it, how many, where, which is larger; training questions about training scenes,
-held-out ones about validation scenes. The same options make the same questions.
+held-out ones about validation scenes; beside them the training questions gathered by
+image, and captions of the training scenes. The same options make the same files.
 docs/vqa.md tells more.
 """
 
@@ -48,6 +49,8 @@ def main() -> None:
         FOLDERS,
         TYPES,
         as_llava,
+        by_image,
+        captions,
         make_questions,
         question_sheet,
         read_scenes,
@@ -57,12 +60,15 @@ def main() -> None:
     from lbbt_mm.evaluation.vqa_blind import Asked, blind_accuracy
 
     made, asked = {}, {}
+    described = []
     try:
         refuse_existing(args.out)
         for split in FOLDERS:
             scenes = read_scenes(args.scenes, split)
             shown = show_progress(scenes, len(scenes), split, unit="scenes")
             made[split] = make_questions(shown, split, getattr(args, split), args.seed)
+            if split == "train":
+                described = captions(scenes, split)
             asked[split] = [Asked(q.kind, q.text, q.answer) for q in made[split]]
     except (ValueError, OSError) as error:
         _launch.fail(str(error))
@@ -94,9 +100,12 @@ def main() -> None:
         with tempfile.TemporaryDirectory(prefix=prefix, dir=args.out.parent) as hidden:
             part = Path(hidden, args.out.name)
             part.mkdir()
-            for split, found in made.items():
-                text = json.dumps(as_llava(found, split), indent=1) + "\n"
-                (part / f"{split}.json").write_text(text, encoding="utf-8")
+            files = {split: as_llava(found, split) for split, found in made.items()}
+            files["train_by_image"] = by_image(files["train"])
+            files["captions"] = described
+            for name, records in files.items():
+                text = json.dumps(records, indent=1) + "\n"
+                (part / f"{name}.json").write_text(text, encoding="utf-8")
             text = json.dumps(summary, indent=2) + "\n"
             (part / "summary.json").write_text(text, encoding="utf-8")
             folder = args.scenes / "images" / FOLDERS["val"]

@@ -242,6 +242,66 @@ def as_llava(questions: Sequence[Question], split: str) -> list[dict[str, Any]]:
     ]
 
 
+def by_image(records: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Put all questions about an image into one conversation, as LLaVA-1.5 trains.
+
+    An image's tokens are then computed once for all of its questions.
+
+    Args:
+        records: What :func:`as_llava` gives.
+
+    Returns:
+        One record an image, in the order of the images' first questions.
+    """
+    merged: dict[str, dict[str, Any]] = {}
+    for record in records:
+        asked, said = record["conversations"]
+        if record["image"] in merged:
+            asked = dict(asked, value=asked["value"].removeprefix("<image>\n"))
+            merged[record["image"]]["conversations"] += [asked, said]
+        else:
+            kept = {key: record[key] for key in ("id", "image")}
+            merged[record["image"]] = kept | {"conversations": [asked, said]}
+    return list(merged.values())
+
+
+def captions(
+    scenes: Iterable[tuple[str, list[_Seen]]], split: str
+) -> list[dict[str, Any]]:
+    """Say what is where in each scene, in LLaVA's pre-training format.
+
+    Garments come from left to right, each with its place of nine, for example
+    ``2 garments: bag top left, boot middle``.
+
+    Args:
+        scenes: What :func:`read_scenes` gives; empty ones are left out.
+        split: ``'train'`` or ``'val'``.
+    """
+    found = []
+    for image, garments in scenes:
+        if not garments:
+            continue
+        said = []
+        for garment in sorted(garments, key=lambda g: g.x):
+            down = ("top", "", "bottom")[min(int(3 * garment.y), 2)]
+            across = ("left", "", "right")[min(int(3 * garment.x), 2)]
+            place = " ".join(word for word in (down, across) if word) or "middle"
+            said.append(f"{garment.word} {place}")
+        plural = "s" * (len(garments) > 1)
+        caption = f"{len(garments)} garment{plural}: {', '.join(said)}"
+        found.append(
+            {
+                "id": f"{split}_caption_{len(found):06d}",
+                "image": f"{FOLDERS[split]}/{image}",
+                "conversations": [
+                    {"from": "human", "value": "<image>"},
+                    {"from": "gpt", "value": caption},
+                ],
+            }
+        )
+    return found
+
+
 def shares(questions: Sequence[Question]) -> dict[str, Any]:
     """Number of questions of each type, and how common each answer is in it."""
     found = {}

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lbbt_mm.datasets.vqa_fashion import _Seen, questions_of
+from lbbt_mm.datasets.vqa_fashion import _Seen, captions, questions_of
 
 FOLDERS = {"train": "training", "val": "validation"}
 
@@ -50,8 +50,9 @@ def test_it_makes_balanced_questions(make, capfd) -> None:
     made = make()
     out, progress = capfd.readouterr()
     assert "val: 100 %" in progress and "val how_many: 30 questions" in out
-    names = ["examples.png", "summary.json", "train.json", "val.json"]
-    assert sorted(p.name for p in made.iterdir()) == names
+    names = {"captions.json", "examples.png", "summary.json", "train.json"}
+    names |= {"train_by_image.json", "val.json"}
+    assert {p.name for p in made.iterdir()} == names
     summary = json.loads((made / "summary.json").read_text())
     for split in ("train", "val"):
         by_text = defaultdict(Counter)
@@ -121,3 +122,39 @@ def test_only_clear_questions_are_asked() -> None:
     assert ("Are the trousers at the left or at the right?", "right") in legs
     twins = asked(bag, bag._replace(area=10))
     assert not any("the bag" in text for text, _ in twins)
+
+
+def test_questions_of_an_image_are_one_conversation(make) -> None:
+    made = make()
+    single = json.loads((made / "train.json").read_text())
+    merged = json.loads((made / "train_by_image.json").read_text())
+    assert len({one["image"] for one in merged}) == len(merged) < len(single)
+    apart = Counter()
+    for one in merged:
+        turns = one["conversations"]
+        assert [turn["value"].count("<image>") for turn in turns[1:]] == [0] * (
+            len(turns) - 1
+        )
+        for asked, said in zip(turns[::2], turns[1::2], strict=True):
+            text = "<image>\n" + asked["value"].removeprefix("<image>\n")
+            apart[one["image"], text, said["value"]] += 1
+    assert apart == Counter(
+        (one["image"], *(turn["value"] for turn in one["conversations"]))
+        for one in single
+    )
+
+
+def test_captions_say_what_is_where() -> None:
+    garments = [
+        _Seen("boot", 0.9, 0.1, 5, 0.8),
+        _Seen("bag", 0.1, 0.5, 9, 0.0),
+        _Seen("coat", 0.5, 0.5, 9, 0.4),
+    ]
+    scenes = [("a.png", garments), ("b.png", []), ("c.png", garments[:1])]
+    found = captions(scenes, "train")
+    assert [one["image"] for one in found] == ["training/a.png", "training/c.png"]
+    said = [one["conversations"][1]["value"] for one in found]
+    assert said == [
+        "3 garments: bag left, coat middle, boot top right",
+        "1 garment: boot top right",
+    ]
