@@ -34,13 +34,19 @@ from lbbt_mm.analysis.measurements import (  # noqa: E402
     MEASUREMENTS,
     Settings,
     outlier_result,
+    refuse_unfit,
 )
 from lbbt_mm.analysis.outliers import weight_statistics  # noqa: E402
 from lbbt_mm.analysis.subject import Subject  # noqa: E402
 from lbbt_mm.evaluation.checkpoint_config import type_name  # noqa: E402
 from lbbt_mm.evaluation.features import feature_key, file_sha256  # noqa: E402
 from lbbt_mm.language import CheckpointError  # noqa: E402
-from lbbt_mm.report.dumped_config import describe_labels  # noqa: E402
+from lbbt_mm.report.dumped_config import (  # noqa: E402
+    describe_labels,
+    language_hooks,
+    language_start,
+    plain_model,
+)
 from lbbt_mm.report.records import (  # noqa: E402
     SUFFIX,
     MeasurementRecord,
@@ -123,6 +129,7 @@ def targets_of(args: argparse.Namespace, settings: Settings) -> list[Target]:
     cfg = _launch.load_config(args)
     if not cfg.get("model"):
         _launch.fail(f"{args.config} has no model: there is nothing to measure.")
+    cfg.model = plain_model(cfg)
     # A run's own folder: its config lies beside its checkpoints.
     home = Path(cfg.work_dir)
     beside = Path(args.config).resolve().parent
@@ -131,16 +138,23 @@ def targets_of(args: argparse.Namespace, settings: Settings) -> list[Target]:
     backbone = cfg.model.get("backbone") or {}
     kind = type_name(backbone)
     arm = "language" if backbone.get("pretrained", True) else "scratch"
+    source = backbone.get("language_model")
+    if start := language_start(cfg):
+        arm, source = start
+    elif not kind.endswith("LanguageBackbone"):
+        arm = kind or type_name(cfg.model)
     common = dict(
-        arm=arm if kind.endswith("LanguageBackbone") else kind or type_name(cfg.model),
+        arm=arm,
         labels=describe_labels(cfg),
-        language_model=backbone.get("language_model"),
+        language_model=source,
         blocks=backbone.get("num_layers"),
         backbone=kind,
         config=str(args.config),
         seed=(cfg.get("randomness") or {}).get("seed") or 0,
     )
     deciding = [cfg.get(key) for key in _DECIDING] + [common["seed"]]
+    if hooks := language_hooks(cfg):
+        deciding.append(hooks)
     common["fingerprint"] = feature_key(deciding=deciding)
 
     def subject(checkpoint: str | None) -> Callable[[], Subject]:
@@ -214,6 +228,8 @@ def measure(
                     f"{subject}."
                 )
             result = outlier_result(weight_statistics(language_model_weights(subject)))
+        elif misfit := _misfit(name, subject):
+            raise misfit
         else:
             result, data = MEASUREMENTS[name](subject, settings)
     except Exception as problem:  # one that fails must not cost the others
@@ -228,6 +244,16 @@ def measure(
         provenance,
         round(time.monotonic() - start, 1),
     )
+
+
+def _misfit(name: str, subject: Any) -> ValueError | None:
+    """Say why something cannot be measured on a model; None if it can."""
+    try:
+        if isinstance(subject, Subject):
+            refuse_unfit(name, subject)
+    except ValueError as misfit:
+        return misfit
+    return None
 
 
 def in_words(problem: Exception) -> str:
@@ -332,7 +358,9 @@ def measure_all(
             )
         return [f"{target.folder}: {error}"]
     failures = []
-    for name in todo:
+    # What this model has no way to measure is said first, not after the long ones.
+    order = sorted(todo, key=lambda name: _misfit(name, subject) is None)
+    for name in order:
         record = measure(target, subject, name, settings, provenance)
         path = keep(record, target.folder)
         if record.error:

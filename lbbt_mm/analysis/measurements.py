@@ -267,22 +267,19 @@ def refuse_unfit(name: str, subject: Subject) -> None:
         subject: Any model; no image is looked at.
 
     Raises:
-        ValueError: It cannot be; with the measurement's name, and why.
+        ValueError: It cannot be; says why.
     """
     if name in _ON_BLOCKS:
-        try:
-            _ = subject.backbone
-        except ValueError as error:
-            raise ValueError(f"{name}: {error}") from error
+        _ = subject.backbone
     elif subject.is_dense and name in _ON_LABELS + _ON_LOSS:
-        why = "expected one true label for each image"
+        needs = "one true label for each image"
         if name in _ON_LOSS:
             # mmdet's and mmseg's test pipelines resize before they read annotations:
             # the loss would be a number, and a wrong one.
-            why = "expected a classifier's loss, whose labels no test pipeline moves"
+            needs = "a classifier's loss (a test pipeline may not scale boxes or masks)"
         raise ValueError(
-            f"{name}: {why}, got {type(subject.model).__name__}, a detector or "
-            f"segmenter: --only outliers measures any model."
+            f"{name} needs {needs}, and {type(subject.model).__name__} is a detector "
+            f"or segmenter: --only outliers measures any model."
         )
 
 
