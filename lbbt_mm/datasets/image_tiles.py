@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,8 +14,6 @@ from lbbt_mm.registry import TRANSFORMS
 
 # CLIP's mean colour as LLaVA pads with it: int(255 * mean), which cuts, not rounds.
 _CLIP_MEAN = (122, 116, 104)
-# With 1 or 3 rows left transformers takes rows for channels when it pads.
-_FEWEST_PIXELS = 4
 
 
 @TRANSFORMS.register_module()
@@ -24,8 +22,9 @@ class ImageTiles:
 
     Without ``grid_pinpoints`` each image is one tile, as in LLaVA-1.5. With them, as in
     LLaVA-1.6, its first tile is the whole image, stretched; the others are parts of the
-    image resized onto the best of the grids, on black, row by row. Those come from
-    transformers' ``LlavaNextImageProcessor``. A model brings them into order with
+    image resized onto the best of the grids, in the middle of black, row by row. All
+    are those of transformers' ``LlavaNextImageProcessor`` (4.57; 4.45 fails where the
+    black is an odd number of pixels). A model brings them into order with
     :func:`lbbt_mm.models.image_tiles.pack_features`.
 
     Reads ``images``, a list of RGB ``PIL.Image``, may be empty or absent. Adds
@@ -45,7 +44,7 @@ class ImageTiles:
         keep_images: Leave ``images`` in the sample, for a visualiser.
 
     Raises:
-        ImportError: With a grid: transformers has no ``LlavaNextImageProcessor``.
+        ImportError: With a grid: transformers has no ``select_best_resolution``.
         ValueError: A setting that makes no sense, or that the grid would ignore.
     """
 
@@ -75,7 +74,7 @@ class ImageTiles:
         self.keep_images = keep_images
         self.grid_pinpoints = _checked(grid_pinpoints, size)
         # At the start and not in a worker, so that what is missing is known at once.
-        self._processor = _processor(self.grid_pinpoints, size)
+        self._best = None if grid_pinpoints is None else _select_best_resolution()
 
     def __call__(self, sample: dict) -> dict:
         """Add the tiles.
@@ -99,29 +98,34 @@ class ImageTiles:
 
     def _tiles(self, image: Image.Image) -> np.ndarray:
         """Return the tiles of one image, ``(tiles, 3, size, size)``, uint8."""
-        if self._processor is None:
-            if self.pad:
-                image = _padded(image, self.pad_color)
-            image = image.resize((self.size, self.size), Image.Resampling.BICUBIC)
-            return np.asarray(image).transpose(2, 0, 1)[None]
-        self._check_length(image)
-        # The format is given: guessed, an image of three rows would be turned.
-        done = self._processor(images=[image], input_data_format="channels_last")
-        return np.asarray(done["pixel_values"][0], np.uint8)
+        whole = image
+        if self._best is None and self.pad:
+            whole = _padded(image, (max(image.size), max(image.size)), self.pad_color)
+        size = (self.size, self.size)
+        tiles = [np.asarray(whole.resize(size, Image.Resampling.BICUBIC))]
+        if self._best is not None:
+            grid = np.asarray(self._on_grid(image))
+            high, wide = grid.shape[0] // self.size, grid.shape[1] // self.size
+            parts = grid.reshape(high, self.size, wide, self.size, 3).swapaxes(1, 2)
+            tiles.extend(parts.reshape(-1, self.size, self.size, 3))
+        return np.stack(tiles).transpose(0, 3, 1, 2)
 
-    def _check_length(self, image: Image.Image) -> None:
-        from transformers.image_processing_utils import select_best_resolution
-
-        size = (image.height, image.width)
-        best = select_best_resolution(size, self.grid_pinpoints)
-        scale = min(best[0] / size[0], best[1] / size[1])
-        left = math.ceil(min(size) * scale)
-        if left < _FEWEST_PIXELS:
+    def _on_grid(self, image: Image.Image) -> Image.Image:
+        """Return the image, as large as the best grid lets it be, on black."""
+        high, wide = self._best((image.height, image.width), self.grid_pinpoints)
+        by_height, by_width = high / image.height, wide / image.width
+        if min(image.height * by_width, image.width * by_height) < 1:
             raise ValueError(
-                f"images: expected {_FEWEST_PIXELS} or more pixels of the shorter side "
-                f"on the grid, got {left} of an image of {size[0]} x {size[1]} pixels "
-                "(height x width); leave so long an image out, or crop it."
+                "images: expected at least one pixel of the shorter side on the grid, "
+                f"got an image of {image.height} x {image.width} pixels (height x "
+                f"width) for {high} x {wide}; leave so long an image out, or crop it."
             )
+        if by_width < by_height:
+            size = (wide, min(math.ceil(image.height * by_width), high))
+        else:
+            size = (min(math.ceil(image.width * by_height), wide), high)
+        resized = image.resize(size, Image.Resampling.BICUBIC)
+        return _padded(resized, (wide, high), (0, 0, 0))
 
     def __repr__(self) -> str:
         """Show the settings."""
@@ -152,28 +156,16 @@ def _checked(
     return [(int(height), int(width)) for height, width in points]
 
 
-def _processor(pinpoints: list[tuple[int, int]] | None, size: int) -> Any:
-    """Return transformers' processor that cuts the tiles and leaves their colours."""
-    if pinpoints is None:
-        return None
+def _select_best_resolution() -> Callable[..., tuple[int, int]]:
     try:
-        from transformers import LlavaNextImageProcessor
+        from transformers.image_processing_utils import select_best_resolution
     except ImportError as error:
         raise ImportError(
-            "ImageTiles with grid_pinpoints needs LlavaNextImageProcessor of "
+            "ImageTiles with grid_pinpoints needs select_best_resolution of "
             f"transformers 4.45 to 4.57, which is not there ({error}); run pip install "
             '"transformers>=4.45,<5".'
         ) from error
-    return LlavaNextImageProcessor(
-        size={"shortest_edge": size},
-        crop_size={"height": size, "width": size},
-        image_grid_pinpoints=pinpoints,
-        do_resize=False,  # of tiles that have the size already
-        do_center_crop=False,
-        do_rescale=False,
-        do_normalize=False,
-        do_pad=False,  # with empty tiles, to a batch
-    )
+    return select_best_resolution
 
 
 def _check_image(image: Any, number: int) -> None:
@@ -191,11 +183,12 @@ def _check_image(image: Any, number: int) -> None:
         )
 
 
-def _padded(image: Image.Image, color: tuple[int, ...]) -> Image.Image:
-    """Return the image in the middle of a square, as LLaVA's ``expand2square``."""
-    if image.width == image.height:
+def _padded(
+    image: Image.Image, size: tuple[int, int], color: tuple[int, ...]
+) -> Image.Image:
+    """Return the image in the middle of another of ``size``, width and height."""
+    if image.size == size:
         return image
-    side = max(image.size)
-    square = Image.new("RGB", (side, side), color)
-    square.paste(image, ((side - image.width) // 2, (side - image.height) // 2))
-    return square
+    around = Image.new("RGB", size, color)
+    around.paste(image, ((size[0] - image.width) // 2, (size[1] - image.height) // 2))
+    return around

@@ -205,12 +205,20 @@ def test_settings_that_make_no_sense(options, words) -> None:
         (Image.new("L", (9, 9)), TypeError, "got the mode 'L' as number 0"),
         ("a.png", TypeError, "got a str"),
         (Image.new("RGB", (0, 9)), ValueError, "got 9 x 0"),
-        (Image.new("RGB", (900, 3)), ValueError, "got 1 of an image of 3 x 900"),
+        (Image.new("RGB", (900, 2)), ValueError, "image of 2 x 900 pixels"),
     ],
 )
 def test_images_that_cannot_be_used(image, error, words) -> None:
     with pytest.raises(error, match=words):
         tiles([image], grid_pinpoints=GRIDS)
+
+
+def test_an_odd_column_of_padding_is_the_last() -> None:
+    image = Image.new("RGB", (55, 28), (255, 255, 255))
+    ours = tiles([image], grid_pinpoints=[(28, 56)])["pixels"]
+    assert ours.shape == (3, 3, 28, 28)
+    assert ours[1].min() == 255 and ours[2, ..., :-1].min() == 255
+    assert ours[2, ..., -1].max() == 0
 
 
 def test_three_rows_of_pixels_are_no_channels() -> None:

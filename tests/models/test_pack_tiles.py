@@ -44,14 +44,16 @@ def reference_pack(tiles: torch.Tensor, size, newline) -> torch.Tensor:
     vision = SimpleNamespace(image_size=TILE, patch_size=PATCH)
     config = SimpleNamespace(vision_config=vision, image_grid_pinpoints=GRIDS)
     owner = getattr(reference, "LlavaNextModel", LlavaNextForConditionalGeneration)
-    arguments = dict(image_newline=newline, vision_feature_select_strategy="full")
+    arguments = dict(image_newline=newline, vision_feature_select_strategy="default")
     known = inspect.signature(owner.pack_image_features).parameters
     arguments = {name: arguments[name] for name in arguments if name in known}
     packed, lengths = owner.pack_image_features(
         SimpleNamespace(config=config), [tiles], torch.tensor([size]), **arguments
     )
-    assert lengths.tolist() == [len(packed[0])]
-    return packed[0]
+    # A list of one tensor, which transformers 4.45 has put together already.
+    packed = packed if isinstance(packed, torch.Tensor) else packed[0]
+    assert lengths.tolist() == [len(packed)]
+    return packed
 
 
 def reference_count(size) -> int:
@@ -63,7 +65,10 @@ def reference_count(size) -> int:
     processor._get_unpadded_features = lambda *sizes: (
         LlavaNextProcessor._get_unpadded_features(processor, *sizes)
     )
-    return LlavaNextProcessor._get_number_of_features(processor, *size, TILE, TILE)
+    count = LlavaNextProcessor._get_number_of_features(processor, *size, TILE, TILE)
+    # transformers 4.45 always counts a class token, which its caller then takes off.
+    known = inspect.signature(LlavaNextProcessor.__init__).parameters
+    return count - ("num_additional_image_tokens" not in known)
 
 
 @ratios
