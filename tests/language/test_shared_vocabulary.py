@@ -56,6 +56,10 @@ def sentencepiece_like(size: int = 90, texts=TEXT):
         vocab_size=258 + size, special_tokens=special, show_progress=False
     )
     inner.train_from_iterator(texts, trainer)
+    fields = json.loads(inner.to_str())
+    # The bytes are ordinary tokens in LLaMA's tokenizer, not special ones.
+    fields["added_tokens"] = fields["added_tokens"][:2]
+    inner = Tokenizer.from_str(json.dumps(fields))
     return wrapped(inner, unk_token="<unk>", bos_token="<s>")
 
 
