@@ -139,7 +139,8 @@ def targets_of(args: argparse.Namespace, settings: Settings) -> list[Target]:
     kind = type_name(backbone)
     arm = "language" if backbone.get("pretrained", True) else "scratch"
     source = backbone.get("language_model")
-    if start := language_start(cfg):
+    start = language_start(cfg)
+    if start:
         arm, source = start
     elif not kind.endswith("LanguageBackbone"):
         arm = kind or type_name(cfg.model)
@@ -149,6 +150,7 @@ def targets_of(args: argparse.Namespace, settings: Settings) -> list[Target]:
         language_model=source,
         blocks=backbone.get("num_layers"),
         backbone=kind,
+        copied_into=type_name(cfg.model).split(".")[-1] if start else None,
         config=str(args.config),
         seed=(cfg.get("randomness") or {}).get("seed") or 0,
     )

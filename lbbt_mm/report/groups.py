@@ -304,7 +304,9 @@ def _model_of(record: MeasurementRecord, run: Run | None) -> tuple[str, str]:
 def _key_of(record: MeasurementRecord) -> tuple[Any, ...]:
     model = short_model(str(record.model.get("language_model") or ""))
     dataset = plain_name(str(record.data.get("dataset", "")))
-    return (dataset, model, None, None, "", ())
+    # The same language model in a DETR and in a Segmenter's head: two, not one.
+    copied_into = str(record.model.get("copied_into") or "")
+    return (dataset, model, None, None, copied_into, ())
 
 
 def _order(model: Model) -> tuple[int, str, int, str]:
