@@ -87,7 +87,8 @@ def outliers(subject: Subject, settings: Settings) -> tuple[Result, Result]:
     Returns:
         The result, and no images.
     """
-    return outlier_result(weight_statistics(subject.model)), {}
+    report = weight_statistics(subject.model, progress=subject.progress)
+    return outlier_result(report), {}
 
 
 def outlier_result(report: WeightReport) -> Result:
