@@ -71,6 +71,14 @@ def toy_scenes(toy_garments, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def chat_model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A tiny LLaMA with a tokeniser and a chat template; tests only read it."""
+    from llava_tiny import write_chat_model
+
+    return write_chat_model(tmp_path_factory.mktemp("chat_model") / "llama")
+
+
 @pytest.fixture(autouse=True)
 def _leave_no_instances():
     """Tests that build runners must not change those of later tests.

@@ -1,0 +1,191 @@
+"""A LLaVA of two narrow layers: its language model on disk, and conversations."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+SIZE = 16  # pixels of a tile; patches of 8 make it 4 tokens
+CHATML = (
+    "{% for message in messages %}"
+    "{% if loop.first and message['role'] != 'system' %}"
+    "<|im_start|>system\nBe kind<|im_end|>\n{% endif %}"
+    "<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n"
+    "{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+_WORDS = (
+    "system user assistant Be kind What is this? How many shirts are there? Where is "
+    "the bag? It is a small red bag. There are two, three, no. Which one is larger?"
+)
+_LLAMA = dict(
+    hidden_size=32,
+    intermediate_size=48,
+    num_hidden_layers=2,
+    num_attention_heads=4,
+    num_key_value_heads=2,
+)
+
+
+def tiny_tokenizer(chat_template: str | None = CHATML) -> Any:
+    """Train a byte-level BPE on a few words; about 320 entries."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    special = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
+    trainer = trainers.BpeTrainer(
+        vocab_size=320,
+        special_tokens=special,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator([_WORDS] * 4, trainer)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        bos_token="<|im_start|>",
+        eos_token="<|im_end|>",
+        pad_token="<|im_end|>",
+        unk_token="<|endoftext|>",
+        chat_template=chat_template,
+    )
+
+
+def write_chat_model(folder: Path, kind: str = "llama", **options: Any) -> str:
+    """Write a random causal language model and its tokeniser.
+
+    Args:
+        folder: Where to.
+        kind: ``'llama'``, ``'qwen2'`` or ``'gpt2'``.
+        **options: Of the config of transformers.
+
+    Returns:
+        The ``language_model`` string.
+    """
+    import transformers as hf
+
+    tokenizer = tiny_tokenizer()
+    common = dict(
+        vocab_size=len(tokenizer),
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+    )
+    if kind == "gpt2":
+        sizes = dict(n_embd=32, n_layer=2, n_head=4, n_positions=256)
+        config = hf.GPT2Config(**common | sizes | options)
+    else:
+        of = dict(llama=hf.LlamaConfig, qwen2=hf.Qwen2Config)[kind]
+        config = of(**common | _LLAMA | dict(max_position_embeddings=256) | options)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = hf.AutoModelForCausalLM.from_config(config)
+        with torch.no_grad():
+            for parameter in model.parameters():
+                if parameter.ndim > 1:
+                    parameter.mul_(4)  # far from zero, so that mistakes are visible
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return str(folder)
+
+
+def llava_config(language_model: str, **options: Any) -> dict:
+    """Config of a LLaVA whose eye is the first layer of its language model."""
+    eye = dict(
+        type="lbbt_mm.LanguageBackbone",
+        language_model=language_model,
+        num_layers=1,
+        img_size=SIZE,
+        patch_size=8,
+        out_type="featmap",
+    )
+    return dict(
+        dict(
+            type="lbbt_mm.LLaVA",
+            language_model=language_model,
+            vision_encoder=eye,
+            projector=dict(type="lbbt_mm.MLPProjector"),
+            generation=dict(max_new_tokens=6),
+        ),
+        **options,
+    )
+
+
+def build_llava(language_model: str, **options: Any) -> Any:
+    """Build :func:`llava_config`, with its own seed; in evaluation mode."""
+    from lbbt_mm.registry import MODELS
+
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        model = MODELS.build(llava_config(language_model, **options))
+        model.init_weights()
+    return model.eval()
+
+
+def turns(*texts: str) -> list[dict[str, str]]:
+    """Question, answer, question, ...; one that begins with ``system:`` is that."""
+    found = []
+    for text in texts:
+        if text.startswith("system:"):
+            found.append(dict(role="system", text=text.removeprefix("system:")))
+        else:
+            asks = sum(turn["role"] != "system" for turn in found) % 2 == 0
+            found.append(dict(role="user" if asks else "assistant", text=text))
+    return found
+
+
+def random_images(*sizes: tuple[int, int], seed: int = 0) -> list[Image.Image]:
+    """Noise of these heights and widths."""
+    rng = np.random.RandomState(seed)
+    return [
+        Image.fromarray(rng.randint(0, 256, (*size, 3), np.uint8)) for size in sizes
+    ]
+
+
+def sample(
+    *texts: str,
+    images: int | Sequence[tuple[int, int]] = 0,
+    seed: int = 0,
+    grid: Any = None,
+    **more: Any,
+) -> dict:
+    """What the data set's pipeline gives of one conversation."""
+    from lbbt_mm.datasets.image_tiles import ImageTiles
+    from lbbt_mm.datasets.pack_conversation import PackConversation
+
+    sizes = [(20, 30)] * images if isinstance(images, int) else images
+    found = dict(
+        sample_id=f"number {seed}",
+        turns=turns(*texts),
+        images=random_images(*sizes, seed=seed),
+        **more,
+    )
+    return PackConversation()(ImageTiles(SIZE, grid_pinpoints=grid)(found))
+
+
+def collate(model: Any, *samples: dict) -> dict:
+    """Samples as a loader and the model's preprocessor make them a batch."""
+    from mmengine.dataset import pseudo_collate
+
+    return model.data_preprocessor(pseudo_collate(list(samples)), False)
+
+
+MIXED = (
+    (("What is this? <image>", "It is a small red bag."), 1),
+    (("How many?", "two"), 0),
+    (("<image> Which one is larger? <image>", "The bag.", "Where?", "Here, there"), 2),
+)
+
+
+def mixed_samples() -> list[dict]:
+    """One image, none, and two in a conversation of two questions."""
+    return [
+        sample(*texts, images=images, seed=number)
+        for number, (texts, images) in enumerate(MIXED)
+    ]
