@@ -219,3 +219,19 @@ def test_two_models_of_one_language_model_are_not_mixed(make, tool, analyze, tmp
     page = (tmp_path / "measured" / "report.html").read_text()
     for kind in ("DETR", "EncoderDecoder"):
         assert f"images that the config does not name, {kind}" in page
+
+
+@pytest.mark.parametrize("pretrained", [True, False])
+def test_a_run_without_a_sweeps_record_knows_its_arm(make, tmp_path, pretrained):
+    from lbbt_mm.report.gather import gather
+
+    cfg, _ = make("segmenter")
+    cfg.custom_hooks[0].pretrained = pretrained
+    cfg.model = dict(type="mmseg.SegTTAModel", module=cfg.model)
+    log = tmp_path / "run" / "20260101_000000" / "vis_data" / "scalars.json"
+    log.parent.mkdir(parents=True)
+    log.write_text('{"loss": 1.0, "epoch": 1, "step": 9}\n')
+    cfg.dump(tmp_path / "run" / "config.py")
+    (run,) = gather([tmp_path / "run"]).runs
+    assert run.arm == ("language" if pretrained else "scratch")
+    assert run.language_model == "bert"
