@@ -60,7 +60,8 @@ class _AnswerMetric(BaseMetric):
                     "sample_id and answers in each data sample, got "
                     f"{sorted(sample.keys())}; does the file carry answers?"
                 )
-            names = ("sample_id", "answers", "question_type", "choices")
+            names = ("sample_id", "question", "answers", "question_type", "choices")
+            names += ("img_paths",)
             kept = {name: sample.get(name) for name in names}
             self.results.append(dict(kept, said=said))
 
@@ -84,6 +85,8 @@ class VQAMetric(_AnswerMetric):
         rule: ``'ten_answers'`` (VQA v2, TextVQA), ``'exact'`` (equality after the same
             normalisation) or ``'gqa'``; :mod:`lbbt_mm.evaluation.vqa_rules` defines
             them and names the sources.
+        out_file: JSON file of every question with its answers, what the model said and
+            its score, in the order of ``sample_id``; replaced as a whole. None: none.
         **kwargs: ``prediction``, the key of the model's answer in a data sample
             (``'pred_answer'``); ``collect_device``; ``prefix``.
 
@@ -91,15 +94,25 @@ class VQAMetric(_AnswerMetric):
         ValueError: There is no such rule.
     """
 
-    def __init__(self, rule: str = "ten_answers", **kwargs: Any) -> None:
+    def __init__(
+        self, rule: str = "ten_answers", out_file: str | None = None, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
         if rule not in RULES:
             raise ValueError(f"rule: expected one of {sorted(RULES)}, got {rule!r}.")
-        self.rule = rule
+        self.rule, self.out_file = rule, out_file
 
     def compute_metrics(self, results: list[dict]) -> dict[str, float]:
         """Score all answers."""
         scores = [RULES[self.rule](r["said"], r["answers"]) for r in results]
+        if self.out_file:
+            records = [
+                {k: v for k, v in r.items() if v is not None} | {"score": score}
+                for r, score in zip(results, scores, strict=True)
+            ]
+            records.sort(key=lambda record: record["sample_id"])
+            text = json.dumps(records, indent=1, ensure_ascii=False)
+            write_whole(Path(self.out_file), text + "\n")
         return _by_type(scores, [r["question_type"] for r in results])
 
 

@@ -8,8 +8,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-# Scores of mmdet and mmseg -> our name, and what makes a percentage of it.
+# Types of tools/make_fashion_questions.py.
+_QUESTIONS = ("what", "how_many", "where", "larger")
+# Scores of mmdet, mmseg and VQAMetric -> our name, and what makes a percentage of it.
 _SCORES = {
+    # With `shuffled` as the metric's prefix: of questions with exchanged images.
+    **{
+        f"{prefix}/accuracy{kind and '/' + kind}": (
+            "_".join(filter(None, (name, kind))),
+            1,
+        )
+        for prefix, name in (("vqa", "qa"), ("shuffled", "shuffled"))
+        for kind in ("", *_QUESTIONS)
+    },
     "coco/bbox_mAP": ("ap", 100),
     "coco/bbox_mAP_50": ("ap50", 100),
     "coco/bbox_mAP_75": ("ap75", 100),
@@ -61,13 +72,14 @@ def read_bridge_curve(work_dir: Path) -> BridgeCurve:
 
 
 def read_scores(metrics: Mapping[str, Any]) -> dict[str, float]:
-    """Pick a detector's or a segmenter's scores out of what mmengine calls metrics.
+    """Pick the scores of a task out of what mmengine calls metrics.
 
     Args:
         metrics: Of a validation or a test.
 
     Returns:
-        ``ap``, ``ap50``, ``ap75`` and ``miou``, those that are there, in %.
+        ``ap``, ``ap50``, ``ap75``, ``miou``, ``qa`` and ``shuffled``, these two also by
+        type of question (``qa_what``); those that are there, in %.
     """
     return {
         name: round(factor * metrics[key], 4)  # not 1.7000000000000002

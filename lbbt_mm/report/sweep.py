@@ -26,6 +26,16 @@ METRICS = {
     "ap75": "AP75",
     "miou": "mIoU",
     "miou_tta": "mIoU, several scales",
+    "qa": "questions",
+    "qa_what": "what",
+    "qa_how_many": "how many",
+    "qa_where": "where",
+    "qa_larger": "larger",
+    "shuffled": "images shuffled",
+    "shuffled_what": "what, shuffled",
+    "shuffled_how_many": "how many, shuffled",
+    "shuffled_where": "where, shuffled",
+    "shuffled_larger": "larger, shuffled",
 }
 # Measured on images that no hyper-parameter may be chosen on.
 _OF_TEST_IMAGES = {*METRICS} - {"train_acc", "random_acc", "true_acc"}

@@ -136,6 +136,18 @@ def test_scienceqa_counts_what_it_cannot_use() -> None:
     assert scores["scienceqa/unparsed"] == scores["scienceqa/out_of_range"] == 1
 
 
+def test_answers_go_into_a_file_with_their_scores(tmp_path) -> None:
+    out = tmp_path / "answers.json"
+    config = dict(type="lbbt_mm.VQAMetric", rule="exact", out_file=str(out))
+    right = dict(sample("Boot", ["boot"]), sample_id="b", img_paths=["x.png"])
+    wrong = dict(sample("bag", ["boot"]), sample_id="a", question="What is this?")
+    assert run(config, [right, wrong])["vqa/accuracy"] == 50
+    first, second = json.loads(out.read_text(encoding="utf-8"))
+    assert first["sample_id"] == "a" and first["question"] == "What is this?"
+    assert (first["said"], first["score"]) == ("bag", 0.0)
+    assert (second["img_paths"], second["score"]) == (["x.png"], 1.0)
+
+
 def test_mmvet_writes_the_submission(tmp_path) -> None:
     out = tmp_path / "deep" / "mine.json"
     config = dict(type="lbbt_mm.MMVetSubmission", out_file=str(out))

@@ -1,0 +1,64 @@
+# Questions about the fashion scenes, as conversations; docs/vqa.md tells more.
+# tools/make_fashion_scenes.py and tools/make_fashion_questions.py make them.
+
+# often changed
+data_root = "data"
+scenes = "fashion_scenes/images"
+captions_ann_file = (
+    "fashion_questions/captions.json"  # first stage: what is where, 3 909 scenes
+)
+train_ann_file = (
+    "fashion_questions/train_by_image.json"  # 3 803 scenes, 11 430 questions
+)
+val_ann_file = "fashion_questions/val.json"  # 1 180 questions about other garments
+
+# sometimes changed
+img_size = 96  # pixels; the scenes are 128x128
+batch_size = 16  # conversations a process
+num_workers = 1
+val_batch_size = 32
+
+# never changed
+pixel_mean, pixel_std = (
+    [121.1, 121.7, 121.6],
+    [49.9, 49.8, 49.9],
+)  # of 4 000 scenes, RGB
+
+data_preprocessor = dict(
+    type="lbbt_mm.TilePreprocessor", mean=pixel_mean, std=pixel_std
+)
+pipeline = [
+    dict(type="lbbt_mm.ImageTiles", size=img_size),
+    dict(type="lbbt_mm.PackConversation"),
+]
+conversations = dict(
+    type="lbbt_mm.ConversationDataset",
+    data_root=data_root,
+    data_prefix=dict(img_path=scenes),
+    pipeline=pipeline,
+)
+captions = dict(conversations, ann_file=captions_ann_file)
+train_dataloader = dict(
+    batch_size=batch_size,
+    num_workers=num_workers,
+    persistent_workers=num_workers > 0,
+    dataset=dict(conversations, ann_file=train_ann_file),
+    sampler=dict(type="DefaultSampler", shuffle=True),
+)
+val_dataloader = dict(
+    batch_size=val_batch_size,
+    num_workers=num_workers,
+    dataset=dict(
+        type="lbbt_mm.VQADataset",
+        format="llava",
+        data_root=data_root,
+        ann_file=val_ann_file,
+        data_prefix=dict(img_path=scenes),
+        pipeline=pipeline,
+        test_mode=True,
+    ),
+    sampler=dict(type="DefaultSampler", shuffle=False),
+)
+val_evaluator = dict(type="lbbt_mm.VQAMetric", rule="exact")
+test_dataloader = val_dataloader
+test_evaluator = val_evaluator

@@ -1,0 +1,20 @@
+# Second stage: eye, projector and LoRA in the language model learn from questions.
+_base_ = [
+    "../_base_/models/llava-smollm2.py",
+    "../_base_/datasets/fashion-questions.py",
+    "../_base_/schedules/llava_small.py",
+    "../_base_/runtime/llava.py",
+]
+
+# often changed
+stage1 = "llava-smollm2_language_stage1_fashion-questions"
+lora = dict(r=16, lora_alpha=32, target_modules="all-linear")
+
+model = dict(
+    data_preprocessor=_base_.data_preprocessor,
+    vision_encoder=dict(img_size=_base_.img_size),
+    train_language=lora,
+)
+train_dataloader = dict(sampler=dict(type="InfiniteSampler", shuffle=True))
+default_hooks = dict(checkpoint=dict(interval=_base_.max_iters))
+load_from = f"work_dirs/{stage1}/iter_{_base_.max_iters}.pth"

@@ -1,0 +1,21 @@
+# A LLaVA whose eye is eight blocks of SmolLM2 answers questions about fashion scenes.
+# The test is the blind one: every question has another question's image.
+
+stage1 = "work_dirs/sweeps/fashion-questions_stage1"
+iters = 240  # of the first stage
+leaf = "stage2_fashion-questions.py"
+
+arms = {
+    "language": dict(config=f"../llava/llava-smollm2_language_{leaf}"),
+    "scratch": dict(config=f"../llava/llava-smollm2_scratch_{leaf}"),
+    "language-langbridge": dict(config=f"../llava/langbridge-smollm2_language_{leaf}"),
+}
+options = {
+    "load_from": f"{stage1}/{{variant}}_{{arm}}_s{{seed}}/iter_{iters}.pth",
+    "test_dataloader.dataset.shuffle_images": 0,  # seed of the exchange
+    "test_evaluator.prefix": "shuffled",
+}
+variants = {"eye": {}}
+seeds = [0, 1]
+test = True
+keep_checkpoints = True
