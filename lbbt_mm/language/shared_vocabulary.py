@@ -338,7 +338,7 @@ def _are_strings(values: Any) -> bool:
 def _name(tokenizer: Any) -> str:
     """Name a tokenizer without the folders of the machine that it lies on."""
     path = str(getattr(tokenizer, "name_or_path", ""))
-    if os.path.isabs(path):
+    if os.path.isabs(path) or os.path.isdir(path):
         path = Path(path).name
     return path or type(tokenizer).__name__
 

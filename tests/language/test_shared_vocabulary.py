@@ -196,13 +196,19 @@ def test_a_file_that_is_no_vocabulary_is_refused(tmp_path: Path):
             SharedVocabulary.load(path)
 
 
-def test_a_folder_of_this_machine_is_not_saved(tmp_path: Path):
+def test_a_folder_of_this_machine_is_not_saved(tmp_path: Path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     tokenizer = word_piece(["a", "bag"])
-    tokenizer.save_pretrained(tmp_path / "language")
-    loaded = hf.AutoTokenizer.from_pretrained(tmp_path / "language")
-    found = SharedVocabulary.from_tokenizers([loaded], 2)
-    assert found.sources == ("language",)
-    assert str(tmp_path) not in json.dumps(found.to_dict())
+    tokenizer.save_pretrained("models/language")
+    for folder in ("models/language", str(tmp_path / "models" / "language")):
+        loaded = hf.AutoTokenizer.from_pretrained(folder)
+        found = SharedVocabulary.from_tokenizers([loaded], 2)
+        assert found.sources == ("language",)
+        assert "models" not in json.dumps(found.to_dict())
+    loaded.name_or_path = "somebody/language"  # of the hub
+    assert SharedVocabulary.from_tokenizers([loaded], 2).sources == (
+        "somebody/language",
+    )
 
 
 @pytest.mark.parametrize(
