@@ -13,7 +13,7 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from lbbt_mm.language.errors import CheckpointError
 
@@ -331,7 +331,7 @@ def _is_no_word(text: str) -> bool:
     return not (text.startswith(" ") and text[1:].isalpha())
 
 
-def _are_strings(values: Any) -> bool:
+def _are_strings(values: Any) -> TypeGuard[list[str]]:
     return isinstance(values, list) and all(isinstance(v, str) for v in values)
 
 
