@@ -189,3 +189,69 @@ def mixed_samples() -> list[dict]:
         sample(*texts, images=images, seed=number)
         for number, (texts, images) in enumerate(MIXED)
     ]
+
+
+class ByHand:
+    """A conversation as transformers is given it, written without the package.
+
+    ChatML is put together here piece by piece, images in their places.
+    """
+
+    def __init__(self, tokenizer: Any, language_model: Any) -> None:
+        self.tokenizer, self.lm = tokenizer, language_model
+
+    def row(
+        self, turns: Sequence[dict], images: Sequence[torch.Tensor], ask: bool
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Embeddings ``(T, D)`` and labels ``(T,)`` of one conversation."""
+        pieces: list[tuple[str, bool]] = []
+        if turns[0]["role"] != "system":
+            turns = [dict(role="system", text="Be kind"), *turns]
+        if ask and turns[-1]["role"] == "assistant":
+            turns = turns[:-1]
+        for turn in turns:
+            learned = turn["role"] == "assistant"
+            pieces += [(f"<|im_start|>{turn['role']}\n", False)]
+            pieces += [(turn["text"], learned), ("<|im_end|>", learned), ("\n", False)]
+        if ask:
+            pieces.append(("<|im_start|>assistant\n", False))
+        left, embeds, labels = list(images), [], []
+        table = self.lm.get_input_embeddings()
+        for text, learned in pieces:
+            for number, part in enumerate(text.split("<image>")):
+                if number:
+                    image = left.pop(0)
+                    embeds.append(image.to(table.weight.dtype))
+                    labels += [-100] * len(image)
+                ids = self.tokenizer(part, add_special_tokens=False)["input_ids"]
+                embeds.append(table(torch.tensor(ids, dtype=torch.long)))
+                labels += ids if learned else [-100] * len(ids)
+        assert not left
+        return torch.cat(embeds), torch.tensor(labels)
+
+    def loss(self, rows: Sequence[tuple[torch.Tensor, torch.Tensor]]) -> torch.Tensor:
+        """Loss of transformers on rows that are filled up on the right."""
+        pad = torch.nn.utils.rnn.pad_sequence
+        embeds = pad([row for row, _ in rows], batch_first=True)
+        labels = pad([row for _, row in rows], batch_first=True, padding_value=-100)
+        mask = pad([torch.ones(len(row)) for row, _ in rows], batch_first=True)
+        positions = torch.arange(embeds.shape[1]).expand(len(rows), -1)
+        return self.lm(
+            inputs_embeds=embeds,
+            labels=labels,
+            attention_mask=mask.long(),
+            position_ids=positions,
+        ).loss
+
+    def answer(self, embeds: torch.Tensor, **options: Any) -> str:
+        """Greedy answer of transformers to one conversation."""
+        end = self.tokenizer.eos_token_id
+        said = self.lm.generate(
+            inputs_embeds=embeds[None],
+            attention_mask=torch.ones(1, len(embeds), dtype=torch.long),
+            do_sample=False,
+            eos_token_id=end,
+            pad_token_id=end,
+            **options,
+        )
+        return self.tokenizer.decode(said[0], skip_special_tokens=True).strip()

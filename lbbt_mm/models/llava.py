@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from inspect import signature
 from typing import Any
 
 import torch
@@ -17,6 +18,7 @@ from lbbt_mm.models.llava_parts import (
     HeldParts,
     count_parameters,
     log_counts,
+    recompute_frozen,
     with_lora,
 )
 from lbbt_mm.registry import MODELS
@@ -47,6 +49,7 @@ class LLaVA(BaseModel):
         pretrained: Whether the language model has its weights; without, it is its
             architecture alone.
         dtype: Of the language model's weights. A frozen one needs no float32.
+        attention: transformers' ``attn_implementation`` of the language model.
         chat_template: See :class:`lbbt_mm.models.conversation.Conversations`.
         system: System message of conversations that have none.
         grid_pinpoints: Of LLaVA-1.6: the same as of ``lbbt_mm.ImageTiles``.
@@ -76,6 +79,7 @@ class LLaVA(BaseModel):
         train_language: str | Mapping[str, Any] = "none",
         pretrained: bool = True,
         dtype: str = "float32",
+        attention: str = "sdpa",
         chat_template: str | None = None,
         system: str | None = None,
         grid_pinpoints: Sequence[Sequence[int]] | None = None,
@@ -102,8 +106,9 @@ class LLaVA(BaseModel):
             )
         self.tokenizer = open_tokenizer(language_model)
         self.conversations = Conversations(self.tokenizer, chat_template, system)
-        language = open_causal_lm(language_model, pretrained, dtype)
+        language = open_causal_lm(language_model, pretrained, dtype, attention)
         config = language.config
+        self._keeps_logits = "logits_to_keep" in signature(language.forward).parameters
         self.max_length = max_length or config.max_position_embeddings
         self.on_long = on_long
         self.generation = dict(max_new_tokens=32, do_sample=False) | dict(
@@ -136,9 +141,7 @@ class LLaVA(BaseModel):
         if with_cp:
             language.gradient_checkpointing_enable(dict(use_reentrant=False))
         self.language_model = language
-        for name, trains in self._trains.items():
-            if not trains:
-                getattr(self, name).requires_grad_(False).eval()
+        self._freeze()
         self.trained_parameters = count_parameters(self)
         log_counts(self.trained_parameters)
         self._held = HeldParts(
@@ -169,10 +172,16 @@ class LLaVA(BaseModel):
     def train(self, mode: bool = True) -> LLaVA:
         """Set the mode; parts that do not train stay as in evaluation."""
         super().train(mode)
+        self._freeze()
+        if not self._trains["language_model"]:
+            recompute_frozen(self.language_model, mode)
+        return self
+
+    def _freeze(self) -> None:
         for name, trains in self._trains.items():
             if not trains:
-                getattr(self, name).eval()
-        return self
+                # In this order: LanguageBackbone's eval() says anew what trains.
+                getattr(self, name).eval().requires_grad_(False)
 
     def forward(
         self,
@@ -284,7 +293,8 @@ class LLaVA(BaseModel):
                     "training on_long='skip'."
                 )
             skipped += 1
-            encoded[number] = Encoded([one.ids[0]], [IGNORED])
+            # Any word; its own first token may be the image token.
+            encoded[number] = Encoded([0], [IGNORED])
             visual[number] = []
             unused = unused + sum(image.sum() for image in images) * 0.0
         table = self.language_model.get_input_embeddings()
@@ -347,18 +357,23 @@ class LLaVA(BaseModel):
         return self.projector(maps.permute(0, 2, 3, 1), embeddings)
 
     def _logits(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Logits and labels from the place before the first labelled one on."""
-        labelled = (batch.labels != IGNORED).any(dim=0).nonzero()
-        first = int(labelled[0]) if len(labelled) else batch.labels.shape[1] - 1
-        keep = batch.labels.shape[1] - max(first - 1, 0)
+        """Logits ``(B, n, V)`` and labels ``(B, n)`` of places where any row learns."""
+        labels = batch.labels[:, 1:]
+        places = (labels != IGNORED).any(dim=0).nonzero()[:, 0]
+        if not len(places):
+            places = places.new_zeros(1)
+        # Places, not a number of them: a slice of the hidden states would not be
+        # contiguous, and torch would then copy the whole head once for each row.
+        keep = dict(logits_to_keep=places) if self._keeps_logits else {}
         found = self.language_model(
             inputs_embeds=batch.embeds,
             attention_mask=batch.mask,
             position_ids=batch.positions,
             use_cache=False,
-            logits_to_keep=keep,
-        )
-        return found.logits[:, -keep:], batch.labels[:, -keep:]
+            **keep,
+        ).logits
+        logits = found if keep else found[:, places]
+        return logits, labels[:, places]
 
     def _load_from_state_dict(
         self, state_dict: dict[str, Any], prefix: str, *args: Any

@@ -42,6 +42,25 @@ def with_lora(language_model: nn.Module, options: Mapping[str, Any]) -> nn.Modul
         ) from error
 
 
+def recompute_frozen(language_model: nn.Module, mode: bool) -> None:
+    """Let a frozen language model with gradient checkpointing really recompute.
+
+    transformers asks the blocks' ``training``, which a frozen model's are not in,
+    though gradients pass through it. Only the blocks' own flag is set, so that the
+    dropout modules in them stay off.
+
+    Args:
+        language_model: Of transformers, in evaluation mode.
+        mode: Whether the whole model trains.
+    """
+    for module in language_model.modules():
+        # A block with a number `dropout` (OPT) would drop by its own flag.
+        if getattr(module, "gradient_checkpointing", False) and not getattr(
+            module, "dropout", 0
+        ):
+            module.training = mode
+
+
 def part_of(name: str) -> str:
     """Tell which of :data:`PARTS` a name in the model's state dict belongs to."""
     first = name.partition(".")[0]
