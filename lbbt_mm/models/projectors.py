@@ -165,7 +165,11 @@ class LangBridgeProjector(BaseModule):
 
     def _set_rows(self, vocabulary: SharedVocabulary, table: dict[str, int]) -> None:
         rows = vocabulary.rows(table)
-        self.ids = torch.tensor(rows, device=self.ids.device)
+        found = torch.tensor(rows, device=self.ids.device)
+        if len(self.ids):  # in place: a distributed wrapper may know the buffer
+            self.ids.copy_(found)
+        else:
+            self.ids = found
         self.last_row = max(rows)
 
     def word_weights(self, tokens: Tensor) -> Tensor:
