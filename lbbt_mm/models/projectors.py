@@ -82,7 +82,8 @@ class LangBridgeProjector(BaseModule):
     chooses the entries (:meth:`SharedVocabulary.from_tokenizers`).
 
     The weights start as torch draws those of every ``nn.Linear``: the logits are small,
-    so under softmax every visual token starts near the mean of the K embeddings.
+    so under softmax every visual token starts near the mean of the K embeddings. The sum
+    under ``'linear'`` starts large, and larger with K: raise the temperature.
 
     Args:
         in_channels: Width of the visual tokens.
