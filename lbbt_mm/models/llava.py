@@ -293,8 +293,8 @@ class LLaVA(BaseModel):
                     "training on_long='skip'."
                 )
             skipped += 1
-            # Any word; its own first token may be the image token.
-            encoded[number] = Encoded([0], [IGNORED])
+            # Any two words: its own may be image tokens, and one predicts nothing.
+            encoded[number] = Encoded([0, 0], [IGNORED, IGNORED])
             visual[number] = []
             unused = unused + sum(image.sum() for image in images) * 0.0
         table = self.language_model.get_input_embeddings()

@@ -125,14 +125,28 @@ class HeldParts:
             prefix: What stands before the model's names.
 
         Raises:
-            CheckpointError: It was trained on a language model of another shape, or a
-                tensor has another shape than this model's.
+            CheckpointError: It was trained on a language model of another shape, or the
+                tensors of a part that it holds are not this model's.
         """
         record = decode_record(state.pop(prefix + RECORD, None)) or {}
         self._check_language(record)
         own = _state(model)
-        found = {name for name in own if prefix + name in state}
-        for name in sorted(found):
+        given = {n[len(prefix) :] for n in state if n.startswith(prefix)}
+        given = {name for name in given if part_of(name) in PARTS}
+        here = {part_of(name) for name in given}
+        if not here:
+            raise CheckpointError(
+                "LLaVA: expected a checkpoint with one of vision_encoder, projector "
+                f"or language_model, got {sorted(state)[:3]}..."
+            )
+        language = {name for name in given if part_of(name) == "language_model"}
+        names = self.names | language
+        # A part that is there has to be there whole; of the language model only what
+        # trains.
+        needed = {n for n in own if part_of(n) in here and not _frozen(n, names)}
+        # LLaVA-1.6 adds the newline in its second stage.
+        self._check_names(needed - given - {"image_newline"}, given - set(own))
+        for name in sorted(given):
             got, built = state[prefix + name], own[name]
             shapes = getattr(got, "shape", None), getattr(built, "shape", None)
             if shapes[0] != shapes[1] and not name.endswith("_extra_state"):
@@ -141,27 +155,32 @@ class HeldParts:
                     f"checkpoint has {tuple(shapes[0] or ())}; build the model with "
                     "the config that the checkpoint was trained with."
                 )
-        here = {part_of(name) for name in found}
-        if not here:
-            raise CheckpointError(
-                "LLaVA: expected a checkpoint with one of vision_encoder, projector "
-                f"or language_model, got {sorted(state)[:3]}..."
-            )
         self.parts |= here & {"vision_encoder", "projector"}
-        self.names |= {name for name in found if part_of(name) == "language_model"}
+        self.names = names
         for part in sorted(set(PARTS) - here):
             print_log(
                 f"LLaVA: no {part} in the checkpoint, it keeps its own weights.",
                 "current",
             )
-        for name, value in own.items():
-            # A part that is there has to be there whole; of the language model only
-            # what trains.
-            part = part_of(name)
-            absent = part not in here
-            frozen = part == "language_model" and name not in self.names
-            if absent or frozen:
-                state.setdefault(prefix + name, value)
+        for name in set(own) - given:
+            state[prefix + name] = own[name]
+
+    def _check_names(self, missing: set[str], unknown: set[str]) -> None:
+        # mmengine would only log both, and another model would answer.
+        if missing or unknown:
+            differences = [
+                f"{len(names)} {what}, such as {min(names)}"
+                for names, what in (
+                    (missing, "tensors that the checkpoint has not"),
+                    (unknown, "that only the checkpoint has"),
+                )
+                if names
+            ]
+            raise CheckpointError(
+                "LLaVA: expected a checkpoint with the tensors that the config builds, "
+                f"got {'; '.join(differences)}; build the model with the config that "
+                "the checkpoint was trained with (projector, train_language)."
+            )
 
     def _check_language(self, stored: Mapping[str, Any]) -> None:
         built = self.record
@@ -178,6 +197,10 @@ class HeldParts:
                 f"{'; '.join(differences)}). Move a LangBridge projector with "
                 "tools/transfer_projector.py."
             )
+
+
+def _frozen(name: str, held: set[str]) -> bool:
+    return part_of(name) == "language_model" and name not in held
 
 
 def _parameters(model: nn.Module) -> dict[str, nn.Parameter]:
