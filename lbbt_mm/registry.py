@@ -23,4 +23,10 @@ HOOKS = _child("hook", MMENGINE_HOOKS, "hooks")
 METRICS = _child("metric", MMENGINE_METRICS, "evaluation")
 OPTIM_WRAPPERS = _child("optim wrapper", MMENGINE_OPTIM_WRAPPERS, "optim")
 STRATEGIES = _child("strategy", MMENGINE_STRATEGIES, "optim.sharded")
-FUNCTIONS = _child("function", MMENGINE_FUNCTIONS, "optim.sharded", "datasets.views")
+FUNCTIONS = _child(
+    "function",
+    MMENGINE_FUNCTIONS,
+    "optim.sharded",
+    "optim.sharded_llava",
+    "datasets.views",
+)

@@ -26,12 +26,14 @@ OBJECTIVES = sorted(CONFIGS.glob("objectives/*.py"))
 RETRIEVAL = sorted(CONFIGS.glob("retrieval/*.py"))
 # Self-supervised rivals on the bridge's backbone, and an outside reference.
 SELF_SUPERVISED = sorted(CONFIGS.glob("selfsup/*.py"))
+# Models that answer in words.
+LLAVA = sorted(CONFIGS.glob("llava/*.py"))
 # Plans of sweeps are no configs of mmengine.
 LEAVES = sorted(
     p
     for p in CONFIGS.glob("*/**/*.py")
     if not {"_base_", "sweeps"} & set(p.parts)
-    and p not in [*DENSE, *OBJECTIVES, *RETRIEVAL, *SELF_SUPERVISED, BACKBONE]
+    and p not in [*DENSE, *OBJECTIVES, *RETRIEVAL, *SELF_SUPERVISED, *LLAVA, BACKBONE]
 )
 
 

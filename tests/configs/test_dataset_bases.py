@@ -19,12 +19,13 @@ from lbbt_mm.datasets import MNIST5k
 
 from shipped import CONFIGS  # isort: skip
 
-# Those for detection and segmentation have tests of their own.
+# Those for detection, segmentation and questions have tests of their own.
 DENSE = ("coco", "ade20k", "pascal", "fashion-scenes")
+QUESTIONS = ("llava", "fashion-questions", "scienceqa", "textvqa", "gqa", "mm-vet")
 BASES = sorted(
     path
     for path in CONFIGS.glob("_base_/datasets/*.py")
-    if not path.stem.startswith(DENSE)
+    if not path.stem.startswith(DENSE + QUESTIONS)
 )
 COUNT = 20  # images in a split
 

@@ -1,0 +1,9 @@
+# LLaVA-1.5: Vicuna-7B answers, an image is one tile.
+_base_ = "./llava-gpt2-medium_336px.py"
+
+language_model = "lmsys/vicuna-7b-v1.5"
+max_length = 2048  # tokens of a conversation, as LLaVA-1.5
+
+model = dict(
+    language_model=language_model, chat_template="vicuna_v1", max_length=max_length
+)

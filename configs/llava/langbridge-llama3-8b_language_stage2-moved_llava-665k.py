@@ -1,0 +1,16 @@
+# LLaMA-3-8B with the eye and the projector that Qwen2-0.5B's first stage trained,
+# moved by tools/transfer_projector.py: second stage, 8 processes, FSDP. Not run
+# here. Each process reads the language model first: 32 GB, not of its GPU.
+_base_ = [
+    "../_base_/models/langbridge-qwen2-0.5b.py",
+    "../_base_/datasets/llava-665k.py",
+    "../_base_/schedules/llava_stage2.py",
+    "../_base_/runtime/llava_fsdp.py",
+]
+
+language_model = "meta-llama/Meta-Llama-3-8B-Instruct"
+moved = "work_dirs/langbridge-qwen2-0.5b_language_stage1_llava-558k/llama3-8b.pth"
+
+model = dict(language_model=language_model, train_language="all")
+train_dataloader = dict(dataset=dict(pipeline=_base_.pipeline))
+load_from = moved

@@ -1,0 +1,13 @@
+# LangBridge over Qwen2-0.5B, second stage, whole: 8 processes. Not run here.
+_base_ = [
+    "../_base_/models/langbridge-qwen2-0.5b.py",
+    "../_base_/datasets/llava-665k.py",
+    "../_base_/schedules/llava_stage2.py",
+    "../_base_/runtime/llava_epochs.py",
+]
+
+stage1 = "langbridge-qwen2-0.5b_language_stage1_llava-558k"
+
+model = dict(train_language="all", with_cp=True)
+train_dataloader = dict(dataset=dict(pipeline=_base_.pipeline))
+load_from = f"work_dirs/{stage1}/epoch_1.pth"

@@ -1,0 +1,25 @@
+# LLaVA-1.5, Vicuna-7B, second stage with LoRA at LLaVA's rates. Not run here.
+_base_ = [
+    "../_base_/models/llava-1.5-7b.py",
+    "../_base_/datasets/llava-665k.py",
+    "../_base_/schedules/llava_stage2.py",
+    "../_base_/runtime/llava_epochs.py",
+]
+
+# often changed
+stage1 = "llava-1.5-7b_language_stage1_llava-558k"
+lora = dict(r=128, lora_alpha=256, lora_dropout=0.05, target_modules="all-linear")
+lr = 2e-4  # at batch 128, of LoRA
+lr_mult = 0.1  # so 2e-5, of projector and eye
+
+model = dict(dtype="bfloat16", with_cp=True, train_language=lora)
+train_dataloader = dict(dataset=dict(pipeline=_base_.pipeline))
+optim_wrapper = dict(
+    optimizer=dict(lr=lr),
+    paramwise_cfg=dict(
+        custom_keys=dict(
+            projector=dict(lr_mult=lr_mult), vision_encoder=dict(lr_mult=lr_mult)
+        )
+    ),
+)
+load_from = f"work_dirs/{stage1}/epoch_1.pth"

@@ -1,0 +1,13 @@
+# LLaVA-1.6, Mistral-7B, first stage (table 10): eye and projector learn from captions.
+# 8 processes, each with the frozen language model (14 GB). Not run here.
+_base_ = [
+    "../_base_/models/llava-1.6-mistral-7b.py",
+    "../_base_/datasets/llava-558k.py",
+    "../_base_/schedules/llava_stage1.py",
+    "../_base_/runtime/llava_epochs.py",
+]
+
+model = dict(
+    dtype="bfloat16", chat_template="plain", train_language="none", with_cp=True
+)
+train_dataloader = dict(dataset=dict(pipeline=_base_.pipeline))
