@@ -82,8 +82,9 @@ class LangBridgeProjector(BaseModule):
     chooses the entries (:meth:`SharedVocabulary.from_tokenizers`).
 
     The weights start as torch draws those of every ``nn.Linear``: the logits are small,
-    so under softmax every visual token starts near the mean of the K embeddings. The sum
-    under ``'linear'`` starts large, and larger with K: raise the temperature.
+    so under softmax every visual token starts near the mean of the K embeddings. The
+    sum under ``'linear'`` starts large, and larger with K: a temperature of K brings it
+    to the scale of a mean.
 
     Args:
         in_channels: Width of the visual tokens.
