@@ -17,6 +17,8 @@ from pathlib import Path
 
 import _launch
 
+_QUESTIONS_TOGETHER = 3  # about an image in one training conversation
+
 
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
@@ -101,7 +103,7 @@ def main() -> None:
             part = Path(hidden, args.out.name)
             part.mkdir()
             files = {split: as_llava(found, split) for split, found in made.items()}
-            files["train_by_image"] = by_image(files["train"])
+            files["train_by_image"] = by_image(files["train"], _QUESTIONS_TOGETHER)
             files["captions"] = described
             for name, records in files.items():
                 text = json.dumps(records, indent=1) + "\n"

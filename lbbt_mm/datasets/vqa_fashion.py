@@ -242,27 +242,32 @@ def as_llava(questions: Sequence[Question], split: str) -> list[dict[str, Any]]:
     ]
 
 
-def by_image(records: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Put all questions about an image into one conversation, as LLaVA-1.5 trains.
+def by_image(records: Sequence[dict[str, Any]], most: int) -> list[dict[str, Any]]:
+    """Put questions about an image into one conversation, as LLaVA-1.5 trains.
 
-    An image's tokens are then computed once for all of its questions.
+    An image's tokens are then computed once for several questions.
 
     Args:
         records: What :func:`as_llava` gives.
+        most: Questions in a conversation; an image with more has several. Shorter
+            rows of a batch are filled up to the longest one.
 
     Returns:
-        One record an image, in the order of the images' first questions.
+        Conversations in the order of their first questions.
     """
-    merged: dict[str, dict[str, Any]] = {}
+    merged: list[dict[str, Any]] = []
+    latest: dict[str, dict[str, Any]] = {}
     for record in records:
         asked, said = record["conversations"]
-        if record["image"] in merged:
+        known = latest.get(record["image"])
+        if known and len(known["conversations"]) < 2 * most:
             asked = dict(asked, value=asked["value"].removeprefix("<image>\n"))
-            merged[record["image"]]["conversations"] += [asked, said]
+            known["conversations"] += [asked, said]
         else:
             kept = {key: record[key] for key in ("id", "image")}
-            merged[record["image"]] = kept | {"conversations": [asked, said]}
-    return list(merged.values())
+            latest[record["image"]] = kept | {"conversations": [asked, said]}
+            merged.append(latest[record["image"]])
+    return merged
 
 
 def captions(

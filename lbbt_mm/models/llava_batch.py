@@ -98,15 +98,13 @@ def answer_loss(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     """Mean cross-entropy over all labelled tokens, as transformers computes it.
 
     Args:
-        logits: ``(B, T, V)``.
-        labels: ``(B, T)`` of the same places; a place's label is predicted at the place
-            before it.
+        logits: ``(B, n, V)`` at some places.
+        labels: ``(B, n)``: what should follow at each of them, or -100.
 
     Returns:
         The loss, and the share of labelled tokens that are the most likely ones. Where
         there are none both are zero.
     """
-    logits, labels = logits[:, :-1], labels[:, 1:]
     learned = labels != IGNORED
     if not learned.any():
         return logits.sum() * 0.0, logits.new_zeros(())

@@ -20,6 +20,7 @@ model = dict(
     type="lbbt_mm.LLaVA",
     language_model=language_model,
     dtype="bfloat16",  # of the frozen language model
+    attention="eager",  # on a CPU faster than fused where tokens are few
     vision_encoder=dict(eye, pretrained=pretrained, out_type="featmap"),
     projector=projector,
     system="Answer in one word.",  # SmolLM2's own would be four times as long
