@@ -8,12 +8,21 @@ from typing import Any
 
 import torch
 from mmengine.logging import print_log
+from safetensors import SafetensorError
 from torch import nn
 
 from lbbt_mm.language.errors import CheckpointError
 from lbbt_mm.language.locate import locate
 
 _DTYPES = ("float32", "bfloat16", "float16")
+_UNREADABLE = (
+    OSError,
+    ValueError,
+    KeyError,
+    ImportError,
+    RuntimeError,
+    SafetensorError,
+)
 
 
 def open_causal_lm(
@@ -46,7 +55,15 @@ def open_causal_lm(
 
     def build(where: str, **kwargs: Any) -> nn.Module:
         if pretrained:
-            return AutoModelForCausalLM.from_pretrained(where, **kwargs, **kept)
+            model, info = AutoModelForCausalLM.from_pretrained(
+                where, output_loading_info=True, **kwargs, **kept
+            )
+            # transformers would draw them, and only warn.
+            if missing := sorted(info["missing_keys"]):
+                raise ValueError(
+                    f"{len(missing)} weights are missing, such as {missing[0]}."
+                )
+            return model
         config = AutoConfig.from_pretrained(where, **kwargs)
         return AutoModelForCausalLM.from_config(config, **kept)
 
@@ -83,13 +100,13 @@ def _open(language_model: str, build: Callable[..., Any], what: str) -> Any:
     try:
         # The cache first: the network is for what is not there.
         return build(where, local_files_only=True, **kwargs)
-    except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
+    except _UNREADABLE as error:
         problem = error
     if not Path(where).exists():
         print_log(f"{language_model}: fetching the {what} from the hub", "current")
         try:
             return build(where, **kwargs)
-        except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
+        except _UNREADABLE as error:
             problem = error
     first = str(problem).strip().splitlines() or [type(problem).__name__]
     raise CheckpointError(

@@ -118,6 +118,10 @@ class Conversations:
                 differently once later ones follow.
         """
         messages = self._messages(turns)
+        if not any(message["role"] == "assistant" for message in messages):
+            raise ValueError(
+                f"Expected a conversation with an answer to learn, got {list(turns)!r}."
+            )
         text = self._render(messages, False)
         spans = []
         for number, message in enumerate(messages):
@@ -132,10 +136,6 @@ class Conversations:
                     "set chat_template to one that does."
                 )
             spans.append((len(before), len(after.rstrip())))
-        if not spans:
-            raise ValueError(
-                f"Expected a conversation with an answer to learn, got {list(turns)!r}."
-            )
         found = self._tokens(text)
         ids, labels = found["input_ids"], []
         for token, (start, end) in zip(ids, found["offset_mapping"], strict=True):
