@@ -59,10 +59,10 @@ class BuildWithMim(build_py):
 
 extras = {
     name: requirements(name)
-    for name in ("pretrain", "segmentation", "detection", "tests")
+    for name in ("pretrain", "segmentation", "detection", "multimodal", "tests")
 }
 extras["all"] = sorted(
-    {*extras["pretrain"], *extras["segmentation"], *extras["detection"]}
+    {line for name, lines in extras.items() if name != "tests" for line in lines}
 )
 
 setup(

@@ -114,7 +114,7 @@ def test_neither_fork_nor_upstream_is_a_hard_dependency(built):
     }
     assert {"torch", "numpy", "safetensors", "transformers"} <= always
     assert not [name for name in always if name.startswith(("onedl", "mm"))]
-    offered = {"pretrain", "segmentation", "detection", "tests", "all"}
+    offered = {"pretrain", "segmentation", "detection", "multimodal", "tests", "all"}
     assert offered <= set(metadata.get_all("Provides-Extra"))
 
 
