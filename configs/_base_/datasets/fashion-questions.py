@@ -14,7 +14,7 @@ val_ann_file = "fashion_questions/val.json"  # 1 180 questions about other garme
 
 # sometimes changed
 img_size = 96  # pixels; the scenes are 128x128
-batch_size = 16  # conversations a process
+batch_size = 8  # conversations a process
 num_workers = 1
 val_batch_size = 32
 

@@ -9,7 +9,7 @@ eye = dict(
     type="lbbt_mm.LanguageBackbone",
     language_model=language_model,
     num_layers=8,
-    patch_size=16,  # pixels
+    patch_size=24,  # pixels: 16 tokens an image
     token_scale="residual",  # each arm's own; docs/results.md says what it is worth
 )
 projector = dict(type="lbbt_mm.MLPProjector", depth=2)

@@ -1,8 +1,8 @@
 # Both stages of a small LLaVA: AdamW, iterations, warm-up, cosine.
 
 # often changed
-lr = 5e-4  # at batch 16
-max_iters = 240
+lr = 5e-4  # at batch 8
+max_iters = 400
 
 # sometimes changed
 weight_decay = 0.0  # as LLaVA
@@ -33,4 +33,4 @@ train_cfg = dict(
 )
 val_cfg = dict()
 test_cfg = dict()
-auto_scale_lr = dict(base_batch_size=16)
+auto_scale_lr = dict(base_batch_size=8)
