@@ -6,7 +6,7 @@ leaf = "stage1_fashion-questions.py"
 arms = {
     "language": dict(config=f"../llava/llava-smollm2_language_{leaf}"),
     "scratch": dict(config=f"../llava/llava-smollm2_scratch_{leaf}"),
-    "language-langbridge": dict(config=f"../llava/langbridge-smollm2_language_{leaf}"),
+    "langbridge": dict(config=f"../llava/langbridge-smollm2_language_{leaf}"),
 }
 variants = {"eye": {}}
 seeds = [0, 1]

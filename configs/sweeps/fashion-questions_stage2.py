@@ -8,7 +8,7 @@ leaf = "stage2_fashion-questions.py"
 arms = {
     "language": dict(config=f"../llava/llava-smollm2_language_{leaf}"),
     "scratch": dict(config=f"../llava/llava-smollm2_scratch_{leaf}"),
-    "language-langbridge": dict(config=f"../llava/langbridge-smollm2_language_{leaf}"),
+    "langbridge": dict(config=f"../llava/langbridge-smollm2_language_{leaf}"),
 }
 options = {
     "load_from": f"{stage1}/{{variant}}_{{arm}}_s{{seed}}/iter_{iters}.pth",
