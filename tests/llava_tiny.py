@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -255,3 +257,111 @@ class ByHand:
             **options,
         )
         return self.tokenizer.decode(said[0], skip_special_tokens=True).strip()
+
+
+RECORDS = (  # whether there is an image, question, answer; one a line of the file
+    (True, "What is this?", "It is a small red bag."),
+    (False, "How many?", "It is a small red bag."),
+    (False, "Where is the bag?", "It is a small red bag."),
+    (True, "Which one?", "It is a small red bag."),
+    (False, "Where?", "It is a small red bag."),
+    (False, "Which one is larger?", "It is a small red bag."),
+    (True, "Is this a bag?", "It is a small red bag."),
+    (True, "How many shirts?", "It is a small red bag."),
+)
+
+
+def write_conversations(folder: Path) -> None:
+    """Write :data:`RECORDS` as LLaVA's JSON, with their images."""
+    folder.mkdir(parents=True, exist_ok=True)
+    found = []
+    for number, (image, question, answer) in enumerate(RECORDS):
+        says = [("human", "<image>\n" * image + question), ("gpt", answer)]
+        record: dict[str, Any] = dict(
+            id=str(number),
+            conversations=[{"from": who, "value": words} for who, words in says],
+        )
+        if image:
+            record["image"] = f"{number}.png"
+            random_images((20, 30), seed=number)[0].save(folder / record["image"])
+        found.append(record)
+    (folder / "conversations.json").write_text(json.dumps(found))
+
+
+def run_config(folder: Path, language_model: str, name: str, **options: Any) -> Any:
+    """A run on :func:`write_conversations`, with the hooks of the shipped runs.
+
+    Args:
+        folder: With ``data``; the run writes into ``folder / name``.
+        language_model: Of :func:`write_chat_model`.
+        name: Of the run.
+        **options: What is other than said here, keys with ``__`` for dots.
+    """
+    from mmengine.config import Config
+
+    root = Path(__file__).resolve().parents[1]
+    cfg = Config.fromfile(root / "configs/_base_/runtime/llava.py")
+    cfg.merge_from_dict(
+        dict(
+            model=llava_config(language_model),
+            work_dir=str(folder / name),
+            experiment_name=name,
+            train_dataloader=dict(
+                batch_size=2,
+                num_workers=0,
+                dataset=dict(
+                    type="lbbt_mm.ConversationDataset",
+                    data_root=str(folder / "data"),
+                    ann_file="conversations.json",
+                    data_prefix=dict(img_path=""),
+                    pipeline=[
+                        dict(type="lbbt_mm.ImageTiles", size=SIZE),
+                        dict(type="lbbt_mm.PackConversation"),
+                    ],
+                ),
+                sampler=dict(type="InfiniteSampler", shuffle=True),
+            ),
+            train_cfg=dict(by_epoch=False, max_iters=6),
+            optim_wrapper=dict(optimizer=dict(type="AdamW", lr=1e-2)),
+            default_hooks=dict(
+                checkpoint=dict(interval=3, max_keep_ckpts=-1),
+                logger=dict(interval=1),
+            ),
+            visualizer=dict(vis_backends=[]),
+        )
+    )
+    options = copy.deepcopy(options)  # mmengine takes `_delete_` out of them
+    cfg.merge_from_dict({key.replace("__", "."): v for key, v in options.items()})
+    return cfg
+
+
+def run_recorded(cfg: Any) -> tuple[Any, list[dict]]:
+    """Train; also what each iteration saw and lost."""
+    from mmengine.hooks import Hook
+    from mmengine.runner import Runner
+
+    steps: list[dict] = []
+
+    class Record(Hook):
+        def after_train_iter(
+            self, runner, batch_idx, data_batch=None, outputs=None
+        ) -> None:
+            samples = data_batch["data_samples"]
+            steps.append(
+                dict(
+                    ids=[one.get("sample_id") for one in samples],
+                    images=sum(len(one) for one in data_batch["inputs"]),
+                    loss=float(outputs["loss"]),
+                )
+            )
+
+    runner = Runner.from_cfg(cfg)
+    runner.register_hook(Record())
+    runner.train()
+    return runner, steps
+
+
+def weights_of(runner: Any) -> dict[str, torch.Tensor]:
+    """All weights, whether checkpoints hold them or not."""
+    model = getattr(runner.model, "module", runner.model)
+    return {name: value.detach() for name, value in model.named_parameters()}
