@@ -14,6 +14,7 @@ from shipped import (  # isort: skip
     CONFIGS,
     DENSE,
     LEAVES,
+    LLAVA,
     RETRIEVAL,
     ROOT,
     flat,
@@ -63,6 +64,21 @@ def test_every_paper_config_is_named() -> None:
 def test_every_retrieval_config_is_named() -> None:
     named = set(re.findall(r"configs/(\S+?\.py)", TEXT))
     assert {str(p.relative_to(CONFIGS)) for p in RETRIEVAL} <= named
+
+
+def test_every_llava_of_the_paper_is_named() -> None:
+    """By the function's arguments, or as a file."""
+    named = set(re.findall(r"configs/llava/(\S+?)\.py", TEXT))
+    for model, arm, mixture in re.findall(r"`llava (\S+) (\S+) (\S+)`", TEXT):
+        named |= {f"{model}_{arm}_stage1_llava-558k", f"{model}_{arm}_stage2_{mixture}"}
+        tests = {p.stem for p in LLAVA if p.stem.startswith(f"{model}_test_")}
+        assert len(tests) == 4
+    wanted = {
+        p.stem
+        for p in LLAVA
+        if not re.search("fashion-questions|_test_|_scratch_stage2-lora_", p.stem)
+    }
+    assert named - {"$one", "$two", "$1_test_$data"} == wanted
 
 
 def test_every_dense_config_of_the_paper_is_named() -> None:
@@ -126,7 +142,7 @@ def test_a_checkpoint_is_measured_by_its_own_config(config, checkpoint) -> None:
 def test_options_name_keys_of_the_configs(words: str) -> None:
     key = words.partition("=")[0]
     optional = {"model.backbone.with_cp", "model.backbone.trainable_layers"}
-    assert key in optional or any(key in flat(p) for p in [*LEAVES, *RETRIEVAL])
+    assert key in optional or any(key in flat(p) for p in [*LEAVES, *RETRIEVAL, *LLAVA])
 
 
 def test_the_function_of_the_page(tmp_path: Path) -> None:
@@ -164,7 +180,8 @@ def test_the_snippet_draws(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     import matplotlib
 
     matplotlib.use("Agg")
-    snippet = re.search(r"```python\n(.*?)```", TEXT, flags=re.S)[1]
+    snippets = re.findall(r"```python\n(.*?)```", TEXT, flags=re.S)
+    (snippet,) = (one for one in snippets if "figure12" in one)
     for arm in ("language", "scratch"):
         for ratio in (15, 100):
             name = f"gpt2-medium_{arm}_random{ratio}_400e_cifar100"
