@@ -8,6 +8,7 @@ _base_ = [
 
 # often changed
 stage1 = "llava-smollm2_language_stage1_fashion-questions"
+iters = 300
 lora = dict(r=16, lora_alpha=32, target_modules="all-linear")
 
 model = dict(
@@ -16,5 +17,8 @@ model = dict(
     train_language=lora,
 )
 train_dataloader = dict(sampler=dict(type="InfiniteSampler", shuffle=True))
-default_hooks = dict(checkpoint=dict(interval=_base_.max_iters))
+train_cfg = dict(max_iters=iters, val_interval=iters)
+warm_up, cosine = _base_.param_scheduler
+param_scheduler = [warm_up, dict(cosine, end=iters)]
+default_hooks = dict(checkpoint=dict(interval=iters))
 load_from = f"work_dirs/{stage1}/iter_{_base_.max_iters}.pth"

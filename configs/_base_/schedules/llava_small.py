@@ -7,7 +7,6 @@ max_iters = 400
 # sometimes changed
 weight_decay = 0.0  # as LLaVA
 warmup = 20  # iterations
-val_begin = 100_000  # iterations: only after the last one
 
 # never changed
 grad_max_norm = 1.0
@@ -28,9 +27,7 @@ param_scheduler = [
         by_epoch=False,
     ),
 ]
-train_cfg = dict(
-    by_epoch=False, max_iters=max_iters, val_interval=max_iters, val_begin=val_begin
-)
+train_cfg = dict(by_epoch=False, max_iters=max_iters, val_interval=max_iters)
 val_cfg = dict()
 test_cfg = dict()
 auto_scale_lr = dict(base_batch_size=8)
