@@ -335,6 +335,17 @@ def run_config(folder: Path, language_model: str, name: str, **options: Any) -> 
     return cfg
 
 
+# How the runs of one and of two processes differ from those of the other tests: what
+# two ranks see together is one batch of a run without shuffling.
+ONE_BATCH_OF_TWO = dict(
+    model__train_language=dict(r=2, target_modules=["q_proj", "v_proj"]),
+    train_dataloader__sampler=dict(type="DefaultSampler", shuffle=False),
+    train_cfg__max_iters=4,
+    optim_wrapper__optimizer=dict(type="SGD", lr=0.1, _delete_=True),
+    default_hooks__checkpoint__interval=4,
+)
+
+
 def run_recorded(cfg: Any) -> tuple[Any, list[dict]]:
     """Train; also what each iteration saw and lost."""
     from mmengine.hooks import Hook

@@ -18,16 +18,6 @@ from mmengine.config import Config  # noqa: E402
 from mmengine.dist import get_rank  # noqa: E402
 from mmengine.runner import runner  # noqa: E402
 
-# How the runs of one and of two processes differ from those of the other tests: what
-# two ranks see together is one batch of a run without shuffling.
-OPTIONS = dict(
-    model__train_language=dict(r=2, target_modules=["q_proj", "v_proj"]),
-    train_dataloader__sampler=dict(type="DefaultSampler", shuffle=False),
-    train_cfg__max_iters=4,
-    optim_wrapper__optimizer=dict(type="SGD", lr=0.1, _delete_=True),
-    default_hooks__checkpoint__interval=4,
-)
-
 if __name__ == "__main__":
     # What only the log shows takes most of the time of so small a run.
     Config.pretty_text = property(lambda cfg: "")
@@ -38,7 +28,7 @@ if __name__ == "__main__":
         sys.argv[2],
         "two",
         train_dataloader__batch_size=1,
-        **OPTIONS,
+        **llava_tiny.ONE_BATCH_OF_TWO,
     )
     _launch.prepare_launch(cfg, "pytorch")
     done, steps = llava_tiny.run_recorded(cfg)

@@ -103,6 +103,27 @@ def test_the_image_is_seen(chat_model: str) -> None:
     assert abs(losses[0]["loss"] - losses[2]["loss"]) > 1e-4
 
 
+def test_a_language_model_that_knows_no_logits_to_keep(chat_model: str) -> None:
+    model = build_llava(chat_model)
+    data = collate(model, *mixed_samples())
+    expected = model(**data, mode="loss")
+    assert model._keeps_logits
+    model._keeps_logits = False
+    assert_close(model(**data, mode="loss"), expected)
+
+
+def test_features_keep_rows_and_columns(chat_model: str) -> None:
+    model = build_llava(chat_model)
+    pixels = torch.randn(2, 3, SIZE, SIZE)
+    with torch.no_grad():
+        found = model.features(pixels)
+        maps = model.vision_encoder(pixels)[-1]
+        for row in range(2):
+            for column in range(2):
+                expected = model.projector(maps[:, :, row, column])
+                assert_close(found[:, row, column], expected)
+
+
 def test_a_batch_is_its_conversations_one_by_one(any_model: str) -> None:
     model, samples = build_llava(any_model), mixed_samples()
     whole = collate(model, *samples)

@@ -11,13 +11,14 @@ from typing import Any
 import pytest
 import torch
 from llava_tiny import (
+    ONE_BATCH_OF_TWO,
     RECORDS,
+    SIZE,
     run_config,
     run_recorded,
     weights_of,
     write_conversations,
 )
-from llava_worker import OPTIONS
 from torch.testing import assert_close
 
 from lbbt_mm.models.llava_parts import RECORD
@@ -139,6 +140,46 @@ def test_averaged_weights(chat_model: str, folder: Path) -> None:
     assert "missing keys" not in log_of(folder / "ema_resumed")
 
 
+def test_validation(chat_model: str, folder: Path) -> None:
+    """Answers in batches reach the metric, and training is the same without it."""
+    data = dict(
+        batch_size=3,
+        num_workers=0,
+        dataset=dict(
+            type="lbbt_mm.VQADataset",
+            format="llava",
+            data_root=str(folder / "data"),
+            ann_file="conversations.json",
+            data_prefix=dict(img_path=""),
+            pipeline=[
+                dict(type="lbbt_mm.ImageTiles", size=SIZE),
+                dict(type="lbbt_mm.PackConversation"),
+            ],
+            test_mode=True,
+        ),
+        sampler=dict(type="DefaultSampler", shuffle=False),
+    )
+    options = dict(
+        model__train_language="all",
+        model__generation=dict(max_new_tokens=16),
+        train_cfg__max_iters=40,
+        default_hooks__checkpoint__interval=100,
+    )
+    _, plain = run_recorded(run_config(folder, chat_model, "unvalidated", **options))
+    options |= dict(
+        val_dataloader=data,
+        val_cfg={},
+        val_evaluator=dict(type="lbbt_mm.VQAMetric", rule="exact"),
+        train_cfg__val_interval=20,
+    )
+    runner, steps = run_recorded(run_config(folder, chat_model, "validated", **options))
+    assert steps == plain
+    # All records have one answer, which the tiny model has learned by heart.
+    found = runner.val_loop.run()
+    accuracies = [value for name, value in found.items() if "accuracy" in name]
+    assert accuracies and max(accuracies) == 100, found
+
+
 def test_two_processes_are_one(chat_model: str, folder: Path) -> None:
     """One rank's batch without images, and both: DDP waits for every gradient.
 
@@ -156,7 +197,9 @@ def test_two_processes_are_one(chat_model: str, folder: Path) -> None:
     )
     assert done.returncode == 0, done.stdout[-8000:]
     ranks = [load(folder / f"rank{rank}.pth") for rank in (0, 1)]
-    runner, steps = run_recorded(run_config(folder, chat_model, "one", **OPTIONS))
+    runner, steps = run_recorded(
+        run_config(folder, chat_model, "one", **ONE_BATCH_OF_TWO)
+    )
     seen = [[step["images"] for step in rank["steps"]] for rank in ranks]
     expected = [int(image) for image, _, _ in RECORDS]
     assert seen == [expected[::2], expected[1::2]] == [[1, 0, 0, 1], [0, 1, 0, 1]]
@@ -165,7 +208,4 @@ def test_two_processes_are_one(chat_model: str, folder: Path) -> None:
     means = [sum(pair) / 2 for pair in zip(*losses, strict=True)]
     assert means == pytest.approx([step["loss"] for step in steps], rel=1e-5)
     assert_close(ranks[0]["weights"], weights_of(runner), rtol=1e-4, atol=1e-5)
-    # The encoder has learned where a rank had an image.
-    start = load(folder / "one" / "iter_4.pth")["state_dict"]
-    name = "vision_encoder.patch_embed.projection.weight"
-    assert_close(ranks[1]["weights"][name], start[name], rtol=1e-4, atol=1e-5)
+    assert means[-1] < means[0]  # they have learned
