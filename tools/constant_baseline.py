@@ -1,8 +1,10 @@
-"""Score what needs no model: the mean box of each class, or the commonest class.
+"""Score what needs no model: mean boxes, the commonest class, the commonest answers.
 
-A detector or a segmenter that does not beat these numbers has learned nothing from the
-images. CONFIG is one of mmdet or of mmseg; its training annotations give the answer,
-its test images and test_evaluator the score.
+A detector, a segmenter or a LLaVA that does not beat these numbers has learned nothing
+from the images. The training annotations of CONFIG give the answer, its test images and
+test_evaluator the score. Of a config with blind_train (a lbbt_mm.VQADataset with the
+training questions) it is the commonest answer of each type of question, scored on
+val_dataloader, as test_dataloader may show exchanged images.
 """
 
 from __future__ import annotations
@@ -21,13 +23,14 @@ from mmengine.registry import DATASETS, EVALUATOR, init_default_scope  # noqa: E
 from mmengine.runner import Runner  # noqa: E402
 
 from lbbt_mm.evaluation.constant_baseline import ConstantBaseline  # noqa: E402
+from lbbt_mm.evaluation.vqa_blind import CommonestAnswers  # noqa: E402
 
 
 def evaluate(cfg: Any) -> dict[str, float]:
     """Evaluate the constant answer.
 
     Args:
-        cfg: A complete config of mmdet or mmseg.
+        cfg: A complete config.
 
     Returns:
         The metrics of ``test_evaluator``.
@@ -38,11 +41,17 @@ def evaluate(cfg: Any) -> dict[str, float]:
     init_default_scope(cfg.default_scope)
     progress = Progress("constant baseline")
     progress.show("reads the training annotations", important=True)
-    baseline = ConstantBaseline(DATASETS.build(cfg.train_dataloader.dataset))
-    loader = Runner.build_dataloader(cfg.test_dataloader, seed=0)
-    metrics = cfg.test_evaluator
+    blind = cfg.get("blind_train")
+    baseline: ConstantBaseline | CommonestAnswers
+    if blind:
+        baseline = CommonestAnswers(DATASETS.build(blind))
+    else:
+        baseline = ConstantBaseline(DATASETS.build(cfg.train_dataloader.dataset))
+    part = "val" if blind else "test"
+    loader = Runner.build_dataloader(cfg[f"{part}_dataloader"], seed=0)
+    metrics = cfg[f"{part}_evaluator"]
     evaluator = EVALUATOR.build(dict(type="Evaluator", metrics=metrics))
-    evaluator.dataset_meta = loader.dataset.metainfo
+    evaluator.dataset_meta = getattr(loader.dataset, "metainfo", None)
     for number, batch in enumerate(loader, 1):
         samples = baseline.predict(batch["data_samples"])
         evaluator.process(data_samples=samples, data_batch=batch)
@@ -61,10 +70,11 @@ def main() -> None:
     parser.add_argument("--out", type=Path, metavar="FILE.json", help="copy of them")
     args = parser.parse_args()
     cfg = _launch.load_config(args)
-    for key in ("train_dataloader", "test_dataloader", "test_evaluator"):
+    part = "val" if cfg.get("blind_train") else "test"
+    for key in ("train_dataloader", f"{part}_dataloader", f"{part}_evaluator"):
         if not cfg.get(key):
             _launch.fail(f"{args.config} has no {key}: there is nothing to score.")
-    _launch.prepare_dataloaders(cfg, "train_dataloader", "test_dataloader")
+    _launch.prepare_dataloaders(cfg, "train_dataloader", f"{part}_dataloader")
     try:
         scores = evaluate(cfg)
     except ValueError as error:

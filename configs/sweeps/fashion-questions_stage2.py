@@ -18,4 +18,5 @@ options = {
 variants = {"eye": {}}
 seeds = [0, 1]
 test = True
+constant = True  # the commonest answer of each type
 keep_checkpoints = True

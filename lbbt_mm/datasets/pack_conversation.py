@@ -50,7 +50,9 @@ class PackConversation:
                 f"{sorted(sample)}; put lbbt_mm.ImageTiles before it."
             )
         kept = {key: sample[key] for key in self.keys if key in sample}
-        return dict(inputs=sample["pixels"], data_samples=BaseDataElement(metainfo=kept))
+        return dict(
+            inputs=sample["pixels"], data_samples=BaseDataElement(metainfo=kept)
+        )
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(keys={list(self.keys)})"

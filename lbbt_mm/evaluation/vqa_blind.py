@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 
 class Asked(NamedTuple):
@@ -41,3 +41,30 @@ def blind_accuracy(
         for name in ("all", asked.question_type):
             hits[name].append(guess == asked.answer)
     return {name: 100 * sum(found) / len(found) for name, found in hits.items()}
+
+
+class CommonestAnswers:
+    """Answers every question with the commonest training answer of its type.
+
+    Args:
+        dataset: A ``lbbt_mm.VQADataset`` of training questions.
+    """
+
+    def __init__(self, dataset: Any) -> None:
+        counts: dict[str, Counter[str]] = defaultdict(Counter)
+        for number in range(len(dataset)):
+            sample = dataset.get_data_info(number)
+            for kind in {sample["question_type"], ""}:
+                counts[kind].update(sample["answers"])
+        self.answers = {
+            kind: min(known, key=lambda answer: (-known[answer], answer))
+            for kind, known in counts.items()
+        }
+
+    def predict(self, data_samples: Sequence[Any]) -> list[Any]:
+        """Set ``pred_answer`` of each sample; of an unknown type, the commonest one."""
+        for sample in data_samples:
+            kind = sample.get("question_type")
+            said = self.answers.get(kind, self.answers[""])
+            sample.set_field(said, "pred_answer")
+        return list(data_samples)

@@ -6,8 +6,9 @@ import json
 
 import pytest
 from mmengine.registry import METRICS as ROOT
+from mmengine.structures import BaseDataElement
 
-from lbbt_mm.evaluation.vqa_blind import Asked, blind_accuracy
+from lbbt_mm.evaluation.vqa_blind import Asked, CommonestAnswers, blind_accuracy
 from lbbt_mm.evaluation.vqa_rules import (
     CONTRACTIONS,
     exact_score,
@@ -178,3 +179,17 @@ def test_blind_answers() -> None:
     assert blind_accuracy(train, held) == {"all": 50, "n": 200 / 3, "never": 0}
     by_text = blind_accuracy(train, held, by="question")
     assert by_text == {"all": 75, "n": 100, "never": 0}
+
+
+def test_commonest_answers_of_each_type() -> None:
+    asked = [("where", "left"), ("where", "top"), ("where", "top"), ("what", "bag")]
+    asked += [("what", "bag"), ("what", "bag")]
+
+    class Questions(list):
+        def get_data_info(self, number):
+            kind, answer = self[number]
+            return dict(question_type=kind, answers=[answer])
+
+    blind = CommonestAnswers(Questions(asked))
+    samples = [BaseDataElement(metainfo=dict(question_type=t)) for t in ("where", "x")]
+    assert [s.pred_answer for s in blind.predict(samples)] == ["top", "bag"]

@@ -10,6 +10,7 @@ captions_ann_file = (
 train_ann_file = (
     "fashion_questions/train_by_image.json"  # 3 803 scenes, 11 430 questions
 )
+questions_ann_file = "fashion_questions/train.json"  # the same, one by one
 val_ann_file = "fashion_questions/val.json"  # 1 180 questions about other garments
 
 # sometimes changed
@@ -45,18 +46,20 @@ train_dataloader = dict(
     dataset=dict(conversations, ann_file=train_ann_file),
     sampler=dict(type="DefaultSampler", shuffle=True),
 )
+questions = dict(
+    type="lbbt_mm.VQADataset",
+    format="llava",
+    data_root=data_root,
+    data_prefix=dict(img_path=scenes),
+    pipeline=pipeline,
+    test_mode=True,
+)
+# For tools/constant_baseline.py: every question by itself, with its type.
+blind_train = dict(questions, ann_file=questions_ann_file, load_images=False)
 val_dataloader = dict(
     batch_size=val_batch_size,
     num_workers=num_workers,
-    dataset=dict(
-        type="lbbt_mm.VQADataset",
-        format="llava",
-        data_root=data_root,
-        ann_file=val_ann_file,
-        data_prefix=dict(img_path=scenes),
-        pipeline=pipeline,
-        test_mode=True,
-    ),
+    dataset=dict(questions, ann_file=val_ann_file),
     sampler=dict(type="DefaultSampler", shuffle=False),
 )
 val_evaluator = dict(type="lbbt_mm.VQAMetric", rule="exact")
