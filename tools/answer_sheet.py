@@ -1,0 +1,60 @@
+"""Draw what one or more models answered about the same images.
+
+Each ANSWERS is NAME=FILE.json, written by VQAMetric(out_file=...):
+tools/test.py CONFIG CHECKPOINT --cfg-options test_evaluator.out_file=FILE.json.
+Under each image stand the question, the right answer and what each model said.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import _launch
+
+from lbbt_mm.report.answer_sheet import answer_sheet, choose_questions, read_answers
+
+
+def parse_args() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("answers", nargs="+", metavar="ANSWERS", help="NAME=FILE.json")
+    parser.add_argument("--out", type=Path, required=True, help="picture to write")
+    parser.add_argument(
+        "--count", type=int, default=3, help="of each type, default: %(default)s"
+    )
+    parser.add_argument(
+        "--first", type=int, default=0, help="number of the first, default: %(default)s"
+    )
+    args = parser.parse_args()
+    for word in args.answers:
+        if not all(word.partition("=")):
+            parser.error(f"ANSWERS expects NAME=FILE.json, got {word!r}")
+    if args.count < 1 or args.first < 0:
+        parser.error("--count must be at least 1, --first at least 0")
+    return args
+
+
+def main() -> None:
+    """Read, draw and write."""
+    args = parse_args()
+    try:
+        models = {
+            name: read_answers(Path(file))
+            for name, _, file in (word.partition("=") for word in args.answers)
+        }
+        chosen = choose_questions(next(iter(models.values())), args.count, args.first)
+        sheet = answer_sheet(models, chosen)
+    except (ValueError, OSError) as error:
+        _launch.fail(str(error))
+    try:
+        _launch.write_whole(args.out, lambda part: sheet.save(part))
+    except OSError as error:
+        _launch.fail_to_write("the picture", args.out, error)
+    print(f"Written to {args.out}")
+
+
+if __name__ == "__main__":
+    main()
