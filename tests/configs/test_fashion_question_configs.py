@@ -1,0 +1,61 @@
+"""The small LLaVAs: every config builds, the arms differ in one key, stages chain."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+
+import pytest
+from llava_tiny import write_chat_model
+from mmengine.registry import DATASETS, MODELS
+
+from shipped import LLAVA, differences, load  # isort: skip
+
+SMALL = [path for path in LLAVA if "fashion-questions" in path.stem]
+SCRATCH = [path for path in SMALL if "_scratch_" in path.stem]
+SECOND = [path for path in SMALL if "_stage2_" in path.stem]
+each = dict(ids=lambda path: path.stem)
+
+
+@pytest.fixture(scope="module")
+def answers(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return write_chat_model(tmp_path_factory.mktemp("answers"))
+
+
+@pytest.mark.parametrize("path", SMALL, **each)
+def test_it_builds(path: Path, answers: str) -> None:
+    cfg = copy.deepcopy(load(path))
+    model = cfg.model
+    model.update(language_model=answers, dtype="float32")
+    model.vision_encoder.update(pretrained=False, num_layers=1)
+    if "langbridge" in path.stem:
+        model.projector.vocabulary_size = 20
+    built = MODELS.build(model)
+    trained = {k: bool(v["trained"]) for k, v in built.trained_parameters.items()}
+    assert trained == dict(
+        vision_encoder=True, projector=True, language_model="_stage2_" in path.stem
+    )
+    tile = cfg.train_dataloader.dataset.pipeline[0]
+    assert built.vision_encoder.patch_embed.grid == (4, 4)
+    assert tile.size == model.vision_encoder.img_size
+
+
+@pytest.mark.parametrize("path", SCRATCH, **each)
+def test_arms_differ_in_one_key(path: Path) -> None:
+    language = path.with_name(path.name.replace("_scratch_", "_language_"))
+    found = differences(path, language).keys() - {"load_from", "stage1"}
+    assert found == {"model.vision_encoder.pretrained"}
+
+
+@pytest.mark.parametrize("path", SECOND, **each)
+def test_the_second_stage_starts_from_the_first(path: Path) -> None:
+    first = path.with_name(path.name.replace("_stage2_", "_stage1_"))
+    iters = load(first).train_cfg.max_iters
+    assert load(path).load_from == f"work_dirs/{first.stem}/iter_{iters}.pth"
+
+
+def test_missing_questions_are_one_sentence(tmp_path) -> None:
+    dataset = copy.deepcopy(load(SECOND[0]).val_dataloader.dataset)
+    dataset.data_root = str(tmp_path)
+    with pytest.raises(FileNotFoundError, match="Expected an annotation file"):
+        DATASETS.build(dataset)
