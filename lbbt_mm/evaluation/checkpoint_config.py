@@ -59,6 +59,9 @@ def use_checkpoint_only(cfg: Any, checkpoint: str) -> None:
         cfg: A config with a ``model``; edited in place.
         checkpoint: The checkpoint that will be loaded.
     """
+    for llava in find_dicts(cfg.model, {"lbbt_mm.LLaVA", "LLaVA"}):
+        if not llava.get("train_encoder", True):
+            return  # its checkpoint may hold no encoder, which then has its own source
     for backbone in find_dicts(cfg.model, _LANGUAGE_BACKBONES):
         backbone["pretrained"] = False
         if "init_cfg" in backbone:
