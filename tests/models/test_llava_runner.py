@@ -127,10 +127,10 @@ def test_averaged_weights(chat_model: str, folder: Path) -> None:
     options = dict(custom_hooks=hooks, model__train_language="all")
     _, steps = run_recorded(run_config(folder, chat_model, "ema", **options))
     saved = load(folder / "ema" / "iter_6.pth")
-    ema = {k.removeprefix("module."): v for k, v in saved["ema_state_dict"].items()}
-    assert set(ema) - {"steps"} == set(saved["state_dict"])
+    ema, state = saved["ema_state_dict"], saved["state_dict"]
+    assert set(ema) == {"steps", *(f"module.{name}" for name in state)}
     name = "projector.layers.0.weight"
-    assert not torch.equal(ema[name], saved["state_dict"][name])
+    assert not torch.equal(ema[f"module.{name}"], state[name])
     options |= dict(resume=True, load_from=str(folder / "ema" / "iter_3.pth"))
     _, rest = run_recorded(run_config(folder, chat_model, "ema_resumed", **options))
     assert rest == steps[3:]
