@@ -8,7 +8,6 @@ _base_ = [
 
 model = dict(
     data_preprocessor=_base_.data_preprocessor,
-    vision_encoder=dict(img_size=_base_.img_size),
     chat_template="plain",
 )
 # A run of iterations draws without end, not once an epoch.

@@ -8,12 +8,12 @@ _base_ = [
 
 # often changed
 stage1 = "llava-smollm2_language_stage1_fashion-questions"
-iters = 220
+iters = 160
 lora = dict(r=16, lora_alpha=32, target_modules="all-linear")
 
 model = dict(
     data_preprocessor=_base_.data_preprocessor,
-    vision_encoder=dict(img_size=_base_.img_size),
+    vision_encoder=dict(init_cfg=None),  # the first stage's checkpoint holds it
     train_language=lora,
 )
 train_dataloader = dict(sampler=dict(type="InfiniteSampler", shuffle=True))

@@ -2,7 +2,7 @@
 # The test is the blind one: every question has another question's image.
 
 stage1 = "work_dirs/sweeps/fashion-questions_stage1"
-iters = 400  # of the first stage
+iters = 200  # of the first stage
 leaf = "stage2_fashion-questions.py"
 
 arms = {
@@ -15,7 +15,7 @@ options = {
     "test_dataloader.dataset.shuffle_images": 0,  # seed of the exchange
     "test_evaluator.prefix": "shuffled",
 }
-variants = {"eye": {}}
+variants = {"llava": {}}
 seeds = [0, 1]
 test = True
 constant = True  # the commonest answer of each type

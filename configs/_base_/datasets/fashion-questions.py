@@ -14,7 +14,7 @@ questions_ann_file = "fashion_questions/train.json"  # the same, one by one
 val_ann_file = "fashion_questions/val.json"  # 1 180 questions about other garments
 
 # sometimes changed
-img_size = 96  # pixels; the scenes are 128x128
+tile_size = 100  # pixels; the scenes are 128x128, and the eye sees eye_size
 batch_size = 8  # conversations a process
 num_workers = 1
 val_batch_size = 32
@@ -29,7 +29,7 @@ data_preprocessor = dict(
     type="lbbt_mm.TilePreprocessor", mean=pixel_mean, std=pixel_std
 )
 pipeline = [
-    dict(type="lbbt_mm.ImageTiles", size=img_size),
+    dict(type="lbbt_mm.ImageTiles", size=tile_size),
     dict(type="lbbt_mm.PackConversation"),
 ]
 conversations = dict(
