@@ -77,8 +77,9 @@ class RandomStateHook(Hook):
       seed. With ``persistent_workers=False`` they do so in each epoch, and resuming is
       exact. Persistent workers go on where they were, which nobody can restore; their
       first epoch after a resume is augmented as the first of all was.
-    * Loops by iterations: mmengine reads past the batches that were trained on, which
-      draws other numbers than the first time.
+    * Loops by iterations, with ``num_workers=0`` and random augmentation: the first
+      batch after a resume was read before the numbers were set back. Dropout and drop
+      path are exact.
     """
 
     # Before the other hooks: what they draw belongs to the epoch, or to validation.
@@ -95,6 +96,19 @@ class RandomStateHook(Hook):
 
     def before_train_epoch(self, runner: Runner) -> None:
         """Restore, once, after everything that prepares a resumed run."""
+        if hasattr(runner.train_loop, "run_epoch"):
+            self._restore(runner)
+
+    def before_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: Any = None
+    ) -> None:
+        """The same in loops by iterations, which first read past what was trained on.
+
+        Reading draws numbers.
+        """
+        self._restore(runner)
+
+    def _restore(self, runner: Runner) -> None:
         saved, self._to_restore = self._to_restore, None
         if saved is None or runner.iter == 0:  # `load_from` starts a new run
             return
@@ -121,7 +135,7 @@ class RandomStateHook(Hook):
     @staticmethod
     def _but(runner: Runner) -> str:
         if not hasattr(runner.train_loop, "run_epoch"):
-            return ", except for data: the loop counts iterations."
+            return ", except for the first batch's augmentation without workers."
         if getattr(runner.train_dataloader, "persistent_workers", False):
             return ", except in the data loader's workers, which are persistent."
         return "."

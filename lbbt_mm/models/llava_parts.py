@@ -130,7 +130,8 @@ class HeldParts:
         """
         record = decode_record(state.pop(prefix + RECORD, None)) or {}
         self._check_language(record)
-        own = _state(model)
+        sharded = "_fsdp_wrapped_module" in prefix
+        own = _names(model) if sharded else _state(model)
         given = {n[len(prefix) :] for n in state if n.startswith(prefix)}
         given = {name for name in given if part_of(name) in PARTS}
         here = {part_of(name) for name in given}
@@ -145,8 +146,11 @@ class HeldParts:
         # trains.
         needed = {n for n in own if part_of(n) in here and not _frozen(n, names)}
         # LLaVA-1.6 adds the newline in its second stage.
-        self._check_names(needed - given - {"image_newline"}, given - set(own))
-        for name in sorted(given):
+        unknown = given - set(own)
+        if sharded:
+            unknown = {n for n in unknown if not n.endswith("_extra_state")}
+        self._check_names(needed - given - {"image_newline"}, unknown)
+        for name in () if sharded else sorted(given):
             got, built = state[prefix + name], own[name]
             shapes = getattr(got, "shape", None), getattr(built, "shape", None)
             if shapes[0] != shapes[1] and not name.endswith("_extra_state"):
@@ -162,7 +166,8 @@ class HeldParts:
                 f"LLaVA: no {part} in the checkpoint, it keeps its own weights.",
                 "current",
             )
-        for name in set(own) - given:
+        # FSDP keeps what is absent, and checks shapes when it copies.
+        for name in () if sharded else set(own) - given:
             state[prefix + name] = own[name]
 
     def _check_names(self, missing: set[str], unknown: set[str]) -> None:
@@ -215,3 +220,14 @@ def _state(model: nn.Module) -> dict[str, Tensor]:
         state.update(child.state_dict(prefix=f"{name}."))
     state.update({name: value for name, value in model.named_parameters(recurse=False)})
     return state
+
+
+def _names(model: nn.Module) -> dict[str, nn.Parameter]:
+    """Parameters by their names without FSDP's wrappers; their shapes are a shard's."""
+    wrappers = ("_fsdp_wrapped_module.", "_checkpoint_wrapped_module.")
+    found = {}
+    for name, parameter in _parameters(model).items():
+        for wrapper in wrappers:
+            name = name.replace(wrapper, "")
+        found[name] = parameter
+    return found

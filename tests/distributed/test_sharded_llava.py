@@ -11,11 +11,14 @@ from pathlib import Path
 import pytest
 import torch
 from llava_tiny import random_images, write_chat_model
+from mmengine.config import Config
+from mmengine.registry import MODELS
 
 from lbbt_mm.language.storage import load_pickle
 
 HERE = Path(__file__).resolve().parent
-NAMES = ["whole"]
+NAMES = ["whole", "continued", "resumed"]
+SHIPPED = "configs/llava/llava-1.6-vicuna-13b_language_stage2_llava-next-779k.py"
 
 
 @pytest.fixture(scope="module")
@@ -39,6 +42,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
             record["image"] = f"{number}.png"
         records.append(record)
     (folder / "data/all.json").write_text(json.dumps(records))
+    write_first_stage(folder)
     paths = [str(HERE.parents[1]), os.environ.get("PYTHONPATH", "")]
     done = subprocess.run(
         [sys.executable, "-m", "torch.distributed.run", "--standalone"]
@@ -51,6 +55,19 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     assert done.returncode == 0, done.stdout[-8000:]
     return folder
+
+
+def write_first_stage(folder: Path) -> None:
+    """A checkpoint of an eye and a projector, as a first stage leaves it."""
+    torch.manual_seed(1)
+    model = Config.fromfile(HERE.parents[1] / SHIPPED).model
+    model.update(language_model=str(folder / "language"), train_language="none")
+    model.grid_pinpoints = [(16, 32), (32, 16)]
+    eye = dict(language_model=str(folder / "eye"), num_layers=1)
+    model.vision_encoder.update(eye, img_size=16, patch_size=8)
+    built = MODELS.build(model)
+    built.init_weights()
+    torch.save(dict(state_dict=built.state_dict()), folder / "first.pth")
 
 
 def told(folder: Path, name: str) -> list[dict]:
@@ -98,3 +115,14 @@ def test_a_checkpoint_holds_what_one_process_would_save(
         # Four steps move a weight by up to 4e-3; most go the same way.
         if value.is_floating_point():
             assert float((ours[key] - value).abs().median()) < 1e-3, key
+
+
+def test_a_stage_goes_on_from_an_eye_and_a_projector(folder: Path) -> None:
+    first = told(folder, "continued")[0]["losses"]
+    assert first[0] != told(folder, "whole")[0]["losses"][0]
+
+
+def test_a_resumed_run_goes_on_as_if_never_stopped(folder: Path) -> None:
+    for rank in (0, 1):
+        whole = told(folder, "whole")[rank]["losses"]
+        assert told(folder, "resumed")[rank]["losses"] == whole[len(whole) // 2 :]

@@ -132,6 +132,16 @@ def test_a_resumed_run_is_the_uninterrupted_one_bit_by_bit(train, workers):
     assert "random numbers go on as the checkpoint left them." in log
 
 
+def test_dropout_goes_on_in_a_loop_by_iterations(train):
+    """Its data loader reads past what was trained on, and draws numbers for it."""
+    options = dict(by_epoch=False, validate=False, workers=1)
+    whole, _ = train(5, "whole", **options)
+    train(2, **options)
+    resumed, log = train(5, resume=True, **options)
+    assert same(resumed, whole)
+    assert "random numbers go on as the checkpoint left them" in log
+
+
 def test_without_the_hook_it_is_not(train):
     whole, _ = train(4, "whole", hooks=())
     train(2, hooks=())
@@ -169,7 +179,7 @@ def test_persistent_workers_and_loops_by_iterations_are_told_apart(train):
     assert "except in the data loader's workers, which are persistent." in log
     train(2, "i", by_epoch=False, validate=False)
     _, log = train(3, "i", by_epoch=False, validate=False, resume=True)
-    assert "except for data: the loop counts iterations." in log
+    assert "except for the first batch's augmentation without workers." in log
 
 
 def test_the_checkpoint_stays_readable_where_only_tensors_are_allowed(train, tmp_path):
