@@ -70,6 +70,23 @@ def open_causal_lm(
     return _open(language_model, build, "causal language model")
 
 
+def causal_lm_config(language_model: str) -> Any:
+    """Read a language model's config, without its weights.
+
+    Args:
+        language_model: As in :func:`open_causal_lm`.
+
+    Returns:
+        A ``transformers.PretrainedConfig``.
+
+    Raises:
+        CheckpointError: It cannot be found or read.
+    """
+    from transformers import AutoConfig
+
+    return _open(language_model, AutoConfig.from_pretrained, "config")
+
+
 def open_tokenizer(language_model: str) -> Any:
     """Open a language model's own tokeniser.
 

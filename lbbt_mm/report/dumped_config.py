@@ -22,10 +22,26 @@ def read_dumped_config(path: Path) -> dict[str, Any]:
         ValueError: It is not Python.
         OSError: It cannot be read.
     """
+    return parse_dumped_config(path.read_text(encoding="utf-8"), str(path))
+
+
+def parse_dumped_config(text: str, where: str) -> dict[str, Any]:
+    """Read the text of a dumped config, as a checkpoint also carries it.
+
+    Args:
+        text: Python, of which nothing is run.
+        where: Its origin, for the message.
+
+    Returns:
+        As :func:`read_dumped_config`.
+
+    Raises:
+        ValueError: It is not Python.
+    """
     try:
-        tree = ast.parse(path.read_text(encoding="utf-8"))
+        tree = ast.parse(text)
     except (SyntaxError, ValueError) as error:
-        raise ValueError(f"{path} is not a config as a run dumps it: {error}.") from (
+        raise ValueError(f"{where} is not a config as a run dumps it: {error}.") from (
             error
         )
     found = {}

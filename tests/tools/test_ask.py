@@ -1,0 +1,105 @@
+"""tools/ask.py and tools/transfer_projector.py, as their user sees them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from llava_tiny import SIZE, build_llava, collate, llava_config, random_images, sample
+from mmengine.config import Config
+from PIL import Image
+
+BRIDGE = dict(type="lbbt_mm.LangBridgeProjector", vocabulary_size=40)
+PIPELINE = [
+    dict(type="lbbt_mm.ImageTiles", size=SIZE),
+    dict(type="lbbt_mm.PackConversation"),
+]
+
+
+@pytest.fixture(params=["mlp", "langbridge"])
+def kind(request) -> str:
+    return request.param
+
+
+@pytest.fixture
+def saved(chat_model: str, tmp_path: Path, kind: str) -> Path:
+    """A checkpoint with its config in it, as a run leaves it."""
+    options = dict(projector=BRIDGE) if kind == "langbridge" else {}
+    model = build_llava(chat_model, **options)
+    cfg = Config(
+        dict(
+            model=llava_config(chat_model, **options),
+            val_dataloader=dict(dataset=dict(type="Any", pipeline=PIPELINE)),
+            default_scope="lbbt_mm",
+        )
+    )
+    path = tmp_path / "iter_1.pth"
+    content = dict(state_dict=model.state_dict(), meta=dict(cfg=cfg.pretty_text))
+    torch.save(content, path)
+    return path
+
+
+@pytest.fixture
+def image(tmp_path: Path) -> Path:
+    path = tmp_path / "image.png"
+    random_images((20, 30))[0].save(path)
+    return path
+
+
+def test_it_answers_as_the_model_does(
+    tool, saved, image, kind, chat_model, capfd
+) -> None:
+    tool("ask.py", saved, image, "What is this?", "How many?").main()
+    said = capfd.readouterr().out.splitlines()
+    options = dict(projector=BRIDGE) if kind == "langbridge" else {}
+    model = build_llava(chat_model, **options)
+    for question, answer in zip(("What is this?", "How many?"), said, strict=True):
+        packed = sample(f"<image>\n{question}", images=1)
+        assert model.answer(**collate(model, packed)) == [answer]
+
+
+def test_words_on_patches(tool, saved, image, kind, tmp_path) -> None:
+    out = tmp_path / "words.png"
+    words = ("ask.py", saved, image, "What?", "--words", out)
+    if kind == "mlp":
+        with pytest.raises(SystemExit, match="expected a LangBridgeProjector|Expected"):
+            tool(*words).main()
+        assert not out.exists()
+    else:
+        tool(*words).main()
+        with Image.open(out) as picture:
+            assert picture.width > 100
+
+
+def test_what_is_no_checkpoint_or_no_image(tool, saved, image, tmp_path) -> None:
+    cut = tmp_path / "cut.pth"
+    cut.write_bytes(saved.read_bytes()[:200])
+    bare = tmp_path / "bare.pth"
+    torch.save(dict(state_dict=dict(a=torch.zeros(1))), bare)
+    for path, said in ((cut, "cut.pth"), (tmp_path / "no.pth", "There is no file")):
+        with pytest.raises(SystemExit, match=said):
+            tool("ask.py", path, image, "What?").main()
+    with pytest.raises(SystemExit, match="checkpoint with its config"):
+        tool("ask.py", bare, image, "What?").main()
+    with pytest.raises(SystemExit, match="expected an image, got none"):
+        tool("ask.py", saved, saved, "What?").main()
+
+
+def test_a_projector_is_moved(tool, saved, kind, chat_model, tmp_path, capfd) -> None:
+    out = tmp_path / "moved" / "other.pth"
+    words = ("transfer_projector.py", saved, chat_model, "--out", out)
+    if kind == "mlp":
+        with pytest.raises(SystemExit, match="An MLP projector belongs to one"):
+            tool(*words).main()
+        assert not out.exists()
+        return
+    tool(*words).main()
+    assert "model.projector.vocabulary_size=40" in capfd.readouterr().out
+    build_llava(chat_model, projector=BRIDGE).load_state_dict(
+        torch.load(out, weights_only=True)["state_dict"]
+    )
+    before = out.read_bytes()
+    with pytest.raises(SystemExit, match="exists already"):
+        tool(*words).main()
+    assert out.read_bytes() == before
