@@ -58,8 +58,15 @@ def open_causal_lm(
             model, info = AutoModelForCausalLM.from_pretrained(
                 where, output_loading_info=True, **kwargs, **kept
             )
+            missing = sorted(info["missing_keys"])
+            if "gguf_file" in kwargs and missing == ["lm_head.weight"]:
+                # The format's way to say that words and head are one table, which
+                # transformers 4.45 does not know yet.
+                model.config.tie_word_embeddings = True
+                model.tie_weights()
+                missing = []
             # transformers would draw them, and only warn.
-            if missing := sorted(info["missing_keys"]):
+            if missing:
                 raise ValueError(
                     f"{len(missing)} weights are missing, such as {missing[0]}."
                 )
