@@ -1,9 +1,9 @@
 """Move a trained LangBridge projector, and its eye, to another language model.
 
 CHECKPOINT is of a lbbt_mm.LLaVA with a LangBridgeProjector. What comes out is loaded
-(load_from, or tools/ask.py) by the same config with another language_model. Words that
-the other tokeniser lacks are dropped; what was trained in the old language model stays
-behind. An MLP projector cannot be moved. docs/projectors.md says what to expect.
+(load_from, or tools/ask.py --config) by the same config with another language_model.
+Words that the other tokeniser lacks are dropped; what was trained in the old language
+model stays behind. An MLP projector cannot be moved. docs/projectors.md says more.
 """
 
 from __future__ import annotations
