@@ -8,7 +8,7 @@ _base_ = [
 
 # often changed
 stage1 = "llava-smollm2_language_stage1_fashion-questions"
-iters = 160
+iters = 600
 lora = dict(r=16, lora_alpha=32, target_modules="all-linear")
 
 model = dict(

@@ -2,7 +2,7 @@
 # The test is the blind one: every question has another question's image.
 
 stage1 = "work_dirs/sweeps/fashion-questions_stage1"
-iters = 200  # of the first stage
+iters = 400  # of the first stage
 leaf = "stage2_fashion-questions.py"
 
 arms = {
