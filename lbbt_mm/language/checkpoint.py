@@ -335,8 +335,7 @@ def _own_record(tensors: Mapping[str, Any]) -> tuple[str, dict[str, Any]] | None
     for name, value in tensors.items():
         if name.rpartition(".")[2] == RECORD_KEY and torch.is_tensor(value):
             fields = decode_record(value)
-            # A projector's record, for one, is not that of a stack.
-            if fields is not None and "config" in fields:
+            if fields is not None:
                 return name[: -len(RECORD_KEY)], fields
     return None
 
