@@ -6,10 +6,11 @@ import copy
 from pathlib import Path
 
 import pytest
+import torch
 from llava_tiny import write_chat_model
-from mmengine.registry import DATASETS, MODELS
+from mmengine.registry import DATASETS, MODELS, init_default_scope
 
-from shipped import LLAVA, differences, load  # isort: skip
+from shipped import EYES, LLAVA, differences, load  # isort: skip
 
 SMALL = [path for path in LLAVA if "fashion-questions" in path.stem]
 SCRATCH = [path for path in SMALL if "_scratch_" in path.stem]
@@ -62,3 +63,29 @@ def test_missing_questions_are_one_sentence(tmp_path) -> None:
     dataset.data_root = str(tmp_path)
     with pytest.raises(FileNotFoundError, match="Expected an annotation file"):
         DATASETS.build(dataset)
+
+
+@pytest.mark.parametrize("path", EYES, **each)
+def test_an_eye_learns_label_maps_as_the_llava_has_it(path: Path) -> None:
+    from mmseg.registry import MODELS as SEGMENTERS
+
+    cfg = copy.deepcopy(load(path))
+    cfg.model.backbone.pretrained = False
+    pixels = torch.zeros(2, 3, *cfg.model.data_preprocessor.size)
+    init_default_scope("mmseg")
+    model = SEGMENTERS.build(cfg.model)
+    assert model.extract_feat(pixels)[0].shape == (2, 576, 5, 5)
+    assert len(model.decode_head.forward(model.extract_feat(pixels))[0]) == 11
+    # The weights fit into the eye that the LLaVA of the same arm names them for.
+    arm = "scratch" if "_scratch_" in path.stem else "language"
+    leaf = f"llava/llava-smollm2_{arm}_stage1_fashion-questions.py"
+    eye = load(path.parents[1] / leaf).model.vision_encoder
+    iters = load(path).train_cfg.max_iters
+    assert eye.init_cfg.checkpoint == f"work_dirs/{path.stem}/iter_{iters}.pth"
+    same = copy.deepcopy(eye) | dict(pretrained=False, init_cfg=None)
+    names = {f"backbone.{name}" for name in MODELS.build(same).state_dict()}
+    assert names <= set(model.state_dict())
+
+
+def test_eyes_differ_in_one_key() -> None:
+    assert differences(*EYES).keys() == {"model.backbone.pretrained"}
