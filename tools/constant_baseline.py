@@ -26,6 +26,11 @@ from lbbt_mm.evaluation.constant_baseline import ConstantBaseline  # noqa: E402
 from lbbt_mm.evaluation.vqa_blind import CommonestAnswers  # noqa: E402
 
 
+def scored_part(cfg: Any) -> str:
+    """Name the data to score: ``'val'`` of blind answers, otherwise ``'test'``."""
+    return "val" if cfg.get("blind_train") else "test"
+
+
 def evaluate(cfg: Any) -> dict[str, float]:
     """Evaluate the constant answer.
 
@@ -41,13 +46,12 @@ def evaluate(cfg: Any) -> dict[str, float]:
     init_default_scope(cfg.default_scope)
     progress = Progress("constant baseline")
     progress.show("reads the training annotations", important=True)
-    blind = cfg.get("blind_train")
+    part = scored_part(cfg)
     baseline: ConstantBaseline | CommonestAnswers
-    if blind:
-        baseline = CommonestAnswers(DATASETS.build(blind))
+    if part == "val":
+        baseline = CommonestAnswers(DATASETS.build(cfg.blind_train))
     else:
         baseline = ConstantBaseline(DATASETS.build(cfg.train_dataloader.dataset))
-    part = "val" if blind else "test"
     loader = Runner.build_dataloader(cfg[f"{part}_dataloader"], seed=0)
     metrics = cfg[f"{part}_evaluator"]
     evaluator = EVALUATOR.build(dict(type="Evaluator", metrics=metrics))
@@ -70,7 +74,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, metavar="FILE.json", help="copy of them")
     args = parser.parse_args()
     cfg = _launch.load_config(args)
-    part = "val" if cfg.get("blind_train") else "test"
+    part = scored_part(cfg)
     for key in ("train_dataloader", f"{part}_dataloader", f"{part}_evaluator"):
         if not cfg.get(key):
             _launch.fail(f"{args.config} has no {key}: there is nothing to score.")

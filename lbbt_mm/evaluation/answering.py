@@ -32,7 +32,6 @@ class Answering(NamedTuple):
     model: Any
     pipeline: Compose
 
-    @torch.no_grad()
     def answer(self, image: Image.Image | None, question: str) -> str:
         """Answer one question.
 
@@ -40,7 +39,7 @@ class Answering(NamedTuple):
             image: RGB; None for a question without one.
             question: Any text.
         """
-        with torch.inference_mode():
+        with torch.no_grad():
             (sample,) = self.model.test_step(self._batch(image, question))
         return sample.pred_answer
 
@@ -70,11 +69,9 @@ class Answering(NamedTuple):
         batch = self._batch(image, "")
         tile = batch["inputs"][0][0].permute(1, 2, 0).to(torch.uint8).numpy()
         inputs = model.data_preprocessor(batch, False)["inputs"]
-        maps = model.vision_encoder(torch.cat(inputs)[:1])
-        maps = maps[-1] if isinstance(maps, (tuple, list)) else maps
-        tokens = maps.flatten(2).transpose(1, 2)[0]
-        weights, words = model.projector.top_words(tokens, k)
-        grid = (maps.shape[-2], maps.shape[-1])
+        tokens = model.seen(torch.cat(inputs)[:1])[0]
+        weights, words = model.projector.top_words(tokens.flatten(0, 1), k)
+        grid = (tokens.shape[0], tokens.shape[1])
         return Image.fromarray(tile), grid, words, weights.tolist()
 
     def _batch(self, image: Image.Image | None, question: str) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 
@@ -37,7 +37,7 @@ def blind_accuracy(
     hits = defaultdict(list)
     for asked in held_out:
         known = counts.get(getattr(asked, by)) or counts.get(asked.question_type) or {}
-        guess = min(known, key=lambda answer: (-known[answer], answer), default=None)
+        guess = _commonest(known)
         for name in ("all", asked.question_type):
             hits[name].append(guess == asked.answer)
     return {name: 100 * sum(found) / len(found) for name, found in hits.items()}
@@ -56,10 +56,7 @@ class CommonestAnswers:
             sample = dataset.get_data_info(number)
             for kind in {sample["question_type"], ""}:
                 counts[kind].update(sample["answers"])
-        self.answers = {
-            kind: min(known, key=lambda answer: (-known[answer], answer))
-            for kind, known in counts.items()
-        }
+        self.answers = {kind: _commonest(known) for kind, known in counts.items()}
 
     def predict(self, data_samples: Sequence[Any]) -> list[Any]:
         """Set ``pred_answer`` of each sample; of an unknown type, the commonest one."""
@@ -68,3 +65,8 @@ class CommonestAnswers:
             said = self.answers.get(kind, self.answers[""])
             sample.set_field(said, "pred_answer")
         return list(data_samples)
+
+
+def _commonest(counts: Mapping[str, int]) -> str | None:
+    """Of equally common answers the first in the alphabet."""
+    return min(counts, key=lambda answer: (-counts[answer], answer), default=None)

@@ -346,6 +346,15 @@ class LLaVA(BaseModel):
         Raises:
             ValueError: The encoder does not give a map.
         """
+        embeddings = self.language_model.get_input_embeddings().weight
+        return self.projector(self.seen(pixels), embeddings)
+
+    def seen(self, pixels: Tensor) -> Tensor:
+        """Tiles ``(N, 3, side, side)`` -> visual tokens ``(N, rows, columns, C)``.
+
+        Raises:
+            ValueError: The encoder does not give a map.
+        """
         maps = self.vision_encoder(pixels)
         maps = maps[-1] if isinstance(maps, (tuple, list)) else maps
         if maps.dim() != 4:
@@ -353,8 +362,7 @@ class LLaVA(BaseModel):
                 "Expected a vision encoder that gives a map (N, C, rows, columns), got "
                 f"{tuple(maps.shape)}; set its out_type='featmap'."
             )
-        embeddings = self.language_model.get_input_embeddings().weight
-        return self.projector(maps.permute(0, 2, 3, 1), embeddings)
+        return maps.permute(0, 2, 3, 1)
 
     def _logits(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Logits ``(B, n, V)`` and labels ``(B, n)`` of places where any row learns."""

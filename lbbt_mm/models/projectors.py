@@ -248,10 +248,7 @@ class LangBridgeProjector(BaseModule):
 
     def get_extra_state(self) -> Tensor:
         """Return the entries, which make a checkpoint enough by itself."""
-        fields = {} if self.vocabulary is None else self.vocabulary.to_dict()
-        text = json.dumps({"lbbt_mm_vocabulary": fields})
-        # A tensor, which every checkpoint format can carry.
-        return torch.frombuffer(bytearray(text.encode()), dtype=torch.uint8).clone()
+        return encode_entries(self.vocabulary)
 
     def set_extra_state(self, state: Tensor) -> None:
         """Check the entries that loaded weights belong to, or take them over.
@@ -314,6 +311,17 @@ def vocabulary_of(state_dict: dict[str, Any]) -> SharedVocabulary | None:
             if found is not None:
                 return found
     return None
+
+
+def encode_entries(vocabulary: SharedVocabulary | None) -> Tensor:
+    """Write a projector's entries as a tensor, which every checkpoint can carry.
+
+    Args:
+        vocabulary: The entries; ``None`` of a projector that was never bound.
+    """
+    fields = {} if vocabulary is None else vocabulary.to_dict()
+    text = json.dumps({"lbbt_mm_vocabulary": fields})
+    return torch.frombuffer(bytearray(text.encode()), dtype=torch.uint8).clone()
 
 
 def _decode(state: Tensor) -> SharedVocabulary | None:

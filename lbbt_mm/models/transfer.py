@@ -13,7 +13,7 @@ from lbbt_mm.language.errors import CheckpointError
 from lbbt_mm.language.shared_vocabulary import SharedVocabulary
 from lbbt_mm.models.causal_lm import causal_lm_config, open_tokenizer
 from lbbt_mm.models.llava_parts import RECORD, part_of
-from lbbt_mm.models.projectors import LangBridgeProjector, vocabulary_of
+from lbbt_mm.models.projectors import encode_entries, vocabulary_of
 
 _LAST = ("projector.layers.2.weight", "projector.layers.2.bias")
 _ENTRIES = "projector._extra_state"
@@ -71,7 +71,7 @@ def move_projector(
     left_out = sum(part_of(name) == "language_model" for name in state_dict)
     for name in _LAST:
         moved[name] = moved[name][torch.tensor(places)].clone()
-    moved[_ENTRIES] = entries_state(kept)
+    moved[_ENTRIES] = encode_entries(kept)
     config = causal_lm_config(language_model)
     moved[RECORD] = encode_record(
         record
@@ -85,10 +85,3 @@ def move_projector(
         )
     )
     return Moved(moved, kept, left_out)
-
-
-def entries_state(vocabulary: SharedVocabulary) -> Tensor:
-    """Write entries as the projector's record in a checkpoint."""
-    projector = LangBridgeProjector(1, 1, vocabulary_size=len(vocabulary))
-    projector.vocabulary = vocabulary
-    return projector.get_extra_state()
