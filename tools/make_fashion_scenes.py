@@ -69,6 +69,11 @@ def parse_args() -> argparse.Namespace:
         metavar="SHARE",
         help="share of scenes without any garment",
     )
+    parser.add_argument(
+        "--plain",
+        action="store_true",
+        help="garments as grey as in Fashion-MNIST on a black ground: easier to learn",
+    )
     args = parser.parse_args()
     args.scale = tuple(args.scale)
     return args
@@ -78,6 +83,9 @@ def same_again(settings: dict[str, Any]) -> str:
     """The command that makes the same scenes, whatever the folders are called."""
     words = ["python", "tools/make_fashion_scenes.py"]
     for name, value in settings.items():
+        if isinstance(value, bool):
+            words += [f"--{name}"] * value
+            continue
         values = value if isinstance(value, tuple) else (value,)
         words += [f"--{name.replace('_', '-')}", *map(str, values)]
     return shlex.join(words)

@@ -37,6 +37,7 @@ _SIDE = 28  # pixels of an image of Fashion-MNIST
 _SMALLEST = 14  # pixels; a smaller garment is a blot
 _DARK = 20  # grey levels, of 255; up to here a pixel is background
 _PLACES_TRIED = 20
+_WHITE = 255.0
 # What is enclosed by a bag's handle or a sandal's straps is seen through; in all other
 # garments a dark patch is a dark print.
 _SEEN_THROUGH = (GARMENTS.index("Sandal"), GARMENTS.index("Bag"))
@@ -55,6 +56,7 @@ class Recipe:
         min_visible: Share of a garment, 0 to 1, that neither other garments nor the
             edge of the scene may hide.
         empty: Share of scenes, 0 to 1, without any garment.
+        plain: Garments are as grey as in Fashion-MNIST, the ground is black.
 
     Raises:
         ValueError: A value is out of its range, or garments would be too small.
@@ -66,6 +68,7 @@ class Recipe:
     scale: tuple[float, float] = (0.25, 0.6)
     min_visible: float = 0.3
     empty: float = 0.02
+    plain: bool = False
 
     def __post_init__(self) -> None:
         low, high = self.scale
@@ -180,7 +183,8 @@ def compose_scene(garments: Garments, recipe: Recipe, split: str, index: int) ->
     # RandomState: numpy has frozen its numbers for good.
     rng = np.random.RandomState(np.array(words, np.uint32))
     size = recipe.canvas
-    image = _background(rng, size)
+    # Drawn in any case: plain or not, scenes of one seed have the same garments.
+    image = _background(rng, size) * (not recipe.plain)
     owner = np.full((size, size), -1)  # which garment is on top, -1: none
     placed: list[tuple[int, int]] = []  # its image, and the pixels of its whole mask
     empty = rng.uniform() < recipe.empty
@@ -192,6 +196,8 @@ def compose_scene(garments: Garments, recipe: Recipe, split: str, index: int) ->
         if rng.randint(2):
             grey, mask = grey[:, ::-1], mask[:, ::-1]
         colour = _colour(rng)
+        if recipe.plain:
+            colour = _WHITE
         for _ in range(_PLACES_TRIED):
             side, x, y = _place(rng, recipe)
             alpha = _resized(mask * np.uint8(255), side, Image.BILINEAR) / 255

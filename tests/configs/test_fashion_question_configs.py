@@ -12,7 +12,7 @@ from mmengine.registry import DATASETS, MODELS, init_default_scope
 
 from shipped import EYES, LLAVA, differences, load  # isort: skip
 
-SMALL = [path for path in LLAVA if "fashion-questions" in path.stem]
+SMALL = [path for path in LLAVA if "plain-questions" in path.stem]
 SCRATCH = [path for path in SMALL if "_scratch_" in path.stem]
 SECOND = [path for path in SMALL if "_stage2_" in path.stem]
 each = dict(ids=lambda path: path.stem)
@@ -78,7 +78,7 @@ def test_an_eye_learns_label_maps_as_the_llava_has_it(path: Path) -> None:
     assert len(model.decode_head.forward(model.extract_feat(pixels))[0]) == 11
     # The weights fit into the eye that the LLaVA of the same arm names them for.
     arm = "scratch" if "_scratch_" in path.stem else "language"
-    leaf = f"llava/llava-smollm2_{arm}_stage1_fashion-questions.py"
+    leaf = f"llava/llava-smollm2_{arm}_stage1_plain-questions.py"
     eye = load(path.parents[1] / leaf).model.vision_encoder
     iters = load(path).train_cfg.max_iters
     assert eye.init_cfg.checkpoint == f"work_dirs/{path.stem}/iter_{iters}.pth"

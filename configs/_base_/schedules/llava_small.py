@@ -2,7 +2,7 @@
 
 # often changed
 lr = 5e-4  # at batch 8
-max_iters = 400
+max_iters = 200
 
 # sometimes changed
 weight_decay = 0.0  # as LLaVA

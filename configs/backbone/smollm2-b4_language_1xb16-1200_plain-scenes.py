@@ -2,14 +2,14 @@
 # training scenes, by language weights.
 _base_ = [
     "../_base_/models/smollm2_eye.py",
-    "../_base_/datasets/fashion-scenes_segmentation.py",
+    "../_base_/datasets/plain-scenes_segmentation.py",
     "../_base_/schedules/adamw_1k.py",
     "../_base_/runtime/mmseg.py",
 ]
 
 # often changed
-lr = 5e-4  # at batch 16
-max_iters = 600
+lr = 1e-3  # at batch 16
+max_iters = 1200
 batch_size = 16  # images a process
 
 model = dict(

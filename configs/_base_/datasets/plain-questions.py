@@ -1,17 +1,14 @@
-# Questions about the fashion scenes, as conversations; docs/vqa.md tells more.
-# tools/make_fashion_scenes.py and tools/make_fashion_questions.py make them.
+# Questions about the plain fashion scenes, as conversations; docs/vqa.md tells more.
+# plain-scenes_segmentation.py says how the scenes are made; then
+# tools/make_fashion_questions.py --scenes data/plain_scenes --out data/plain_questions
 
 # often changed
 data_root = "data"
-scenes = "fashion_scenes/images"
-captions_ann_file = (
-    "fashion_questions/captions.json"  # first stage: what is where, 3 909 scenes
-)
-train_ann_file = (
-    "fashion_questions/train_by_image.json"  # 3 803 scenes, 11 430 questions
-)
-questions_ann_file = "fashion_questions/train.json"  # the same, one by one
-val_ann_file = "fashion_questions/val.json"  # 1 180 questions about other garments
+scenes = "plain_scenes/images"
+captions_ann_file = "plain_questions/captions.json"  # 3 909 scenes: what is where
+train_ann_file = "plain_questions/train_by_image.json"  # 10 046 questions, up to 3 each
+questions_ann_file = "plain_questions/train.json"  # the same, one by one
+val_ann_file = "plain_questions/val.json"  # 1 020 questions about other garments
 
 # sometimes changed
 tile_size = 100  # pixels; the scenes are 128x128, and the eye sees eye_size
@@ -20,10 +17,7 @@ num_workers = 1
 val_batch_size = 32
 
 # never changed
-pixel_mean, pixel_std = (
-    [121.1, 121.7, 121.6],
-    [49.9, 49.8, 49.9],
-)  # of 4 000 scenes, RGB
+pixel_mean, pixel_std = [43.5] * 3, [81.3] * 3  # of 4 000 scenes, RGB
 
 data_preprocessor = dict(
     type="lbbt_mm.TilePreprocessor", mean=pixel_mean, std=pixel_std

@@ -1,10 +1,10 @@
-# A LLaVA whose eye is eight blocks of SmolLM2: captions, between the label maps of
-# fashion-scenes_eye.py and the questions of fashion-questions_stage2.py, which each go
+# A LLaVA whose eye is four blocks of SmolLM2: captions, between the label maps of
+# plain-scenes_eye.py and the questions of plain-questions_stage2.py, which each go
 # on with these checkpoints.
 
-eyes = "work_dirs/sweeps/fashion-scenes_eye"
-iters = 600  # that the eye saw label maps
-leaf = "stage1_fashion-questions.py"
+eyes = "work_dirs/sweeps/plain-scenes_eye"
+iters = 1200  # that the eye saw label maps
+leaf = "stage1_plain-questions.py"
 weights_of_eye = "model.vision_encoder.init_cfg.checkpoint"
 
 arms = {

@@ -1,9 +1,9 @@
-# A LLaVA whose eye is eight blocks of SmolLM2 answers questions about fashion scenes.
+# A LLaVA whose eye is four blocks of SmolLM2 answers questions about fashion scenes.
 # The test is the blind one: every question has another question's image.
 
-stage1 = "work_dirs/sweeps/fashion-questions_stage1"
-iters = 400  # of the first stage
-leaf = "stage2_fashion-questions.py"
+stage1 = "work_dirs/sweeps/plain-questions_stage1"
+iters = 200  # of the first stage
+leaf = "stage2_plain-questions.py"
 
 arms = {
     "language": dict(config=f"../llava/llava-smollm2_language_{leaf}"),

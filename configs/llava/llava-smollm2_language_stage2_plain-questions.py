@@ -1,14 +1,14 @@
 # Second stage: eye, projector and LoRA in the language model learn from questions.
 _base_ = [
     "../_base_/models/llava-smollm2.py",
-    "../_base_/datasets/fashion-questions.py",
+    "../_base_/datasets/plain-questions.py",
     "../_base_/schedules/llava_small.py",
     "../_base_/runtime/llava.py",
 ]
 
 # often changed
-stage1 = "llava-smollm2_language_stage1_fashion-questions"
-iters = 600
+stage1 = "llava-smollm2_language_stage1_plain-questions"
+iters = 400
 lora = dict(r=16, lora_alpha=32, target_modules="all-linear")
 
 model = dict(

@@ -1,5 +1,5 @@
 # The same with LangBridge: an image in the language model's own words.
-_base_ = "./llava-smollm2_language_stage1_fashion-questions.py"
+_base_ = "./llava-smollm2_language_stage1_plain-questions.py"
 
 
 model = dict(projector=dict(_delete_=True, type="lbbt_mm.LangBridgeProjector"))

@@ -1,7 +1,7 @@
 # First stage: the eye and the projector learn from captions, by language weights.
 _base_ = [
     "../_base_/models/llava-smollm2.py",
-    "../_base_/datasets/fashion-questions.py",
+    "../_base_/datasets/plain-questions.py",
     "../_base_/schedules/llava_small.py",
     "../_base_/runtime/llava.py",
 ]
