@@ -21,7 +21,7 @@ DENSE = sorted(CONFIGS.glob("detr*.py")) + sorted(
 # What the small DETRs' ResNet is trained by: neither an arm nor a classifier.
 BACKBONE = CONFIGS / "backbone/resnet18_1xb16-1k_fashion-scenes.py"
 # What the small LLaVAs' eyes are trained by.
-EYES = sorted(CONFIGS.glob("backbone/smollm2-b8_*.py"))
+EYES = sorted(CONFIGS.glob("backbone/smollm2-b4_*.py"))
 # Other objectives of the bridge, whose labels and heads follow rules of their own.
 OBJECTIVES = sorted(CONFIGS.glob("objectives/*.py"))
 # Bridges with a head that hands features on: for tools/test.py, not for training.

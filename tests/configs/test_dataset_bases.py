@@ -20,7 +20,7 @@ from lbbt_mm.datasets import MNIST5k
 from shipped import CONFIGS  # isort: skip
 
 # Those for detection, segmentation and questions have tests of their own.
-DENSE = ("coco", "ade20k", "pascal", "fashion-scenes")
+DENSE = ("coco", "ade20k", "pascal", "fashion-scenes", "plain-scenes")
 QUESTIONS = ("llava", "plain-questions", "scienceqa", "textvqa", "gqa", "mm-vet")
 BASES = sorted(
     path

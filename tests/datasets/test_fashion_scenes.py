@@ -67,6 +67,21 @@ def test_the_pixels_of_this_scene_never_change(scenes) -> None:
     assert digest.hexdigest()[:16] == "bd127d86c2fc153a"
 
 
+def test_plain_scenes_are_the_same_garments_in_grey_on_black(
+    toy_garments, scenes
+) -> None:
+    recipe = replace(RECIPE, plain=True)
+    plain = compose_scene(toy_garments["train"], recipe, "train", 7)
+    np.testing.assert_array_equal(plain.label_map(), scenes[7].label_map())
+    red, green, blue = np.moveaxis(plain.image, 2, 0)
+    np.testing.assert_array_equal(red, green)
+    np.testing.assert_array_equal(red, blue)
+    inside = plain.label_map() > 0
+    # The darkest shade, on an edge that lets half of the ground through.
+    assert red[inside].min() >= 0.5 * 0.3 * 255 - 1
+    assert np.mean(red[~inside] == 0) > 0.9
+
+
 # --------------------------------------------------------- what is seen is annotated
 
 

@@ -60,7 +60,7 @@ def test_it_makes_what_was_asked_for(make, tmp_path: Path, capfd) -> None:
 
 
 def test_the_recorded_command_makes_the_same_bytes(make, tmp_path: Path) -> None:
-    make("--seed", 7, "--scale", 0.3, 0.5, "--min-visible", 0.5)
+    make("--seed", 7, "--scale", 0.3, 0.5, "--min-visible", 0.5, "--plain")
     made = tmp_path / "deep/made"
     first = {p.relative_to(made): p.read_bytes() for p in made.rglob("*.*")}
     command = json.loads((made / "scenes.json").read_text())["command"]

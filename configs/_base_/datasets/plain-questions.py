@@ -14,7 +14,7 @@ val_ann_file = "plain_questions/val.json"  # 1 020 questions about other garment
 tile_size = 100  # pixels; the scenes are 128x128, and the eye sees eye_size
 batch_size = 8  # conversations a process
 num_workers = 1
-val_batch_size = 32
+val_batch_size = 64
 
 # never changed
 pixel_mean, pixel_std = [43.5] * 3, [81.3] * 3  # of 4 000 scenes, RGB
