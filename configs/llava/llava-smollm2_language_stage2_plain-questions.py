@@ -8,7 +8,7 @@ _base_ = [
 
 # often changed
 stage1 = "llava-smollm2_language_stage1_plain-questions"
-iters = 400
+iters = 500
 lora = dict(r=16, lora_alpha=32, target_modules="all-linear")
 
 model = dict(
