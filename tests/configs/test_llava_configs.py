@@ -20,8 +20,8 @@ from lbbt_mm.language.shared_vocabulary import SharedVocabulary
 from shipped import LLAVA, differences, load  # isort: skip
 
 ALL = [path for path in LLAVA if "plain-questions" not in path.stem]
-TRAINED = [path for path in ALL if "_test_" not in path.stem]
-TESTED = [path for path in ALL if "_test_" in path.stem]
+TRAINED = [path for path in ALL if "_test" not in path.stem]
+TESTED = [path for path in ALL if "_test" in path.stem]
 SCRATCH = [path for path in TRAINED if "_scratch_" in path.stem]
 SHARDED = [path for path in TRAINED if load(path).get("strategy")]
 PROCESSES = 8
@@ -317,12 +317,14 @@ def test_a_test_set_is_answered(
     assert any(key.endswith(expected) for key in metric.evaluate(1))
 
 
-def test_a_second_stage_is_tested_by_its_test_config(tiny: dict[str, str]) -> None:
+@pytest.mark.parametrize("lora", ["", "-lora"])
+def test_a_second_stage_is_tested_by_its_test_config(
+    lora: str, tiny: dict[str, str]
+) -> None:
     """The checkpoint holds all that trained, so that either arm's fits."""
-    (second,) = [
-        p for p in TRAINED if p.stem == "llava-1.5-7b_scratch_stage2_llava-665k"
-    ]
-    (test,) = [p for p in TESTED if p.stem == "llava-1.5-7b_test_textvqa"]
+    stem = f"llava-1.5-7b_scratch_stage2{lora}_llava-665k"
+    (second,) = [p for p in TRAINED if p.stem == stem]
+    (test,) = [p for p in TESTED if p.stem == f"llava-1.5-7b_test{lora}_textvqa"]
     trained = MODELS.build(narrow(second, tiny).model)
     tested = MODELS.build(narrow(test, tiny).model)
     state = trained.state_dict()

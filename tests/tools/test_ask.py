@@ -59,6 +59,22 @@ def test_it_answers_as_the_model_does(
         assert model.answer(**collate(model, packed)) == [answer]
 
 
+def test_a_checkpoint_without_a_config(
+    tool, saved, image, chat_model, tmp_path, capfd
+) -> None:
+    content = torch.load(saved, weights_only=False)
+    config = tmp_path / "config.py"
+    config.write_text(content["meta"].pop("cfg"))
+    bare = tmp_path / "bare.pth"
+    torch.save(content, bare)
+    with pytest.raises(SystemExit, match="give the config"):
+        tool("ask.py", bare, image, "What?").main()
+    for words in ((saved, image, "What?"), (bare, image, "What?", "--config", config)):
+        tool("ask.py", *words).main()
+    first, second = capfd.readouterr().out.splitlines()
+    assert first == second
+
+
 def test_words_on_patches(tool, saved, image, kind, tmp_path) -> None:
     out = tmp_path / "words.png"
     words = ("ask.py", saved, image, "What?", "--words", out)
