@@ -34,7 +34,7 @@ def test_it_builds(path: Path, answers: str) -> None:
     built = MODELS.build(model)
     trained = {k: bool(v["trained"]) for k, v in built.trained_parameters.items()}
     assert trained == dict(
-        vision_encoder=True, projector=True, language_model="_stage2_" in path.stem
+        vision_encoder=True, projector=True, language_model="_stage2" in path.stem
     )
     tile = cfg.train_dataloader.dataset.pipeline[0]
     assert built.vision_encoder.patch_embed.grid == (5, 5)

@@ -1,0 +1,18 @@
+# What a LangBridge projector is worth that was moved to another language model, the
+# small GPT-2: beside a new one behind the same eye. Its second stage, and the blind test.
+
+leaf = "plain-questions.py"
+stage2 = "../llava/langbridge-small-gpt2_language_stage2"
+
+arms = {
+    "moved": dict(config=f"{stage2}-moved_{leaf}"),
+    "new": dict(config=f"{stage2}-fresh_{leaf}"),
+}
+options = {
+    "test_dataloader.dataset.shuffle_images": 0,  # seed of the exchange
+    "test_evaluator.prefix": "shuffled",
+}
+variants = {"projector": {}}
+seeds = [0, 1]
+test = True
+keep_checkpoints = True
