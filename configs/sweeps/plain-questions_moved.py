@@ -1,5 +1,5 @@
 # What a LangBridge projector is worth that was moved to another language model, the
-# small GPT-2: beside a new one behind the same eye. Its second stage, and the blind test.
+# small GPT-2: beside a new one behind the same eye. Second stage, and the blind test.
 
 leaf = "plain-questions.py"
 stage2 = "../llava/langbridge-small-gpt2_language_stage2"

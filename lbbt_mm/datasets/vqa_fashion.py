@@ -10,9 +10,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from PIL import Image, ImageDraw
+from PIL import Image
 
-from lbbt_mm.report.contact_sheet import label_font
+from lbbt_mm.report.captioned_sheet import Captioned, captioned_sheet
 
 # One word for each class, in the order of Fashion-MNIST.
 WORDS = (
@@ -33,6 +33,7 @@ _MOST_COUNTED = 6
 _OFF_CENTRE = 0.1  # of the canvas: nearer to the middle is neither left nor right
 _APART = 0.08  # of the canvas, between the leftmost and the next
 _LARGER = 1.5  # times the visible pixels of the other
+_ANSWER = (180, 0, 0)  # colour on the sheet
 
 
 class Question(NamedTuple):
@@ -321,7 +322,7 @@ def shares(questions: Sequence[Question]) -> dict[str, Any]:
 
 
 def question_sheet(
-    questions: Sequence[Question], folder: Path, columns: int = 4, zoom: int = 2
+    questions: Sequence[Question], folder: Path, columns: int = 4
 ) -> Image.Image:
     """Draw images, and under each its question and answer.
 
@@ -329,24 +330,9 @@ def question_sheet(
         questions: One or more.
         folder: Of their images.
         columns: Images in a row.
-        zoom: Times that an image is enlarged.
     """
-    font, tall, gap = label_font(), 44, 8
-    tiles = []
-    for question in questions:
-        with Image.open(folder / question.image) as image:
-            image = image.convert("RGB")
-        tiles.append(image.resize([zoom * side for side in image.size], Image.NEAREST))
-    width, height = (max(t.size[axis] for t in tiles) + gap for axis in (0, 1))
-    width = max(width, 340)  # the longest question
-    rows = -(-len(tiles) // columns)
-    size = (min(columns, len(tiles)) * width + gap, rows * (height + tall) + gap)
-    sheet = Image.new("RGB", size, "white")
-    draw = ImageDraw.Draw(sheet)
-    for number, (tile, question) in enumerate(zip(tiles, questions, strict=True)):
-        row, column = divmod(number, columns)
-        x, y = gap + column * width, gap + row * (height + tall)
-        sheet.paste(tile, (x, y))
-        draw.text((x, y + height - 4), question.text, "black", font=font)
-        draw.text((x, y + height + 12), question.answer, (180, 0, 0), font=font)
-    return sheet
+    images = [
+        Captioned(folder / one.image, [(one.text, "black"), (one.answer, _ANSWER)])
+        for one in questions
+    ]
+    return captioned_sheet(images, columns)

@@ -7,11 +7,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from PIL import Image, ImageDraw
+from PIL import Image
 
-from lbbt_mm.report.contact_sheet import label_font
+from lbbt_mm.report.captioned_sheet import Captioned, captioned_sheet
 
-_GAP, _LINE, _WIDTH = 8, 16, 340  # pixels; the last fits the longest question
 _RIGHT, _WRONG = (0, 110, 50), (190, 30, 30)
 
 
@@ -90,31 +89,14 @@ def answer_sheet(
                 else "."
             )
         )
-    font = label_font()
-    tall = side + (2 + len(models)) * _LINE + 2 * _GAP
-    rows = -(-len(chosen) // columns)
-    size = (min(columns, len(chosen)) * _WIDTH + _GAP, rows * tall + _GAP)
-    sheet = Image.new("RGB", size, "white")
-    draw = ImageDraw.Draw(sheet)
-    for number, name in enumerate(chosen):
-        row, column = divmod(number, columns)
-        x, y = _GAP + column * _WIDTH, _GAP + row * tall
+    images = []
+    for name in chosen:
         record = next(iter(models.values()))[name]
-        for path in record.get("img_paths", ())[:1]:
-            with Image.open(path) as image:
-                sheet.paste(_fitted(image.convert("RGB"), side), (x, y))
-        y += side + 4
-        draw.text((x, y), record["question"], "black", font=font)
-        draw.text((x, y + _LINE), record["answers"][0], "black", font=font)
-        for place, (model, answers) in enumerate(models.items(), 2):
+        lines = [(record["question"], "black"), (record["answers"][0], "black")]
+        for model, answers in models.items():
             right = answers[name]["score"] > 0
             text = f"{'+' if right else '-'} {model}: {answers[name]['said'][:32]}"
-            colour = _RIGHT if right else _WRONG
-            draw.text((x, y + place * _LINE), text, colour, font=font)
-    return sheet
-
-
-def _fitted(image: Image.Image, side: int) -> Image.Image:
-    factor = side / max(image.size)
-    size = [max(1, round(factor * length)) for length in image.size]
-    return image.resize(size, Image.NEAREST if factor > 1 else Image.BICUBIC)
+            lines.append((text, _RIGHT if right else _WRONG))
+        path = next(iter(record.get("img_paths", ())), None)
+        images.append(Captioned(path, lines))
+    return captioned_sheet(images, columns, side)

@@ -1,5 +1,5 @@
-# The plain fashion scenes for mmseg: as fashion-scenes_segmentation.py, but grey garments
-# on black, which a small transformer learns to see in minutes.
+# The plain fashion scenes for mmseg: as fashion-scenes_segmentation.py, but grey
+# garments on black, which a small transformer learns to see in minutes.
 # tools/make_fashion_scenes.py --plain --max-garments 4 --scale 0.35 0.6
 #   --min-visible 0.7 --out data/plain_scenes
 _base_ = "./fashion-scenes_segmentation.py"
