@@ -22,6 +22,7 @@ from lbbt_mm.report.sweep import SweepRun, chosen_table, grid_table
 from lbbt_mm.report.sweep_figures import (
     bridge_figure,
     few_labels_figure,
+    questions_figure,
     score_figure,
     variants_figure,
 )
@@ -106,6 +107,9 @@ class Log:
                 path,
             ),
         }
+        draw["questions"] = lambda path: questions_figure(
+            self.runs, path, self.constant
+        )
         for metric in ("ap", "miou"):
             draw[metric] = lambda path, metric=metric: score_figure(
                 self.runs, metric, path, self.constant.get(metric)
@@ -142,8 +146,8 @@ def render(template: str, folder: Path, images: Path) -> str:
 
     Args:
         template: Text with lines ``<!-- table NAME -->``, ``<!-- grid NAME METRIC
-            -->``, ``<!-- figure NAME KIND -->`` (bridge, variants, labels, ap or miou)
-            and ``<!-- made NAME -->``; NAME is a file of ``folder`` without
+            -->``, ``<!-- figure NAME KIND -->`` (bridge, variants, labels,
+            questions, ap or miou) and ``<!-- made NAME -->``; NAME is a file of ``folder`` without
             ``.json``. ``<!-- paper NUMBER -->`` is a table of the paper beside what
             was measured here, from ``report/runs`` beside ``folder``.
         folder: Of the logs.

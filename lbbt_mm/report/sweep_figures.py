@@ -228,16 +228,67 @@ def score_figure(
     figure.savefig(path, dpi=150)
 
 
+def questions_figure(
+    runs: Sequence[SweepRun], path: Path, constant: Mapping[str, float] | None = None
+) -> None:
+    """Draw accuracies by type of question, each run a dot, and the blind ones.
+
+    Args:
+        runs: Finished runs with ``qa_*`` and, of exchanged images, ``shuffled_*``.
+        path: Picture to write; its suffix decides the format.
+        constant: ``qa_*`` of each type's commonest answer.
+    """
+    kinds = [m for m in METRICS if m.partition("_")[0] == "qa"]
+    kinds = [m for m in kinds if all(m in run.metrics for run in runs)]
+    arms = list(dict.fromkeys(run.arm for run in runs))
+    markers = dict(zip(arms, "osD^v", strict=False))
+    figure, (axes,) = _panels(1, width=8.0)
+    for place, kind in enumerate(kinds):
+        blind = kind.replace("qa", "shuffled", 1)
+        for run in runs:
+            colour, number = arm_colour(run.arm), arms.index(run.arm)
+            x = place + 0.16 * (number - (len(arms) - 1) / 2)
+            first = place == 0 and run.seed == min(
+                r.seed for r in runs if r.arm == run.arm
+            )
+            for metric, face, note in (
+                (kind, colour, ""),
+                (blind, "white", ", images shuffled"),
+            ):
+                axes.plot(
+                    x,
+                    run.metrics.get(metric, float("nan")),
+                    markers[run.arm],
+                    color=colour,
+                    markerfacecolor=face,
+                    ls="none",
+                    label=f"{run.arm}{note}" if first else None,
+                )
+        if constant and kind in constant:
+            axes.plot(
+                [place - 0.4, place + 0.4],
+                [constant[kind]] * 2,
+                color="0.4",
+                ls=":",
+                label="the type's commonest answer" if place == 0 else None,
+            )
+    names = ["all" if kind == "qa" else METRICS[kind] for kind in kinds]
+    axes.set(ylabel="right answers, %", ylim=(0, 100))
+    axes.set_xticks(range(len(kinds)), names)
+    axes.legend(frameon=False, fontsize=8, ncols=2, loc="upper left")
+    figure.savefig(path, dpi=150)
+
+
 def arm_colour(arm: str) -> str:
     """Give an arm the colour of the weights that it starts from."""
     return ARM_COLOURS["scratch" if "scratch" in arm else "language"]
 
 
-def _panels(count: int, height: float = 4.2) -> tuple[Any, Any]:
+def _panels(count: int, height: float = 4.2, width: float = 5.2) -> tuple[Any, Any]:
     # Not pyplot: it would pick a backend for the whole process.
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(5.2 * count, height), layout="constrained")
+    figure = Figure(figsize=(width * count, height), layout="constrained")
     panels = figure.subplots(1, count, squeeze=False)[0]
     for axes in panels:
         axes.spines[["top", "right"]].set_visible(False)

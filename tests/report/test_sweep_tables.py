@@ -20,6 +20,7 @@ from lbbt_mm.report.sweep import (
 from lbbt_mm.report.sweep_figures import (
     bridge_figure,
     few_labels_figure,
+    questions_figure,
     score_figure,
     variants_figure,
 )
@@ -145,6 +146,32 @@ def test_scores_are_drawn_for_each_kind_of_layers(tmp_path: Path) -> None:
     wide, _ = Image.open(path).size
     score_figure([run for run in runs if "stock" in run.arm], "ap", path)
     assert Image.open(path).size[0] == wide // 2, "a panel each"
+
+
+def test_questions_are_drawn_by_type_beside_the_blind_ones(
+    tmp_path: Path, monkeypatch
+) -> None:
+    from matplotlib.figure import Figure
+
+    drawn = []
+    monkeypatch.setattr(Figure, "savefig", lambda self, *_, **__: drawn.append(self))
+    kinds = dict(qa=60.0, qa_what=40.0, shuffled=30.0, shuffled_what=9.0)
+    runs = [
+        SweepRun("n", "v", arm, seed, {}, {k: v + seed for k, v in kinds.items()})
+        for arm in ("language", "scratch")
+        for seed in (0, 1)
+    ]
+    questions_figure(runs, tmp_path / "q.png", dict(qa=19.0, qa_what=10.0))
+    (axes,) = drawn[0].axes
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["all", "what"]
+    assert {text.get_text() for text in axes.get_legend().get_texts()} == {
+        *("language", "language, images shuffled"),
+        *("scratch", "scratch, images shuffled"),
+        "the type's commonest answer",
+    }
+    dots = [tuple(line.get_ydata()) for line in axes.lines]
+    assert len(dots) == 2 * 2 * 2 * 2 + 2  # arms, seeds, kinds, blind or not; lines
+    assert {(61.0,), (31.0,), (41.0,), (10.0,), (19.0, 19.0)} <= set(dots)
 
 
 def test_the_constant_answer_is_the_last_row() -> None:
