@@ -146,10 +146,10 @@ def render(template: str, folder: Path, images: Path) -> str:
 
     Args:
         template: Text with lines ``<!-- table NAME -->``, ``<!-- grid NAME METRIC
-            -->``, ``<!-- figure NAME KIND -->`` (bridge, variants, labels,
-            questions, ap or miou) and ``<!-- made NAME -->``; NAME is a file of ``folder`` without
-            ``.json``. ``<!-- paper NUMBER -->`` is a table of the paper beside what
-            was measured here, from ``report/runs`` beside ``folder``.
+            -->``, ``<!-- figure NAME KIND -->`` (bridge, variants, labels, questions,
+            ap or miou) and ``<!-- made NAME -->``; NAME is a file of ``folder``
+            without ``.json``. ``<!-- paper NUMBER -->`` is a table of the paper beside
+            what was measured here, from ``report/runs`` beside ``folder``.
         folder: Of the logs.
         images: Where the pictures go.
 
