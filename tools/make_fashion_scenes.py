@@ -83,11 +83,12 @@ def same_again(settings: dict[str, Any]) -> str:
     """The command that makes the same scenes, whatever the folders are called."""
     words = ["python", "tools/make_fashion_scenes.py"]
     for name, value in settings.items():
+        option = f"--{name.replace('_', '-')}"
         if isinstance(value, bool):
-            words += [f"--{name}"] * value
-            continue
-        values = value if isinstance(value, tuple) else (value,)
-        words += [f"--{name.replace('_', '-')}", *map(str, values)]
+            words += [option] * value
+        else:
+            values = value if isinstance(value, tuple) else (value,)
+            words += [option, *map(str, values)]
     return shlex.join(words)
 
 

@@ -1,10 +1,6 @@
 # The same with a projector from scratch behind the same eye, to see what was moved.
 _base_ = "./langbridge-small-gpt2_language_stage2-moved_plain-questions.py"
 
-moved = "work_dirs/langbridge_small-gpt2.pth"
-
-seen = dict(
-    _delete_=True, type="Pretrained", checkpoint=moved, prefix="vision_encoder."
-)
-model = dict(vision_encoder=dict(init_cfg=seen))
+seen = dict(type="Pretrained", checkpoint=_base_.moved, prefix="vision_encoder.")
+model = dict(vision_encoder=dict(init_cfg=dict(seen, _delete_=True)))
 load_from = None

@@ -2,11 +2,5 @@
 _base_ = "./llava-smollm2_language_stage2_plain-questions.py"
 
 stage1 = "langbridge-smollm2_language_stage1_plain-questions"
-# Weights of either sign: in so few iterations softmax over 19 200 words does not learn.
-temperature = 35.0  # then a visual token starts about as long as a word's embedding
-
-langbridge = dict(
-    type="lbbt_mm.LangBridgeProjector", weights="linear", temperature=temperature
-)
-model = dict(projector=dict(langbridge, _delete_=True))
+model = dict(projector=dict(_base_.langbridge, _delete_=True))
 load_from = f"work_dirs/{stage1}/iter_{_base_.max_iters}.pth"

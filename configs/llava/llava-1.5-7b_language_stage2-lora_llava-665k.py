@@ -8,11 +8,10 @@ _base_ = [
 
 # often changed
 stage1 = "llava-1.5-7b_language_stage1_llava-558k"
-lora = dict(r=128, lora_alpha=256, lora_dropout=0.05, target_modules="all-linear")
 lr = 2e-4  # at batch 128, of LoRA
 lr_mult = 0.1  # so 2e-5, of projector and eye
 
-model = dict(dtype="bfloat16", with_cp=True, train_language=lora)
+model = dict(dtype="bfloat16", with_cp=True, train_language=_base_.lora)
 train_dataloader = dict(dataset=dict(pipeline=_base_.pipeline))
 optim_wrapper = dict(
     optimizer=dict(lr=lr),

@@ -89,9 +89,9 @@ def answer_sheet(
                 else "."
             )
         )
-    images = []
+    images, first = [], next(iter(models.values()))
     for name in chosen:
-        record = next(iter(models.values()))[name]
+        record = first[name]
         lines = [(record["question"], "black"), (record["answers"][0], "black")]
         for model, answers in models.items():
             right = answers[name]["score"] > 0

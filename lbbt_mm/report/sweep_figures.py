@@ -248,9 +248,6 @@ def questions_figure(
         for run in runs:
             colour, number = arm_colour(run.arm), arms.index(run.arm)
             x = place + 0.16 * (number - (len(arms) - 1) / 2)
-            first = place == 0 and run.seed == min(
-                r.seed for r in runs if r.arm == run.arm
-            )
             for metric, face, note in (
                 (kind, colour, ""),
                 (blind, "white", ", images shuffled"),
@@ -262,7 +259,7 @@ def questions_figure(
                     color=colour,
                     markerfacecolor=face,
                     ls="none",
-                    label=f"{run.arm}{note}" if first else None,
+                    label=f"{run.arm}{note}",
                 )
         if constant and kind in constant:
             axes.plot(
@@ -270,12 +267,20 @@ def questions_figure(
                 [constant[kind]] * 2,
                 color="0.4",
                 ls=":",
-                label="the type's commonest answer" if place == 0 else None,
+                label="the type's commonest answer",
             )
     names = ["all" if kind == "qa" else METRICS[kind] for kind in kinds]
     axes.set(ylabel="right answers, %", ylim=(0, 100))
     axes.set_xticks(range(len(kinds)), names)
-    axes.legend(frameon=False, fontsize=8, ncols=2, loc="upper left")
+    handles, labels = axes.get_legend_handles_labels()
+    once = dict(zip(labels, handles, strict=True))
+    axes.legend(
+        *(once.values(), once.keys()),
+        frameon=False,
+        fontsize=8,
+        ncols=2,
+        loc="upper left",
+    )
     figure.savefig(path, dpi=150)
 
 

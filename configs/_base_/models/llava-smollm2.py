@@ -6,6 +6,11 @@ eye_checkpoint = "work_dirs/smollm2-b4_language_1xb16-1200_plain-scenes/iter_120
 
 # sometimes changed
 projector = dict(type="lbbt_mm.MLPProjector", depth=2)
+# Of the langbridge-* leaves. Weights of either sign: softmax does not learn in so few
+# iterations. At this temperature a visual token starts as long as a word.
+langbridge = dict(
+    type="lbbt_mm.LangBridgeProjector", weights="linear", temperature=35.0
+)
 max_new_tokens = 8
 max_length = 512  # tokens of a conversation, the image's included
 
