@@ -1,10 +1,10 @@
-"""What the package is called, what it needs and which files travel in it."""
+"""What the package needs, and which files travel in it; pyproject.toml has the rest."""
 
 import re
 import shutil
 from pathlib import Path
 
-from setuptools import find_packages, setup
+from setuptools import setup
 from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).resolve().parent
@@ -17,11 +17,6 @@ MIM_FOLDERS = ("configs", "tools")
 def read(name):
     path = ROOT / name
     return path.read_text(encoding="utf-8") if path.is_file() else ""
-
-
-def version():
-    # By regex: importing the package would need torch and mmengine at build time.
-    return re.search(r'__version__ = ["\'](.+?)["\']', read("lbbt_mm/version.py"))[1]
 
 
 def requirements(name):
@@ -57,38 +52,25 @@ class BuildWithMim(build_py):
                 )
 
 
-extras = {
-    name: requirements(name)
-    for name in ("pretrain", "segmentation", "detection", "multimodal", "tests")
-}
+EXTRAS = (
+    "pretrain",
+    "segmentation",
+    "detection",
+    "multimodal",
+    "gguf",
+    "analysis",
+    "report",
+    "tests",
+)
+
+extras = {name: requirements(name) for name in EXTRAS}
 extras["all"] = sorted(
     {line for name, lines in extras.items() if name != "tests" for line in lines}
 )
 
 setup(
-    name="lbbt_mm",
-    version=version(),
-    description="Language Bias Bridge Training for mmpretrain, mmdet and mmseg: "
-    "language models as vision backbones",
-    long_description=read("README.md"),
-    long_description_content_type="text/markdown",
     license="Apache-2.0",
-    keywords="computer vision, language models, transfer learning, OpenMMLab",
-    packages=find_packages(include=["lbbt_mm", "lbbt_mm.*"]),
-    include_package_data=True,
-    python_requires=">=3.10,<3.13",
     install_requires=requirements("runtime"),
     extras_require=extras,
     cmdclass={"build_py": BuildWithMim},
-    zip_safe=False,
-    classifiers=[
-        "Development Status :: 4 - Beta",
-        "Intended Audience :: Science/Research",
-        "Operating System :: OS Independent",
-        "Programming Language :: Python :: 3",
-        "Programming Language :: Python :: 3.10",
-        "Programming Language :: Python :: 3.11",
-        "Programming Language :: Python :: 3.12",
-        "Topic :: Scientific/Engineering :: Artificial Intelligence",
-    ],
 )

@@ -5,20 +5,25 @@ from __future__ import annotations
 import importlib
 import re
 from collections.abc import Mapping
+from importlib import metadata
 from types import ModuleType
 from typing import Any
 
 __version__ = "0.1.0"
 
 # module name -> (at least, below, known bad releases, how to install).
-# Versions are read from the module, never from package metadata: the maintained
-# fork (`onedl-*`) and upstream share import names but not distribution names.
+# Versions are read from the module where it says one: the maintained fork (`onedl-*`)
+# and upstream share import names but not distribution names.
 _SUPPORTED: dict[str, tuple[str, str, tuple[str, ...], str]] = {
     "mmengine": ("0.10.3", "1.0", ("0.10.11",), "pip install onedl-mmengine"),
     "mmcv": ("2.1.0", "3.0", (), "pip install onedl-mmcv"),
     "mmpretrain": ("1.2.0", "2.0", (), "pip install onedl-mmpretrain"),
     "mmseg": ("1.2.0", "2.0", (), "pip install onedl-mmsegmentation"),
-    "peft": ("0.12.0", "1.0", (), "pip install peft"),
+    "peft": ("0.12.0", "1.0", (), 'pip install "peft<1"'),
+    "transformers": ("4.45.0", "5.0", (), 'pip install "transformers<5"'),
+    "gguf": ("0.10.0", "1.0", (), "pip install gguf"),
+    "matplotlib": ("3.5.0", "4.0", (), "pip install matplotlib"),
+    "sklearn": ("1.3.0", "2.0", (), "pip install scikit-learn"),
     "mmdet": (
         "3.2.0",
         "4.0",
@@ -34,7 +39,7 @@ def _as_tuple(version: str) -> tuple[int, ...]:
 
 
 def require(name: str, purpose: str) -> ModuleType:
-    """Import an OpenMMLab library, or say in one sentence how to get it.
+    """Import a library that not every user has, or say in one sentence how to get it.
 
     Args:
         name: Import name, for example ``'mmpretrain'``.
@@ -59,7 +64,7 @@ def require(name: str, purpose: str) -> ModuleType:
             f"{purpose} needs {name}>={low},<{high}, which does not import here "
             f"({reason}). Install it with: {install}"
         ) from error
-    found = module.__version__
+    found = getattr(module, "__version__", None) or metadata.version(name)
     if not _as_tuple(low) <= _as_tuple(found) < _as_tuple(high) or found in bad:
         without = f", not {', '.join(bad)}" if bad else ""
         raise ImportError(

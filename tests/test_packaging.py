@@ -112,9 +112,11 @@ def test_neither_fork_nor_upstream_is_a_hard_dependency(built):
         for r in required
         if r.marker is None or r.marker.evaluate({"extra": ""})
     }
-    assert {"torch", "numpy", "safetensors", "transformers"} <= always
+    assert {"torch", "numpy", "safetensors", "pillow"} <= always
+    assert not {"transformers", "matplotlib", "scikit-learn", "gguf"} & always
     assert not [name for name in always if name.startswith(("onedl", "mm"))]
     offered = {"pretrain", "segmentation", "detection", "multimodal", "tests", "all"}
+    offered |= {"gguf", "analysis", "report"}
     assert offered <= set(metadata.get_all("Provides-Extra"))
 
 
@@ -151,7 +153,7 @@ def test_upstream_is_frozen_and_within_our_ranges():
     for pin in pins.values():
         assert re.fullmatch(r"==[\w.!+-]+", str(pin.specifier)), f"not exact: {pin}"
     assert not [name for name in pins if name.startswith("onedl")]
-    for name in ("runtime", "data", "tests-data"):
+    for name in ("runtime", "gguf", "analysis", "report", "data", "tests-data"):
         for wanted in requirement_lines(REQUIREMENTS / f"{name}.txt"):
             pin = next(iter(pins[canonicalize_name(wanted.name)].specifier)).version
             assert wanted.specifier.contains(pin), f"{wanted}; upstream.txt pins {pin}"

@@ -44,7 +44,7 @@ supported() {
 # --------------------------------------------------------- is it already there?
 have=$(python_version $venv/bin/python)
 installers=(tools/environment.sh tools/_install_env.sh tools/build_mmcv.sh tools/_mmcv_ops.py)
-inputs="$PWD $(cat requirements/*.txt setup.py "${installers[@]}" | cksum)"
+inputs="$PWD $(cat requirements/*.txt setup.py pyproject.toml "${installers[@]}" | cksum)"
 if [[ -n ${LBBT_PYTHON:-} && -n $have ]]; then
     asked=$(python_version "$LBBT_PYTHON")
     [[ ${asked%.*} == "${have%.*}" ]] || fail \

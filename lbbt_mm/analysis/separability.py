@@ -13,6 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lbbt_mm.version import require
+
 N_INIT = 10
 """Random starts of KMeans, the best of which counts."""
 
@@ -89,16 +91,12 @@ def measure_separability(
             one class only, or not more images than classes.
         ImportError: scikit-learn is missing.
     """
-    try:
-        from sklearn import metrics
-        from sklearn.cluster import KMeans
-        from sklearn.manifold import TSNE
-        from sklearn.neighbors import NearestNeighbors
-    except ImportError as error:
-        raise ImportError(
-            "Separability needs scikit-learn, which cannot be imported: pip install "
-            "scikit-learn."
-        ) from error
+    require("sklearn", "Separability of features")
+    from sklearn import metrics
+    from sklearn.cluster import KMeans
+    from sklearn.manifold import TSNE
+    from sklearn.neighbors import NearestNeighbors
+
     _check(features, labels, neighbours, min(max_images, max_points))
     rng = np.random.default_rng(seed)
     chosen_N = torch.from_numpy(_sample(len(features), max_images, rng))

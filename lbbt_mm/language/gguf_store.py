@@ -14,6 +14,7 @@ from torch import Tensor
 from lbbt_mm.language.errors import CheckpointError
 from lbbt_mm.language.gguf_header import read_header
 from lbbt_mm.language.storage import TensorStore, explained
+from lbbt_mm.version import require
 
 
 class GGUFStore(TensorStore):
@@ -29,12 +30,9 @@ class GGUFStore(TensorStore):
 
     def __init__(self, path: Path) -> None:
         try:
-            import gguf
+            self._gguf = require("gguf", f"Reading {path.name}")
         except ImportError as error:
-            raise CheckpointError(
-                f"Reading {path.name} needs the gguf package: pip install gguf"
-            ) from error
-        self._gguf = gguf
+            raise CheckpointError(str(error)) from error
         self._path = path
         with explained(path, "a gguf file"):
             self._bytes = np.memmap(path, dtype=np.uint8, mode="r")

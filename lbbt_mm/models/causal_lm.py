@@ -13,6 +13,7 @@ from torch import nn
 
 from lbbt_mm.language.errors import CheckpointError
 from lbbt_mm.language.locate import locate
+from lbbt_mm.version import require
 
 _DTYPES = ("float32", "bfloat16", "float16")
 _UNREADABLE = (
@@ -48,14 +49,14 @@ def open_causal_lm(
     """
     if dtype not in _DTYPES:
         raise ValueError(f"dtype: expected one of {_DTYPES}, got {dtype!r}.")
-    from transformers import AutoConfig, AutoModelForCausalLM
+    transformers = require("transformers", "A language model that answers")
 
     # torch_dtype is the name that transformers 4.45 and 4.57 both understand.
     kept = dict(torch_dtype=getattr(torch, dtype), attn_implementation=attention)
 
     def build(where: str, **kwargs: Any) -> nn.Module:
         if pretrained:
-            model, info = AutoModelForCausalLM.from_pretrained(
+            model, info = transformers.AutoModelForCausalLM.from_pretrained(
                 where, output_loading_info=True, **kwargs, **kept
             )
             missing = sorted(info["missing_keys"])
@@ -71,8 +72,8 @@ def open_causal_lm(
                     f"{len(missing)} weights are missing, such as {missing[0]}."
                 )
             return model
-        config = AutoConfig.from_pretrained(where, **kwargs)
-        return AutoModelForCausalLM.from_config(config, **kept)
+        config = transformers.AutoConfig.from_pretrained(where, **kwargs)
+        return transformers.AutoModelForCausalLM.from_config(config, **kept)
 
     return _open(language_model, build, "causal language model")
 
@@ -89,9 +90,8 @@ def causal_lm_config(language_model: str) -> Any:
     Raises:
         CheckpointError: It cannot be found or read.
     """
-    from transformers import AutoConfig
-
-    return _open(language_model, AutoConfig.from_pretrained, "config")
+    transformers = require("transformers", "A language model that answers")
+    return _open(language_model, transformers.AutoConfig.from_pretrained, "config")
 
 
 def open_tokenizer(language_model: str) -> Any:
@@ -107,9 +107,10 @@ def open_tokenizer(language_model: str) -> Any:
         CheckpointError: It cannot be found or read, or it is not a fast one, whose
             offsets tell answers from questions.
     """
-    from transformers import AutoTokenizer
-
-    found = _open(language_model, AutoTokenizer.from_pretrained, "tokeniser")
+    transformers = require("transformers", "A tokeniser")
+    found = _open(
+        language_model, transformers.AutoTokenizer.from_pretrained, "tokeniser"
+    )
     if not found.is_fast:
         raise CheckpointError(
             f"{language_model}: expected a fast tokeniser, got {type(found).__name__}; "

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from lbbt_mm.report.logs import BridgeCurve
+from lbbt_mm.version import require
 
 # Told apart in grey and by people who see few colours, too.
 ARM_COLOURS = {"language": "#1b6ca8", "scratch": "#d1752c"}
@@ -25,6 +26,7 @@ def bridge_and_probe_figure(
         chance: Accuracy of guessing, in %.
         path: Picture to write; its suffix decides the format.
     """
+    require("matplotlib", "A picture of a run")
     # Not pyplot: it would pick a backend for the whole process.
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator

@@ -8,6 +8,7 @@ from typing import Any
 
 from lbbt_mm.report.figures import ARM_COLOURS
 from lbbt_mm.report.sweep import METRICS, Selection, SweepRun, interval, select
+from lbbt_mm.version import require
 
 _BARS = {"probe_before": "without", "probe_after": "after"}
 
@@ -290,6 +291,7 @@ def arm_colour(arm: str) -> str:
 
 
 def _panels(count: int, height: float = 4.2, width: float = 5.2) -> tuple[Any, Any]:
+    require("matplotlib", "A picture of runs")
     # Not pyplot: it would pick a backend for the whole process.
     from matplotlib.figure import Figure
 
