@@ -1,11 +1,90 @@
 """Language Bias Bridge Training (arXiv 2604.01833) for the OpenMMLab libraries.
 
-Nothing has to be imported by hand: a config that says ``type='lbbt_mm.X'`` makes
-mmengine import :mod:`lbbt_mm.registry` and the room that defines ``X``.
+A config needs no import by hand: ``type='lbbt_mm.X'`` makes mmengine import
+:mod:`lbbt_mm.registry` and the room that defines ``X``. In Python every public class is
+here, imported when it is first asked for:
+
+    >>> import lbbt_mm
+    >>> backbone = lbbt_mm.LanguageBackbone("gpt2", pretrained=False, num_layers=2)
 """
+
+import importlib
+from typing import Any
 
 from lbbt_mm.version import __version__, require
 
 require("mmengine", "lbbt_mm")
 
-__all__ = ["__version__"]
+_ROOMS = {
+    "datasets": (
+        "ConversationDataset",
+        "FewLabelDataset",
+        "FewTrueLabelsDataset",
+        "IdxDataset",
+        "ImageTiles",
+        "InstanceLabelDataset",
+        "MNIST5k",
+        "PackConversation",
+        "RandomLabelDataset",
+        "RotationDataset",
+        "SkipDamagedImages",
+        "TinyImageNet",
+        "VQADataset",
+        "collate_views",
+    ),
+    "evaluation": (
+        "BridgeAccuracy",
+        "MMVetSubmission",
+        "RetrievalMetric",
+        "ScienceQAMetric",
+        "VQAMetric",
+    ),
+    "hooks": (
+        "AtomicCheckpointHook",
+        "BridgeMonitorHook",
+        "CostHook",
+        "LanguageInitHook",
+        "RandomStateHook",
+        "ThroughputHook",
+    ),
+    "language": (
+        "LanguageConfig",
+        "LanguageModel",
+        "language_config",
+        "open_checkpoint",
+    ),
+    "models": (
+        "BridgeClassifier",
+        "ContrastiveObjective",
+        "EnlargeOnDevice",
+        "EntropyMinimisation",
+        "FeatureHead",
+        "FusedAttention",
+        "FusedDETR",
+        "LLaVA",
+        "LabelObjective",
+        "LangBridgeProjector",
+        "LanguageBackbone",
+        "MLPProjector",
+        "MaskedLanguageBackbone",
+        "PreNormDETR",
+        "StandardizeNeck",
+        "TilePreprocessor",
+    ),
+    "optim": ("AutocastOptimWrapper",),
+    "optim.sharded": ("ShardedStrategy",),
+}
+_ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names}
+
+__all__ = ["__version__", *_ROOM_OF]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public class from its room."""
+    if name not in _ROOM_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_ROOM_OF[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
