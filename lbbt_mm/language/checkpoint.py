@@ -38,6 +38,8 @@ class Checkpoint:
         table: Names of its tensors.
         store: Reader of its files.
         record: What a checkpoint of ours says about its origin.
+        beside: Name -> tensor of what stands beside the stack in a checkpoint of ours,
+            in the module that holds it: a patch embedding.
 
     Raises:
         CheckpointError: A name outside the blocks is unknown, there are no blocks, or
@@ -51,10 +53,12 @@ class Checkpoint:
         table: KeyTable,
         store: TensorStore,
         record: Mapping[str, Any] | None = None,
+        beside: Mapping[str, Tensor] | None = None,
     ) -> None:
         self.source = source
         self.config = config
         self.record = dict(record or {})
+        self.beside = dict(beside or {})
         self._table = table
         self._store = store
         self._shapes = store.shapes()
@@ -296,8 +300,14 @@ def open_checkpoint(language_model: str) -> Checkpoint:
             for name, value in tensors.items()
             if name.startswith(root)
         }
+        holder = root[: root[:-1].rfind(".") + 1]
+        beside = {
+            name[len(holder) :]: value
+            for name, value in tensors.items()
+            if name.startswith(holder) and not name.startswith(root)
+        }
         config = LanguageConfig.from_dict(fields.get("config"))
-        return Checkpoint(language_model, config, OURS, TorchStore(own), fields)
+        return Checkpoint(language_model, config, OURS, TorchStore(own), fields, beside)
     config = _hf_config(language_model, files.config)
     return Checkpoint(language_model, config, _hf_table(config), TorchStore(tensors))
 

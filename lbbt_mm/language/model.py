@@ -49,6 +49,8 @@ class LanguageModel(nn.Module):
     Attributes:
         positions: What is learned of the positions, shaped as the configuration's
             ``position_shape``, or ``None``.
+        use: How the blocks are run, which the weights do not show; stands in the
+            record. Whoever runs them otherwise edits it.
     """
 
     def __init__(
@@ -72,6 +74,10 @@ class LanguageModel(nn.Module):
         self.config = config
         self.causal = (attention or config.attention) == "causal"
         self.origin: dict[str, Any] = {"source": None}
+        self.use: dict[str, Any] = {
+            "attention": "causal" if self.causal else "bidirectional",
+            "position": "language" if use_positions else "none",
+        }
         # nn.Linear's own initialisation would cost seconds and be overwritten.
         device = torch.empty(0).device
         with torch.device("meta"):
@@ -238,7 +244,13 @@ class LanguageModel(nn.Module):
 
     def get_extra_state(self) -> Tensor:
         """Return the record that makes a checkpoint enough by itself."""
-        return encode_record({"config": self.config.to_dict(), "origin": self.origin})
+        return encode_record(
+            {
+                "config": self.config.to_dict(),
+                "origin": self.origin,
+                "use": self.use,
+            }
+        )
 
     def set_extra_state(self, state: Tensor) -> None:
         """Take over the origin of weights that are being loaded.

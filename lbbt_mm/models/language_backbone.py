@@ -11,8 +11,13 @@ from mmengine.model import BaseModule
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint as recompute
 
-from lbbt_mm.language import LanguageModel, language_config, open_checkpoint
-from lbbt_mm.language.checkpoint import RECORD_KEY
+from lbbt_mm.language import (
+    Checkpoint,
+    LanguageModel,
+    language_config,
+    open_checkpoint,
+)
+from lbbt_mm.language.checkpoint import RECORD_KEY, decode_record
 from lbbt_mm.language.errors import CheckpointError
 from lbbt_mm.language.layers import Relative
 from lbbt_mm.language.residual import (
@@ -20,6 +25,14 @@ from lbbt_mm.language.residual import (
     scratch_word_embeddings,
     typical_word_embeddings,
 )
+from lbbt_mm.models.backbone_options import (
+    check_choice,
+    check_rate,
+    check_scale,
+    pair,
+    resolve_indices,
+)
+from lbbt_mm.models.bridge_source import say_other_use, take_patch_embed
 from lbbt_mm.models.patch_tokens import PatchTokens, tokens_to_map
 from lbbt_mm.models.pretrained import load_part, split_pretrained
 from lbbt_mm.models.trainable import parse_trainable
@@ -40,7 +53,8 @@ class LanguageBackbone(BaseModule):
 
     Args:
         language_model: Hub id, folder, file or ``'package:NAME/FILE'``; see
-            :func:`lbbt_mm.language.open_checkpoint`.
+            :func:`lbbt_mm.language.open_checkpoint`. A checkpoint of ours brings its
+            patch embedding along, if patch size and channels are the same.
         pretrained: Whether the blocks start from the language model's weights (the
             language arm) or from its family's own initialisation (the scratch arm,
             which needs no file for a known model).
@@ -98,13 +112,13 @@ class LanguageBackbone(BaseModule):
         init_cfg: dict[str, Any] | list[dict[str, Any]] | None = None,
     ) -> None:
         super().__init__(init_cfg=init_cfg)
-        _check_choice("attention", attention, (*_ATTENTION, None))
-        _check_choice("position", position, _POSITION)
-        _check_choice("out_type", out_type, _OUT_TYPES)
-        _check_scale(token_scale)
-        _check_rate("drop_path_rate", drop_path_rate)
+        check_choice("attention", attention, (*_ATTENTION, None))
+        check_choice("position", position, _POSITION)
+        check_choice("out_type", out_type, _OUT_TYPES)
+        check_scale(token_scale)
+        check_rate("drop_path_rate", drop_path_rate)
         if drop_rate is not None:
-            _check_rate("drop_rate", drop_rate)
+            check_rate("drop_rate", drop_rate)
         config = language_config(language_model).with_layers(num_layers)
         if position == "sincos2d" and config.width % 4:
             raise ValueError(
@@ -116,14 +130,14 @@ class LanguageBackbone(BaseModule):
         self.embed_dims = config.width
         self.num_layers = config.num_layers
         self.out_type = out_type
-        self.out_indices = _resolve_indices(out_indices, config.num_layers)
+        self.out_indices = resolve_indices(out_indices, config.num_layers)
         self.token_scale = token_scale
         self.with_cp = with_cp
         self.drop_path_rates = torch.linspace(
             0, drop_path_rate, config.num_layers, device="cpu"
         ).tolist()
         self.patch_embed = PatchTokens(
-            config.width, _pair(img_size), patch_size, in_channels, position
+            config.width, pair(img_size), patch_size, in_channels, position
         )
         self.language = LanguageModel(
             config,
@@ -132,6 +146,7 @@ class LanguageBackbone(BaseModule):
             drop_rate=drop_rate,
             initialise=not pretrained,
         )
+        self.language.use["position"] = position
         self.trainable = parse_trainable(trainable_layers, config.num_layers)
         self._weights_ready = not pretrained
         self._frozen_blocks = 0
@@ -150,19 +165,25 @@ class LanguageBackbone(BaseModule):
             return
         pretrained, self.init_cfg = split_pretrained(self.init_cfg)
         if not pretrained:
-            words = None
             if self.pretrained:
-                source = open_checkpoint(self.language_model)
-                self.language.load(source)
-                if self.token_scale == "residual" and not source.record:
-                    words = typical_word_embeddings(source)
+                self._start_from(open_checkpoint(self.language_model))
             else:
                 self.language.reset_parameters()
-            self.reset_patch_embed(words)
+                self.reset_patch_embed()
         self._weights_ready = True
         super().init_weights()
         for cfg in pretrained:
             load_part(self, cfg["checkpoint"], cfg.get("prefix"))
+
+    def _start_from(self, source: Checkpoint) -> None:
+        self.language.load(source)
+        say_other_use(self.language.use, source.record.get("use"), source.source)
+        self.patch_embed.reset_parameters()
+        if not take_patch_embed(self.patch_embed, source, self.token_scale):
+            words = None
+            if self.token_scale == "residual" and not source.record:
+                words = typical_word_embeddings(source)
+            self.reset_patch_embed(words)
 
     def require_weights(self) -> None:
         """Refuse to compute before there are weights.
@@ -353,42 +374,9 @@ class LanguageBackbone(BaseModule):
         if any(name.startswith(root) for name in state_dict):
             self._weights_ready = True
         # Checkpoints from before the record existed, or published without it, are fine.
-        record = f"{prefix}language.{RECORD_KEY}"
-        if self._weights_ready and record not in state_dict:
-            state_dict[record] = self.language.get_extra_state()
+        name = f"{prefix}language.{RECORD_KEY}"
+        record = decode_record(state_dict.get(name)) or {}
+        say_other_use(self.language.use, record.get("use"), "The checkpoint")
+        if self._weights_ready and name not in state_dict:
+            state_dict[name] = self.language.get_extra_state()
         super()._load_from_state_dict(state_dict, prefix, *args)
-
-
-def _check_choice(name: str, value: object, choices: tuple[object, ...]) -> None:
-    if value not in choices:
-        raise ValueError(
-            f"{name} must be one of {', '.join(map(repr, choices))}; got {value!r}."
-        )
-
-
-def _check_rate(name: str, value: float) -> None:
-    if not 0.0 <= value < 1.0:
-        raise ValueError(f"{name} must be at least 0 and below 1; got {value!r}.")
-
-
-def _check_scale(value: float | str) -> None:
-    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if value != "residual" and not (is_number and 0 < value < float("inf")):
-        raise ValueError(
-            f"token_scale must be a positive number or 'residual'; got {value!r}."
-        )
-
-
-def _pair(size: int | Sequence[int]) -> tuple[int, int]:
-    height, width = (size, size) if isinstance(size, int) else size
-    return height, width
-
-
-def _resolve_indices(indices: int | Sequence[int], num_layers: int) -> list[int]:
-    listed = [indices] if isinstance(indices, int) else list(indices)
-    if not listed or any(not -num_layers <= index < num_layers for index in listed):
-        raise ValueError(
-            f"out_indices must name blocks from {-num_layers} to {num_layers - 1}; "
-            f"got {indices!r}."
-        )
-    return [index % num_layers for index in listed]
