@@ -1,5 +1,7 @@
 """Child registries; mmengine imports their locations when it meets ``lbbt_mm.X``."""
 
+from typing import Any
+
 from mmengine.registry import DATASETS as MMENGINE_DATASETS
 from mmengine.registry import FUNCTIONS as MMENGINE_FUNCTIONS
 from mmengine.registry import HOOKS as MMENGINE_HOOKS
@@ -30,3 +32,46 @@ FUNCTIONS = _child(
     "optim.sharded_llava",
     "datasets.views",
 )
+
+
+def find_type(node: object, registry: Registry) -> Any:
+    """Find the class that a config builds: what it means, whatever it is called.
+
+    A subclass of the user's and a name registered as an alias are found too, which a
+    comparison of names misses.
+
+    Args:
+        node: A dict of a config, or its ``type`` alone.
+        registry: Where it is registered; looked up in the current default scope.
+
+    Returns:
+        The class or function; None if there is none of that name.
+
+    Examples:
+        >>> find_type(dict(type="lbbt_mm.RandomLabelDataset"), DATASETS)
+        <class 'lbbt_mm.datasets.random_label.RandomLabelDataset'>
+    """
+    get = getattr(node, "get", None)
+    kind = get("type") if callable(get) else node
+    if not isinstance(kind, str) or not kind:
+        return kind or None
+    root = registry.root
+    try:
+        with root.switch_scope_and_registry(None) as found:
+            kind = found.get(kind)
+        # What needs a library is registered as a function: see lbbt_mm/models/lazy.py.
+        return getattr(kind, "load", lambda: kind)()
+    except Exception:  # mmengine raises whatever importing the name raised
+        return None
+
+
+def builds(node: object, registry: Registry, *classes: type) -> bool:
+    """Whether a config builds an instance of a class, or of a subclass.
+
+    Args:
+        node: See :func:`find_type`.
+        registry: See :func:`find_type`.
+        classes: Any of them.
+    """
+    kind = find_type(node, registry)
+    return isinstance(kind, type) and issubclass(kind, classes)

@@ -126,7 +126,7 @@ def parse_args() -> argparse.Namespace:
         "--no-cache",
         action="store_true",
         help="extract features even if WORK_DIR/features has them, and do not keep "
-        "them; needed where images changed but not their config",
+        "them",
     )
     parser.add_argument(
         "--out",

@@ -40,6 +40,7 @@ class FewTrueLabelsDataset(LabelFieldDataset):
             dataset is unlabelled, empty or of one class.
     """
 
+    gives_other_labels = True
     _inside = (BaseDataset, RandomLabelDataset, InstanceLabelDataset)
     _taken = (*LabelFieldDataset._taken, "gt_label")  # most images would have none
 

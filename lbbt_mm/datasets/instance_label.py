@@ -31,6 +31,8 @@ class InstanceLabelDataset(LabelFieldDataset):
         ValueError: ``num_classes`` is not the number of images.
     """
 
+    gives_other_labels = True
+
     def __init__(
         self,
         dataset: BaseDataset | ConcatDataset | DatasetWrapper | dict,

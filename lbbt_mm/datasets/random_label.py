@@ -91,6 +91,7 @@ class RandomLabelDataset(DatasetWrapper):
             paper's authors did; it needs, and leaks, the true labels.
     """
 
+    gives_other_labels = True
     _inside = (BaseDataset, FewLabelDataset)
     truth_key = "true_label"
 

@@ -141,6 +141,8 @@ class RotationDataset(LabelFieldDataset):
             square, or there is none.
     """
 
+    gives_other_labels = True
+
     def __init__(
         self,
         dataset: BaseDataset | ConcatDataset | DatasetWrapper | dict,

@@ -49,6 +49,9 @@ class DatasetWrapper:
             them, or a wrapper named in ``_inside``.
     """
 
+    # Whether the label of an image is another than its true one, or that of a part of
+    # the images only: probes and measurements look inside. A subclass inherits it.
+    gives_other_labels = False
     _inside: tuple[type, ...] = (BaseDataset,)
     _labels: np.ndarray  # shape (n,), int64, read-only; made by _prepare
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import sys
 import time
@@ -19,7 +18,19 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from lbbt_mm.evaluation.feature_key import feature_key, file_sha256, weights_sha256
 from lbbt_mm.language.storage import tensor_bytes
+
+__all__ = [
+    "Features",
+    "cached_features",
+    "extract_features",
+    "feature_key",
+    "file_sha256",
+    "pool_features",
+    "show_progress",
+    "weights_sha256",
+]
 
 
 @dataclass(frozen=True)
@@ -154,61 +165,6 @@ def show_progress(
                 file=sys.stderr,
                 flush=True,
             )
-
-
-def feature_key(**parts: Any) -> str:
-    """Hash everything that decides what the features are.
-
-    Args:
-        **parts: Configs, hashes, versions; anything that JSON can write, and classes
-            by their names. Other objects count by their ``repr``.
-
-    Returns:
-        32 hexadecimal digits.
-    """
-
-    def by_name(value: Any) -> str:
-        if isinstance(value, type) or callable(value):
-            return f"{value.__module__}.{getattr(value, '__qualname__', value)}"
-        return repr(value)
-
-    text = json.dumps(parts, sort_keys=True, default=by_name)
-    return hashlib.sha256(text.encode()).hexdigest()[:32]
-
-
-def file_sha256(path: str | os.PathLike) -> str:
-    """Hash a file's content.
-
-    Args:
-        path: The file.
-
-    Returns:
-        64 hexadecimal digits.
-    """
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while block := file.read(1 << 22):
-            digest.update(block)
-    return digest.hexdigest()
-
-
-def weights_sha256(model: nn.Module) -> str:
-    """Hash the weights of a model that no checkpoint file stands for.
-
-    Args:
-        model: Its parameters and buffers are hashed, with their names and shapes.
-
-    Returns:
-        64 hexadecimal digits.
-    """
-    digest = hashlib.sha256()
-    for name, tensor in sorted(model.state_dict().items()):
-        if not isinstance(tensor, Tensor):  # a module's extra state
-            digest.update(f"{name} {tensor!r}".encode())
-            continue
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(tensor_bytes(tensor))
-    return digest.hexdigest()
 
 
 def _content_sha256(features: Features) -> str:

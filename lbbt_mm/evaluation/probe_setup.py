@@ -5,38 +5,35 @@ from __future__ import annotations
 import copy
 import os
 import time
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from mmengine.registry import MODELS, init_default_scope
+from mmengine.registry import DATASETS, MODELS, init_default_scope
 from mmengine.runner import Runner, set_random_seed
 from torch import nn
 from torch.utils.data import DataLoader
 
-from lbbt_mm.evaluation.checkpoint_config import type_name, use_checkpoint_only
+from lbbt_mm.evaluation.checkpoint_config import use_checkpoint_only
+from lbbt_mm.evaluation.feature_key import (
+    UnknownContentError,
+    feature_key,
+    file_sha256,
+    images_sha256,
+    sources_sha256,
+    weights_sha256,
+)
 from lbbt_mm.evaluation.features import (
     Features,
     cached_features,
     extract_features,
-    feature_key,
-    file_sha256,
-    weights_sha256,
 )
 from lbbt_mm.models.pretrained import load_part
-from lbbt_mm.version import __version__, require
-
-# Wrappers that give all images of a dataset other labels, or turn them.
-_OTHER_LABELS = {
-    "RandomLabelDataset",
-    "RotationDataset",
-    "InstanceLabelDataset",
-    "FewTrueLabelsDataset",
-}
-# Models of mmpretrain whose extract_feat() is no classifier's.
-_SELF_SUPERVISED = {"MAE", "SimCLR"}
+from lbbt_mm.registry import builds, find_type
+from lbbt_mm.version import require
 
 
 def true_label_dataset(dataset: Any, pipeline: list | None = None) -> Any:
@@ -67,7 +64,7 @@ def same_label_dataset(dataset: Any, pipeline: list) -> Any:
 
 
 def _rewritten(dataset: Any, pipeline: list | None, keep_labels: bool) -> Any:
-    if not keep_labels and type_name(dataset).rsplit(".", 1)[-1] in _OTHER_LABELS:
+    if not keep_labels and _gives_other_labels(dataset):
         return _rewritten(dataset["dataset"], pipeline, keep_labels)
     dataset = copy.deepcopy(dataset)
     if "dataset" in dataset:
@@ -79,6 +76,11 @@ def _rewritten(dataset: Any, pipeline: list | None, keep_labels: bool) -> Any:
     elif pipeline is not None:
         dataset["pipeline"] = copy.deepcopy(pipeline)
     return dataset
+
+
+def _gives_other_labels(dataset: Any) -> bool:
+    kind = find_type(dataset, DATASETS)
+    return isinstance(kind, type) and getattr(kind, "gives_other_labels", False)
 
 
 def find_pipeline(dataset: Mapping) -> list:
@@ -163,7 +165,7 @@ def build_frozen_model(
     cfg = copy.deepcopy(cfg)
     if checkpoint:
         use_checkpoint_only(cfg, checkpoint)
-    if type_name(cfg.model).rsplit(".", 1)[-1] in _SELF_SUPERVISED:
+    if _is_self_supervised(cfg.model):
         # What is probed is the backbone; decoders and projections have done their work.
         cfg.model = dict(type="ImageClassifier", backbone=cfg.model.backbone)
     if cfg.get("data_preprocessor"):  # as mmengine's Runner does
@@ -189,6 +191,13 @@ def build_frozen_model(
         set_random_seed(seed)  # the same draw, whatever was drawn before
         model.backbone.reset_patch_embed()
     return model
+
+
+def _is_self_supervised(model: Any) -> bool:
+    """Whether its extract_feat() is no classifier's, as those of MAE and SimCLR."""
+    from mmpretrain.models import BaseSelfSupervisor
+
+    return builds(model, MODELS, BaseSelfSupervisor)
 
 
 @dataclass(frozen=True)
@@ -224,10 +233,11 @@ def probe_features(
 ) -> ProbeData:
     """Get the features of all training and test images, from the disk if possible.
 
-    The cache's key hashes the model's and the dataset's config with the pipeline, the
-    number of images, the content of the checkpoint file (or the weights of the
-    initialised backbone), precision and versions. It does not read the images:
-    where they changed in place, extract anew with ``cache_dir=None``.
+    The cache's key hashes whatever decides them: configs, every data info with its
+    label, the identity of every image file, the content of the checkpoint file (or the
+    weights of the initialised backbone), precision, device, the sources of the classes
+    that the config names, and versions. What cannot be hashed, such as images that
+    are not on this machine, is extracted anew each time.
 
     Args:
         cfg: A classification config; not changed.
@@ -265,22 +275,21 @@ def probe_features(
         start = time.perf_counter()
         loader = Runner.build_dataloader(loader_cfg, seed=seed)
         classes = max(classes, len(loader.dataset.metainfo.get("classes") or ()))
-        key = feature_key(
-            model=cfg.model,
-            data_preprocessor=cfg.get("data_preprocessor"),
-            weights=weights,
-            dataset=loader_cfg["dataset"],
-            images=len(loader.dataset),
-            reinit_patch_embed=reinit_patch_embed,
-            seed=seed if reinit_patch_embed else None,  # else `weights` says it all
-            amp=amp,
-            versions=[__version__, torch.__version__],
-        )
 
         def extract(loader: DataLoader = loader, split: str = split) -> Features:
             return extract_features(model(), loader, device, amp, f"{split} features")
 
-        if cache_dir is None:
+        key = None
+        if cache_dir is not None:
+            decides = dict(
+                weights=weights,
+                reinit_patch_embed=reinit_patch_embed,
+                seed=seed if reinit_patch_embed else None,  # else `weights` says it all
+                amp=amp,
+                device=torch.device(device).type,
+            )
+            key = _key(cfg, loader_cfg, loader, decides)
+        if key is None:
             found[split], cached[split] = extract(), False
         else:
             path = Path(cache_dir) / f"{split}-{key}.safetensors"
@@ -288,3 +297,28 @@ def probe_features(
         classes = max(classes, int(found[split].labels.max()) + 1)
         seconds[split] = time.perf_counter() - start
     return ProbeData(found["train"], found["test"], classes, weights, cached, seconds)
+
+
+def _key(
+    cfg: Any, loader_cfg: Mapping, loader: DataLoader, decides: dict[str, Any]
+) -> str | None:
+    """Name the features to keep; None, with a warning, where that would be unsafe."""
+    configs = dict(
+        model=cfg.model,
+        data_preprocessor=cfg.get("data_preprocessor"),
+        dataset=loader_cfg["dataset"],
+        collate_fn=loader_cfg.get("collate_fn"),
+    )
+    try:
+        return feature_key(
+            **configs,
+            **decides,
+            images=images_sha256(loader.dataset),
+            sources=sources_sha256(configs.values(), loader.collate_fn),
+        )
+    except UnknownContentError as error:
+        warnings.warn(
+            f"These features are extracted each time and not kept: {error}.",
+            stacklevel=3,
+        )
+        return None

@@ -44,6 +44,7 @@ def _register(name: str) -> None:
         return load(name)(*args, **kwargs)
 
     build.__name__ = name
+    build.load = lambda: load(name)  # type: ignore[attr-defined]
     MODELS.register_module(name=name, module=build)
 
 

@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import copy
+import os
 
 import numpy as np
 import pytest
 import torch
+import transformers
 from mmengine.config import Config
-from mmengine.registry import MODELS
+from mmengine.registry import DATASETS, MODELS
 from PIL import Image
 from torch import nn
 
-from lbbt_mm.evaluation import probe_setup
+from lbbt_mm.datasets import (
+    FewTrueLabelsDataset,
+    InstanceLabelDataset,
+    RandomLabelDataset,
+    RotationDataset,
+)
+from lbbt_mm.evaluation import feature_key, probe_setup
 from lbbt_mm.evaluation.probe_setup import (
     build_frozen_model,
     find_pipeline,
@@ -151,6 +159,55 @@ def test_labels_of_other_objectives_come_off_too(wrapper):
     assert true_label_dataset(dict(nested, dataset=few)) == few
 
 
+@pytest.fixture
+def subclass():
+    """A class of a user's that inherits, under a name that says nothing."""
+    names = []
+
+    def make(registry, base):
+        name = f"Mine{len(names)}OfThisTest"
+        names.append((registry, name))
+        return registry.register_module(name=name, module=type(name, (base,), {}))
+
+    yield make
+    for registry, name in names:
+        registry.module_dict.pop(name)
+
+
+@pytest.mark.parametrize(
+    "base",
+    [
+        RandomLabelDataset,
+        RotationDataset,
+        InstanceLabelDataset,
+        FewTrueLabelsDataset,
+    ],
+)
+def test_labels_of_a_users_subclass_come_off_too(subclass, base):
+    kind = subclass(DATASETS, base)
+    inner = dict(type="CustomDataset", pipeline=["augment"], data_root="x")
+    for name in (kind, kind.__name__, f"mmengine.{kind.__name__}"):
+        assert true_label_dataset(dict(type=name, dataset=inner)) == inner
+
+
+def test_an_alias_of_random_labels_is_probed_with_true_labels(cfg):
+    DATASETS.register_module(name="Drawn", module=RandomLabelDataset)
+    try:
+        cfg.train_dataloader.dataset.type = "Drawn"
+        data = probe_features(cfg, cache_dir=None)
+    finally:
+        DATASETS.module_dict.pop("Drawn")
+    assert data.train.labels.tolist() == [0] * 4 + [1] * 4
+
+
+def test_the_backbone_of_a_users_self_supervised_model_is_probed(cfg, subclass):
+    from mmpretrain.models import SimCLR
+
+    kind = subclass(MODELS, SimCLR)
+    cfg.model = dict(type=kind.__name__, backbone=cfg.model.backbone, neck=None)
+    assert type(build_frozen_model(cfg)).__name__ == "ImageClassifier"
+
+
 def test_loaders_show_every_image_once_in_order(cfg):
     found = probe_dataloaders(cfg)
     for split in ("train", "test"):
@@ -254,6 +311,104 @@ def test_the_number_of_images_is_in_the_key(cfg, tmp_path, forwards):
     data = probe_features(cfg, cache_dir=tmp_path / "cache")
     assert len(forwards) == 3
     assert data.cached == dict(train=True, test=False)
+
+
+def probe_twice(cfg, cache, change):
+    """Labels and features before and after a change that no config shows."""
+    before = probe_features(cfg, cache_dir=cache)
+    change()
+    after = probe_features(cfg, cache_dir=cache)
+    fresh = probe_features(cfg, cache_dir=None)
+    torch.testing.assert_close(after.train.features, fresh.train.features)
+    assert after.train.labels.tolist() == fresh.train.labels.tolist()
+    return before, after
+
+
+def test_a_corrected_annotation_file_is_seen(cfg, tmp_path):
+    names = [f"class{c}/{i}.png" for c in range(2) for i in range(4)]
+    file = tmp_path / "train.txt"
+    file.write_text("\n".join(f"{name} 0" for name in names))
+    cfg.train_dataloader.dataset.dataset.ann_file = str(file)
+
+    def correct():
+        lines = (f"{name} {name[5]}" for name in names)
+        file.write_text("\n".join(lines))
+
+    before, after = probe_twice(cfg, tmp_path / "cache", correct)
+    assert before.train.labels.tolist() == [0] * 8
+    assert after.train.labels.tolist() == [0] * 4 + [1] * 4
+
+
+def test_an_image_moved_to_another_class_is_seen(cfg, tmp_path):
+    folder = tmp_path / "train"
+    before, after = probe_twice(
+        cfg,
+        tmp_path / "cache",
+        lambda: (folder / "class0/3.png").rename(folder / "class1/9.png"),
+    )
+    assert before.train.labels.sum() == 4
+    assert after.train.labels.sum() == 5
+
+
+def test_an_image_replaced_under_its_name_size_and_date_is_seen(cfg, tmp_path):
+    path = tmp_path / "train/class0/0.bmp"
+
+    def save(value):
+        Image.fromarray(np.full((8, 8, 3), value, np.uint8)).save(path)
+
+    def replace():
+        old = path.stat()
+        save(200)
+        os.utime(path, ns=(old.st_atime_ns, old.st_mtime_ns))
+        assert path.stat().st_size == old.st_size
+
+    save(100)
+    before, after = probe_twice(cfg, tmp_path / "cache", replace)
+    assert not torch.equal(before.train.features, after.train.features)
+
+
+def test_a_wrapper_of_other_images_is_seen(cfg, tmp_path):
+    def keep_few():
+        cfg.train_dataloader.dataset.dataset = dict(
+            type="lbbt_mm.FewLabelDataset",
+            labels=2,
+            dataset=cfg.train_dataloader.dataset.dataset,
+        )
+
+    before, after = probe_twice(cfg, tmp_path / "cache", keep_few)
+    assert [len(data.train.labels) for data in (before, after)] == [8, 2]
+
+
+def test_another_architecture_under_the_same_weights_is_seen(cfg, tmp_path):
+    folder = tmp_path / "language"
+    config = transformers.GPT2Config(
+        n_embd=8, n_layer=1, n_head=2, n_inner=8, vocab_size=4, n_positions=8
+    )
+    transformers.GPT2Model(config).save_pretrained(folder)
+    cfg.model.backbone = dict(
+        type="lbbt_mm.LanguageBackbone",
+        language_model=str(folder),
+        num_layers=1,
+        img_size=8,
+        patch_size=4,
+    )
+    cfg.model.head = None
+    checkpoint = save_checkpoint(cfg, tmp_path / "a.pth", seed=3)
+    cache = tmp_path / "cache"
+    probe_features(cfg, checkpoint, cache_dir=cache)
+    config.n_head = 4
+    config.save_pretrained(folder)
+    with pytest.raises(CheckpointError, match="num_heads: 4 != 2"):
+        probe_features(cfg, checkpoint, cache_dir=cache)
+
+
+def test_images_that_are_no_files_are_never_kept(cfg, tmp_path, forwards, monkeypatch):
+    monkeypatch.setattr(feature_key, "file_identity", lambda path: None)
+    for _ in range(2):
+        with pytest.warns(UserWarning, match="extracted each time"):
+            probe_features(cfg, cache_dir=tmp_path / "cache")
+    assert len(forwards) == 4
+    assert not (tmp_path / "cache").exists()
 
 
 def test_checkpoint_weights_are_used_and_the_head_may_differ(cfg, tmp_path):
