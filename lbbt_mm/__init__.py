@@ -6,14 +6,19 @@ here, imported when it is first asked for:
 
     >>> import lbbt_mm
     >>> backbone = lbbt_mm.LanguageBackbone("gpt2", pretrained=False, num_layers=2)
+
+From the import on mmengine runs no code out of checkpoints:
+:mod:`lbbt_mm.checkpoint_guard`.
 """
 
 import importlib
 from typing import Any
 
+from lbbt_mm.checkpoint_guard import guard_checkpoints
 from lbbt_mm.version import __version__, require
 
 require("mmengine", "lbbt_mm")
+guard_checkpoints()
 
 _ROOMS = {
     "datasets": (

@@ -15,9 +15,9 @@ PACKAGE = ROOT / "lbbt_mm"
 
 # Bottom to top; a room may import from its own floor's listed rooms and from below.
 FLOORS = [
-    {"registry", "version"},
+    {"registry", "version", "registered_names"},
     {"language", "report"},
-    {"models", "datasets", "evaluation", "transplant"},
+    {"models", "datasets", "evaluation", "transplant", "checkpoint_guard"},
     {"analysis"},
     {"hooks", "optim"},
 ]

@@ -14,7 +14,6 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
-from urllib.parse import urlparse
 
 # A clone works without installation; an installed package comes first.
 sys.path.append(str(Path(__file__).resolve().parent.parent))
@@ -250,42 +249,6 @@ def _export_rank(launcher: str) -> None:
         )
 
 
-def refuse_code_in_checkpoints() -> None:
-    """Make mmengine read ``load_from``, resume and ``init_cfg`` without running code.
-
-    Its own loader warns of a file that holds more than tensors and plain types, and
-    then runs whatever is in it. Files and addresses are covered, the storage services
-    that need a client of their own (``s3://``, ``pavi://``) are not. An address that
-    is neither in the cache nor to be reached becomes a CheckpointError.
-    """
-    import torch
-    from _missing import missing_weights
-    from mmengine.runner import CheckpointLoader, checkpoint
-
-    from lbbt_mm.language.errors import CheckpointError
-    from lbbt_mm.language.storage import load_pickle
-
-    def load_from_local(filename: str, map_location: Any = None) -> Any:
-        # Not mapped: a run may write to the file that it was started from.
-        return load_pickle(Path(filename).expanduser(), map_location, mmap=False)
-
-    def load_url(
-        url: str, model_dir: Any = None, map_location: Any = None, progress: bool = True
-    ) -> Any:
-        folder = Path(model_dir or os.path.join(torch.hub.get_dir(), "checkpoints"))
-        path = folder / Path(urlparse(url).path).name
-        if not path.exists():
-            folder.mkdir(parents=True, exist_ok=True)
-            try:
-                torch.hub.download_url_to_file(url, str(path), progress=progress)
-            except OSError as error:
-                raise CheckpointError(missing_weights(url, path, error)) from error
-        return load_pickle(path, map_location, mmap=False)
-
-    CheckpointLoader.register_scheme("", load_from_local, force=True)
-    checkpoint.load_url = load_url  # what every scheme with an address ends in
-
-
 def write_whole(path: Path, write: Callable[[Path], Any]) -> None:
     """Write a file whole or not at all; an earlier one stays until then.
 
@@ -341,5 +304,4 @@ def build_runner(cfg: Any) -> Any:
     from mmengine.registry import RUNNERS
     from mmengine.runner import Runner
 
-    refuse_code_in_checkpoints()
     return RUNNERS.build(cfg) if "runner_type" in cfg else Runner.from_cfg(cfg)

@@ -81,18 +81,3 @@ def _sentence(loader: str, dataset: Mapping[str, Any], path: Path) -> str:
         f"data_root of each data loader (and the evaluators' ann_file) to where it "
         f"lies instead of {root}."
     )
-
-
-def missing_weights(url: str, path: Path, error: OSError) -> str:
-    """Say what to do where weights are neither in the cache nor to be downloaded.
-
-    Args:
-        url: Where they are.
-        path: Where they are looked for first.
-        error: Why the download failed.
-    """
-    return (
-        f"The weights {url} are not on this machine and could not be downloaded "
-        f"({error}): download that file elsewhere and put it at {path}, or name "
-        f"another with --cfg-options model.backbone.init_cfg.checkpoint=FILE."
-    )

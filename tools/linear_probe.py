@@ -388,7 +388,6 @@ def prepare(args: argparse.Namespace) -> Any:
         MMLogger.get_instance("linear_probe", log_file=log_file)
     except OSError as error:
         _launch.fail_to_write("the log", log_file, error)
-    _launch.refuse_code_in_checkpoints()  # init_cfg may name one
     set_multi_processing(**(cfg.get("env_cfg") or {}).get("mp_cfg", {}))
     return cfg
 

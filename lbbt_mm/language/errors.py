@@ -1,4 +1,4 @@
-"""The one error of this room."""
+"""The errors of this room."""
 
 _LONGEST = 2000  # characters
 
@@ -16,3 +16,7 @@ class CheckpointError(RuntimeError):
         if len(line) > _LONGEST:  # what to do stands at the end
             line = f"{line[: _LONGEST - 500]} ... {line[-500:]}"
         super().__init__(line)
+
+
+class MissingCheckpoint(CheckpointError, FileNotFoundError):
+    """A checkpoint that is not there; what mmengine's own loader raises is one too."""

@@ -7,7 +7,9 @@ restricted unpickler only, so a file that would run code is refused.
 from __future__ import annotations
 
 import codecs
+import collections
 import contextlib
+import datetime
 import json
 import pickle
 import re
@@ -15,7 +17,7 @@ import struct
 import types
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
-from pathlib import Path
+from pathlib import Path, PosixPath, PurePosixPath, PureWindowsPath
 from typing import Any
 
 import numpy as np
@@ -23,6 +25,20 @@ import torch
 from torch import Tensor
 
 from lbbt_mm.language.errors import CheckpointError
+
+# What is data and nothing else, and torch does not let through by itself.
+_PLAIN: list[Any] = [
+    *(int, float, complex, str, bytearray, list, dict, set, frozenset, range, slice),
+    *(collections.OrderedDict, collections.Counter),
+    # torch fills no subclass of dict that it does not know; its factory is no data.
+    (lambda *factory: {}, "collections.defaultdict"),
+    *(datetime.datetime, datetime.date, datetime.timedelta, datetime.timezone),
+    *(
+        (kind, f"pathlib.{inner}{kind.__name__}")  # Python 3.13 has them in _local
+        for kind in (PurePosixPath, PureWindowsPath, PosixPath)
+        for inner in ("", "_local.")
+    ),
+]
 
 
 class TensorStore(ABC):
@@ -215,6 +231,7 @@ def _harmless_globals() -> list[Any]:
     mmengine's own list allows ``getattr`` as well, which is a door to anything; here
     the name leads to a function that hands out the statistics of a history only.
     """
+    from mmengine.config import ConfigDict
     from mmengine.logging import HistoryBuffer
 
     def history_method(owner: Any, name: str) -> Any:
@@ -231,10 +248,11 @@ def _harmless_globals() -> list[Any]:
         for name in ("_reconstruct", "scalar")
         for core in ("core", "_core")  # a file says where its own numpy kept them
     ]
-    dtypes = {type(np.dtype(kind)) for kind in "?bhilqBHILQefd"}
+    dtypes = {type(np.dtype(kind)) for kind in np.typecodes["All"]}
     return [
         HistoryBuffer,
-        slice,
+        ConfigDict,  # what lies in it is data until somebody builds it
+        *_PLAIN,
         (history_method, "builtins.getattr"),
         # How pickle writes bytes; newer torch lets it through by itself.
         (codecs.encode, "_codecs.encode"),
