@@ -21,11 +21,11 @@ from lbbt_mm.language.config import LanguageConfig
 from lbbt_mm.language.errors import CheckpointError
 from lbbt_mm.language.layers import (
     Relative,
-    RMSNorm,
     RotaryPositions,
     TransformerBlock,
     build_norm,
     relative_bias,
+    stream_dtype,
 )
 from lbbt_mm.language.storage import tensor_bytes
 
@@ -117,10 +117,10 @@ class LanguageModel(nn.Module):
                 nn.init.normal_(module.weight, std=spread)
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
-            elif isinstance(module, (RMSNorm, nn.LayerNorm)):
+            elif isinstance(module, nn.LayerNorm):
                 start = config.init_std if config.fan_in_init else 1.0
                 nn.init.constant_(module.weight, start)
-                if isinstance(module, nn.LayerNorm):
+                if module.bias is not None:
                     nn.init.zeros_(module.bias)
         if config.scaled_residual_init:
             std = config.init_std / math.sqrt(2 * config.num_layers)
@@ -185,9 +185,13 @@ class LanguageModel(nn.Module):
             self.origin["parent"] = checkpoint.record.get("origin")
 
     def embed(self, tokens: Tensor) -> Tensor:
-        """Add positions to tokens ``(B, T, C)``; norm and dropout as in the family."""
+        """Add positions to tokens ``(B, T, C)``; norm and dropout as in the family.
+
+        The result has the dtype of the stack.
+        """
+        tokens = tokens.to(stream_dtype(self.embed_norm, self.blocks))
         if self.positions is not None and self.config.position == "table":
-            tokens = tokens + self.position_rows(tokens.shape[1])
+            tokens = tokens + self.position_rows(tokens.shape[1]).to(tokens.dtype)
         return self.drop(self.embed_norm(tokens))
 
     def position_rows(self, tokens: int) -> Tensor:
@@ -195,10 +199,9 @@ class LanguageModel(nn.Module):
         assert self.positions is not None and self.config.position == "table"
         if tokens <= len(self.positions):
             return self.positions[:tokens]
-        stretched = F.interpolate(
-            self.positions.t()[None], size=tokens, mode="linear", align_corners=True
-        )
-        return stretched[0].t()
+        wide = self.positions.t()[None].float()
+        stretched = F.interpolate(wide, size=tokens, mode="linear", align_corners=True)
+        return stretched[0].t().to(self.positions.dtype)
 
     def rotary_angles(self, tokens: Tensor) -> tuple[Tensor, Tensor] | None:
         """Return cosines and sines for tokens ``(B, T, C)``, or ``None``."""

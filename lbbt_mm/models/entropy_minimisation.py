@@ -8,11 +8,14 @@ from typing import Any
 import torch
 from mmengine.model import BaseModel
 from mmengine.registry import MODELS as MMENGINE_MODELS
+from mmengine.utils.dl_utils.parrots_wrapper import _BatchNorm, _InstanceNorm
 from torch import Tensor, nn
 
 from lbbt_mm.registry import MODELS
 
-_NORMS = ("LayerNorm", "RMSNorm", "GroupNorm", "BatchNorm1d", "BatchNorm2d")
+# By class, so that a subclass is one too; torch's RMSNorm came with torch 2.4.
+_NORMS = (nn.LayerNorm, nn.GroupNorm, _BatchNorm, _InstanceNorm)
+_NORMS += tuple(filter(None, [getattr(nn, "RMSNorm", None)]))
 _INSIDE = "classifier."
 
 
@@ -175,13 +178,14 @@ def _norm_parameters(model: nn.Module) -> list[nn.Parameter]:
     found = [
         parameter
         for module in model.modules()
-        if type(module).__name__ in _NORMS
+        if isinstance(module, _NORMS)
         for parameter in module.parameters(recurse=False)
     ]
     if not found:
         raise ValueError(
             "EntropyMinimisation expects a classifier with norms that have scales "
-            f"({', '.join(_NORMS)}), got {type(model).__name__} without any."
+            f"(LayerNorm, RMSNorm, GroupNorm, BatchNorm), got {type(model).__name__} "
+            "without any."
         )
     return found
 

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 import torch.nn.functional as F
+from mmengine.logging import print_log
 from torch import Tensor, nn
+
+from lbbt_mm.language.errors import CheckpointError
+from lbbt_mm.language.layers import stream_dtype
 
 
 class PatchTokens(nn.Module):
@@ -88,28 +93,65 @@ class PatchTokens(nn.Module):
         bottom, right = -height % self.patch_size, -width % self.patch_size
         if bottom or right:
             images = F.pad(images, (0, right, 0, bottom))
-        maps = self.projection(images)
+        dtype = stream_dtype(self)
+        maps = self.projection(images.to(dtype))
         grid = (maps.shape[-2], maps.shape[-1])
-        # The stream stays float32 under autocast: its few enormous channels would
-        # swallow what a block adds. Contiguous: every block's stream takes its layout
-        # from here, and torch multiplies a transposed one by a frozen weight in as many
-        # copies of the weight as there are images, seven times slower in bfloat16.
-        tokens = maps.flatten(2).transpose(1, 2).float().contiguous()
+        # Contiguous: every block's stream takes its layout from here, and torch
+        # multiplies a transposed one by a frozen weight in as many copies of the weight
+        # as there are images, seven times slower in bfloat16.
+        tokens = maps.flatten(2).transpose(1, 2).to(dtype).contiguous()
         if self.positions is not None:
-            tokens = tokens + self._positions_for(grid)
+            positions = self.positions
+            if grid != self.grid:
+                positions = resize_positions(positions, grid)
+            tokens = tokens + positions.flatten(0, 1)
         return tokens, grid
 
-    def _positions_for(self, grid: tuple[int, int]) -> Tensor:
-        assert self.positions is not None
-        table = self.positions
-        if grid != self.grid:
-            table = F.interpolate(
-                table.permute(2, 0, 1)[None],
-                size=grid,
-                mode="bicubic",
-                align_corners=False,
-            )[0].permute(1, 2, 0)
-        return table.flatten(0, 1)
+    def _load_from_state_dict(
+        self, state_dict: dict[str, Any], prefix: str, *args: Any
+    ) -> None:
+        """Fit positions of another image size; refuse another patch embedding.
+
+        mmengine would log both as a mismatch and go on with fresh numbers.
+        """
+        kernel = state_dict.get(f"{prefix}projection.weight")
+        if kernel is not None and kernel.shape != self.projection.weight.shape:
+            raise CheckpointError(
+                f"The checkpoint's patch embedding is {_kernel(kernel)}, the model's "
+                f"{_kernel(self.projection.weight)}; set "
+                "patch_size and in_channels to the checkpoint's."
+            )
+        name = f"{prefix}positions"
+        table = state_dict.get(name)
+        if (
+            table is not None
+            and self.positions is not None
+            and table.ndim == 3
+            and table.shape[:2] != self.grid
+            and table.shape[2] == self.positions.shape[2]
+        ):
+            state_dict[name] = resize_positions(table, self.grid)
+            print_log(
+                f"Positions of {table.shape[0]}x{table.shape[1]} patches in the "
+                f"checkpoint are resized to the model's {self.grid[0]}x{self.grid[1]}.",
+                logger="current",
+            )
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
+
+def _kernel(weight: Tensor) -> str:
+    width, channels, rows, columns = weight.shape
+    return f"{channels}x{rows}x{columns} -> {width} channels"
+
+
+def resize_positions(table: Tensor, grid: tuple[int, int]) -> Tensor:
+    """Interpolate positions ``(rows, columns, C)`` to another grid, bicubically."""
+    # Half floats have no kernel for it on a CPU, and would lose digits.
+    wide = table.to(torch.promote_types(table.dtype, torch.float32))
+    resized = F.interpolate(
+        wide.permute(2, 0, 1)[None], size=grid, mode="bicubic", align_corners=False
+    )
+    return resized[0].permute(1, 2, 0).to(table.dtype)
 
 
 def sincos2d(rows: int, columns: int, width: int) -> Tensor:

@@ -12,6 +12,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from lbbt_mm.language.layers import RMSNorm
 from lbbt_mm.transplant import activations
 from lbbt_mm.transplant.errors import TransplantError
 
@@ -193,7 +194,7 @@ class LayerTarget:
 
     def _norm(self, name: str) -> nn.LayerNorm:
         norm = self._module(name)
-        if not isinstance(norm, nn.LayerNorm):
+        if not isinstance(norm, nn.LayerNorm) or isinstance(norm, RMSNorm):
             raise TransplantError(
                 f"{self.path}.{name} is a {type(norm).__name__}; the blocks that can "
                 f"be copied have LayerNorm. Set norm_cfg=dict(type='LN')."
