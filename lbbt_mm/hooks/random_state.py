@@ -8,12 +8,19 @@ from typing import Any
 import numpy as np
 import torch
 from mmengine.dist import all_gather_object, get_rank, get_world_size
-from mmengine.hooks import Hook
+from mmengine.hooks import CheckpointHook, Hook
 from mmengine.runner import Runner
 
+from lbbt_mm.hooks.gradients import (
+    accumulates,
+    gradients_in_flight,
+    set_gradients_in_flight,
+)
+from lbbt_mm.hooks.seeded_batches import SeededBatches, seed_batches
 from lbbt_mm.registry import HOOKS
 
 _KEY = "random_state"
+_GRADIENTS = "gradients_in_flight"
 
 
 def random_state() -> dict[str, Any]:
@@ -59,27 +66,32 @@ def set_random_state(state: dict[str, Any]) -> None:
 
 @HOOKS.register_module()
 class RandomStateHook(Hook):
-    """Keep the state of all random number generators in checkpoints.
+    """Make a resumed run the one that was interrupted.
 
-    A run that was killed and resumed from the checkpoint of an epoch goes on with the
-    numbers (augmentation, dropout, drop path) that the uninterrupted run would have
-    drawn. On a CPU in one process the weights are then equal bit by bit; a GPU adds
-    what its kernels do in no fixed order. Each process has its own state in the
-    checkpoint, in the order of ranks; a run that is resumed on another number of
-    processes starts from its seed, and says so.
+    On a CPU in one process the weights are equal bit by bit, from a checkpoint of an
+    epoch or of any iteration; a GPU adds what its kernels do in no fixed order. For
+    this, the hook does four things:
 
-    Validation draws numbers as well. They are taken back after it, so that training
-    is the same whether and how often one validates.
+    * The random numbers of augmentation (``random``, ``numpy.random``, torch) become a
+      function of seed, process, epoch and batch. The number of workers and whether they
+      persist then change nothing, in loops by epochs and by iterations.
+    * The state of all other random numbers (dropout, drop path) is in the checkpoint,
+      of each process; so are the gradients that ``accumulative_counts`` still collects.
+    * A run that is resumed from the middle of an epoch goes on there, and passes over
+      the batches before without loading them.
+    * Validation draws numbers as well. They are taken back after it, so that training
+      is the same whether and how often one validates.
 
-    What is not exact:
+    What is not exact is said in the log, when training starts if it can be known then:
+    another number of processes, another batch size or number of batches, gradient
+    accumulation of several processes that is saved between two steps (the gradients of
+    all processes are not kept), ``fast_forward_on_resume=True``, datasets without
+    indices, transforms that keep images of earlier batches (``CachedMosaic``), and a
+    checkpoint that was written without this hook.
 
-    * Workers of a data loader draw the augmentation themselves and start from a fixed
-      seed. With ``persistent_workers=False`` they do so in each epoch, and resuming is
-      exact. Persistent workers go on where they were, which nobody can restore; their
-      first epoch after a resume is augmented as the first of all was.
-    * Loops by iterations, with ``num_workers=0`` and random augmentation: the first
-      batch after a resume was read before the numbers were set back. Dropout and drop
-      path are exact.
+    Example::
+
+        custom_hooks = [dict(type="lbbt_mm.RandomStateHook")]
     """
 
     # Before the other hooks: what they draw belongs to the epoch, or to validation.
@@ -87,67 +99,157 @@ class RandomStateHook(Hook):
 
     def __init__(self) -> None:
         self._to_restore: dict | None = None
+        self._gradients: dict = {}
         self._of_all_ranks: list[dict] | None = None
         self._before_val: dict | None = None
+        self._batches: SeededBatches | None = None
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Keep what the checkpoint has; whether this is a resume shows later."""
         self._to_restore = checkpoint.get(_KEY, {})
+        self._gradients = checkpoint.get(_GRADIENTS, {})
+
+    def before_train(self, runner: Runner) -> None:
+        """Number the batches; on a resume, from where the checkpoint stands."""
+        saved = self._to_restore if runner.iter else None  # not of a `load_from`
+        self._doubts: list[str] = []
+        loader = runner.train_dataloader
+        self._by_epoch = hasattr(runner.train_loop, "run_epoch")
+        self._skip = 0
+        seed = _seed_of(runner)
+        if saved and "batches" in saved:
+            seed = saved["batches"]["seed"]
+            self._compare(saved["batches"], loader)
+        sampler = _sampler_of(loader)
+        if saved and isinstance(saved.get("batches", {}).get("sampler"), int):
+            # Without a seed in the config, mmengine has drawn a new one by now.
+            sampler.seed = saved["batches"]["sampler"]
+        batches = seed_batches(loader, seed, get_rank())
+        if isinstance(batches, str):
+            self._batches = None
+            self._doubts.append(f"{batches}, so that its random numbers go unnoted")
+        else:
+            self._batches = batches
+        cached = sorted(_keeping_images(loader.dataset))
+        if cached:
+            self._doubts.append(f"{', '.join(cached)} keeps images of earlier batches")
+        if not self._by_epoch and getattr(
+            runner.train_loop, "fast_forward_on_resume", False
+        ):
+            self._doubts.append("fast_forward_on_resume=True begins the images anew")
+        if get_world_size() > 1 and _may_save_between_steps(runner):
+            self._doubts.append(
+                "a checkpoint between two steps of accumulated gradients lacks them, "
+                "as several processes train: save at a multiple of accumulative_counts"
+            )
+        if self._doubts:
+            runner.logger.warning(
+                "RandomStateHook: a resumed run will not be exactly the one that was "
+                f"interrupted: {'; '.join(self._doubts)}."
+            )
+        if saved and self._by_epoch and self._batches is not None:
+            self._go_on_in_mid_epoch(runner, saved)
+
+    def _compare(self, was: dict, loader: Any) -> None:
+        for key, now in _describe(loader).items():
+            if was.get(key) != now:
+                self._doubts.append(f"{key} was {was.get(key)} and is {now}")
+
+    def _go_on_in_mid_epoch(self, runner: Runner, saved: dict) -> None:
+        """Leave out what was trained on; mmengine begins the epoch anew."""
+        length = len(runner.train_dataloader)
+        done = runner.iter - runner.epoch * length
+        if "batches" not in saved or not 0 < done <= length:
+            return
+        self._skip = done
+        loop = runner.train_loop
+        run_iter = loop.run_iter
+
+        def shifted(idx: int, data_batch: Any) -> None:
+            run_iter(idx + done if self._skip else idx, data_batch)
+
+        loop.run_iter = shifted
+        runner.logger.info(
+            f"RandomStateHook: goes on after batch {done} of {length} of the epoch."
+        )
 
     def before_train_epoch(self, runner: Runner) -> None:
         """Restore, once, after everything that prepares a resumed run."""
-        if hasattr(runner.train_loop, "run_epoch"):
+        if not self._by_epoch:
+            return
+        if self._batches is not None:
+            self._batches.epoch, self._batches.position = runner.epoch, 0
+            self._batches.skip = self._skip
+        if not self._skip:
             self._restore(runner)
 
     def before_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: Any = None
     ) -> None:
-        """The same in loops by iterations, which first read past what was trained on.
-
-        Reading draws numbers.
-        """
+        """The same in mid-epoch, and in loops by iterations."""
         self._restore(runner)
 
     def _restore(self, runner: Runner) -> None:
         saved, self._to_restore = self._to_restore, None
+        gradients, self._gradients = self._gradients, {}
         if saved is None or runner.iter == 0:  # `load_from` starts a new run
             return
+        missing = set_gradients_in_flight(runner, gradients)
+        if missing:
+            runner.logger.warning(
+                "RandomStateHook: the checkpoint lies between two steps of "
+                f"accumulated gradients and {missing}, so the next step is made of "
+                "fewer images: a valid run, but not the one that was interrupted."
+            )
         states = saved.get("states", [])
         world = get_world_size()
         if len(states) == world:
             set_random_state(states[get_rank()])
+            if "batches" not in saved:
+                self._doubts.append("the checkpoint is of an earlier lbbt_mm")
+            doubts = f", except: {'; '.join(self._doubts)}" if self._doubts else ""
             runner.logger.info(
                 "RandomStateHook: random numbers go on as the checkpoint left them"
-                + self._but(runner)
+                f"{doubts}."
             )
             return
         found = (
             f"has the random state of {len(states)} process(es), this run has {world}"
             if states
-            else "has no random state (it was written without this hook, or by several "
-            "processes in a loop that counts iterations)"
+            else "has no random state (it was written without this hook)"
         )
         runner.logger.warning(
             f"RandomStateHook: the checkpoint {found}, so augmentation and dropout "
             "start from the seed: a valid run, but not the one that was interrupted."
         )
 
-    @staticmethod
-    def _but(runner: Runner) -> str:
-        if not hasattr(runner.train_loop, "run_epoch"):
-            return ", except for the first batch's augmentation without workers."
-        if getattr(runner.train_dataloader, "persistent_workers", False):
-            return ", except in the data loader's workers, which are persistent."
-        return "."
+    def after_train_iter(
+        self,
+        runner: Runner,
+        batch_idx: int,
+        data_batch: Any = None,
+        outputs: dict | None = None,
+    ) -> None:
+        """With several processes: gather their states if a checkpoint is due."""
+        if get_world_size() > 1 and _saves_now(runner):
+            self.gather()
 
     def after_train_epoch(self, runner: Runner) -> None:
         """With several processes: gather their states, which only rank 0 saves."""
+        if self._skip:
+            self._restore(runner)  # the epoch was complete but for its end
+            self._skip = 0
+        self.gather()
+
+    def gather(self) -> None:
+        """Collect the states of all processes, all of which have to call it."""
         if get_world_size() > 1:
-            self._of_all_ranks = all_gather_object(random_state())
+            self._of_all_ranks = all_gather_object(self._before_val or random_state())
 
     def before_val(self, runner: Runner) -> None:
         """Remember where training stopped."""
         self._before_val = random_state()
+        self.gather()  # the best checkpoint is saved during validation
 
     def after_val(self, runner: Runner) -> None:
         """Training goes on where it stopped."""
@@ -162,3 +264,69 @@ class RandomStateHook(Hook):
         else:
             states = [self._before_val or random_state()]
         checkpoint[_KEY] = dict(states=states)
+        if self._batches is not None:
+            checkpoint[_KEY]["batches"] = dict(
+                seed=self._batches.seed,
+                sampler=getattr(_sampler_of(runner.train_dataloader), "seed", None),
+                **_describe(runner.train_dataloader),
+            )
+        if get_world_size() == 1 and "optimizer" in checkpoint:
+            gradients = gradients_in_flight(runner)
+            if gradients:
+                checkpoint[_GRADIENTS] = gradients
+
+
+def _describe(loader: Any) -> dict[str, Any]:
+    """What a resumed run has to share with the one before."""
+    batch_size = getattr(loader.batch_sampler, "batch_size", None)
+    try:
+        return dict(batch_size=batch_size, batches_per_epoch=len(loader))
+    except TypeError:  # an IterableDataset
+        return dict(batch_size=batch_size)
+
+
+def _seed_of(runner: Runner) -> int:
+    """Of all processes together; ``diff_rank_seed`` adds the rank to it."""
+    options = getattr(runner, "_randomness_cfg", None) or {}
+    seed = runner.seed or 0
+    return (seed - (get_rank() if options.get("diff_rank_seed") else 0)) % 2**63
+
+
+def _sampler_of(loader: Any) -> Any:
+    return getattr(loader.batch_sampler, "sampler", loader.sampler)
+
+
+def _keeping_images(dataset: Any) -> set[str]:
+    """Name the transforms of a dataset that keep images of earlier batches."""
+    found: set[str] = set()
+    transforms = getattr(getattr(dataset, "pipeline", None), "transforms", None)
+    for transform in transforms if isinstance(transforms, (list, tuple)) else ():
+        if hasattr(transform, "results_cache"):
+            found.add(type(transform).__name__)
+    inner = getattr(dataset, "dataset", None) or getattr(dataset, "_dataset", None)
+    several = getattr(dataset, "datasets", None)
+    for one in [inner, *(several if isinstance(several, (list, tuple)) else ())]:
+        if one is not None and one is not dataset:
+            found |= _keeping_images(one)
+    return found
+
+
+def _may_save_between_steps(runner: Runner) -> bool:
+    for count in accumulates(runner):
+        for hook in runner.hooks:
+            if isinstance(hook, CheckpointHook) and hook.interval > 0:
+                every = hook.interval
+                every *= len(runner.train_dataloader) if hook.by_epoch else 1
+                if every % count:
+                    return True
+    return False
+
+
+def _saves_now(runner: Runner) -> bool:
+    """Whether a checkpoint follows this iteration, by the rule of mmengine's hook."""
+    return any(
+        hook.every_n_train_iters(runner, hook.interval, hook.save_begin)
+        or (hook.save_last and hook.is_last_train_iter(runner))
+        for hook in runner.hooks
+        if isinstance(hook, CheckpointHook) and not hook.by_epoch
+    )

@@ -75,38 +75,46 @@ def train(tmp_path):
         workers=0,
         persistent=False,
         checkpoint=None,
+        sampler="DefaultSampler",
+        accumulate=1,
+        saves_by_epoch=None,
+        batch_size=2,
+        dataset=None,
+        train_cfg=None,
         **options,
     ):
-        dataset = Noisy()
         loader = dict(
-            dataset=dataset,
-            batch_size=2,
+            dataset=dataset or Noisy(),
+            batch_size=batch_size,
             num_workers=workers,
             persistent_workers=persistent,
-            sampler=dict(type="DefaultSampler", shuffle=True),
+            sampler=dict(type=sampler, shuffle=True),
         )
         validation = dict(
             val_dataloader=dict(loader, num_workers=0, persistent_workers=False),
             val_cfg=dict(),
             val_evaluator=Evaluator([Draws()]),
         )
+        # A copy: mmengine writes a resumed seed into it.
+        options["randomness"] = dict(options.get("randomness", dict(seed=0)))
         unit = "max_epochs" if by_epoch else "max_iters"
         runner = Runner(
             Toy(),
             str(tmp_path / name),
             train_dataloader=loader,
-            train_cfg=dict(by_epoch=by_epoch, **{unit: until}),
-            optim_wrapper=dict(optimizer=dict(type="AdamW", lr=0.1)),
+            train_cfg=dict(by_epoch=by_epoch, **{unit: until}, **(train_cfg or {})),
+            optim_wrapper=dict(
+                optimizer=dict(type="AdamW", lr=0.1), accumulative_counts=accumulate
+            ),
             default_hooks=dict(
                 checkpoint=dict(
                     type="lbbt_mm.AtomicCheckpointHook",
-                    by_epoch=by_epoch,
+                    by_epoch=by_epoch if saves_by_epoch is None else saves_by_epoch,
                     interval=1,
                     **(checkpoint or {}),
                 )
             ),
             custom_hooks=list(hooks),
-            randomness=dict(seed=0),
             experiment_name=f"{tmp_path.name}_{name}_{until}_{len(options)}",
             **(validation if validate else {}),
             **options,
@@ -122,24 +130,96 @@ def same(a, b):
     return torch.equal(a, b)
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-def test_a_resumed_run_is_the_uninterrupted_one_bit_by_bit(train, workers):
-    whole, log = train(4, "whole", workers=workers)
+LOADERS = [(0, False), (2, False), (2, True)]
+
+
+@pytest.mark.parametrize(("workers", "persistent"), LOADERS)
+def test_a_resumed_run_is_the_uninterrupted_one_bit_by_bit(train, workers, persistent):
+    options = dict(workers=workers, persistent=persistent)
+    whole, log = train(4, "whole", **options)
     assert "RandomStateHook: " not in log
-    train(2, workers=workers)
-    resumed, log = train(4, workers=workers, resume=True)
+    train(2, **options)
+    resumed, log = train(4, resume=True, **options)
+    assert same(resumed, whole)
+    assert "random numbers go on as the checkpoint left them." in log
+    # The workers themselves make no difference.
+    assert same(train(4, "none", validate=False)[0], whole)
+
+
+@pytest.mark.parametrize("sampler", ["InfiniteSampler", "DefaultSampler"])
+@pytest.mark.parametrize(("workers", "persistent"), LOADERS)
+def test_the_same_in_a_loop_by_iterations(
+    train, monkeypatch, sampler, workers, persistent
+):
+    """Seven of four batches an epoch; the sampler is passed over, or read again."""
+    monkeypatch.setattr("mmengine.runner.loops.time.sleep", lambda _: None)
+    options = dict(by_epoch=False, workers=workers, persistent=persistent)
+    options |= dict(sampler=sampler, validate=False)
+    whole, _ = train(7, "whole", **options)
+    train(5, **options)
+    resumed, log = train(7, resume=True, **options)
     assert same(resumed, whole)
     assert "random numbers go on as the checkpoint left them." in log
 
 
-def test_dropout_goes_on_in_a_loop_by_iterations(train):
-    """Its data loader reads past what was trained on, and draws numbers for it."""
-    options = dict(by_epoch=False, validate=False, workers=1)
-    whole, _ = train(5, "whole", **options)
-    train(2, **options)
-    resumed, log = train(5, resume=True, **options)
+@pytest.mark.parametrize("by_epoch", [True, False])
+@pytest.mark.parametrize("workers", [0, 2])
+def test_accumulated_gradients_go_on(train, tmp_path, by_epoch, workers):
+    """A checkpoint after every iteration; the third of four batches of the epoch."""
+    options = dict(by_epoch=by_epoch, workers=workers, persistent=bool(workers))
+    options |= dict(accumulate=2, saves_by_epoch=False, validate=False)
+    until = 2 if by_epoch else 8
+    whole, _ = train(until, "whole", **options)
+    for step in (3, 4, 5):
+        saved = load_pickle(tmp_path / "whole" / f"iter_{step}.pth")
+        assert ("gradients_in_flight" in saved) == (step % 2 == 1)
+        start = dict(load_from=str(tmp_path / "whole" / f"iter_{step}.pth"))
+        resumed, log = train(until, f"run{step}", resume=True, **start, **options)
+        assert same(resumed, whole), step
+        assert "between two steps" not in log
+        assert (f"goes on after batch {step} of 4" in log) == (by_epoch and step < 5)
+
+
+def test_a_checkpoint_without_the_gradients_is_told(train, tmp_path):
+    options = dict(by_epoch=False, accumulate=2, validate=False)
+    train(3, hooks=(), **options)
+    _, log = train(4, resume=True, **options)
+    assert "lies between two steps of accumulated gradients and does not hold" in log
+
+
+def test_resumed_mid_epoch_with_another_batch_size_is_told(train):
+    options = dict(by_epoch=False, validate=False)
+    train(3, **options)
+    _, log = train(4, resume=True, batch_size=4, **options)
+    assert "will not be exactly the one that was interrupted: batch_size was 2" in log
+
+
+def test_a_seed_that_nobody_chose_goes_on(train, tmp_path):
+    options = dict(by_epoch=False, validate=False, randomness=dict(seed=None))
+    whole, _ = train(3, "whole", **options)
+    start = dict(load_from=str(tmp_path / "whole" / "iter_1.pth"), resume=True)
+    resumed, _ = train(3, **start, **options)
     assert same(resumed, whole)
-    assert "random numbers go on as the checkpoint left them" in log
+    assert not same(train(3, "another", **options)[0], whole)
+
+
+class Batchwise(Noisy):
+    def __getitems__(self, batch):
+        return [self[i] for i in batch]
+
+
+def test_what_cannot_be_exact_is_said_before_training(train, monkeypatch):
+    options = dict(by_epoch=False, validate=False)
+    _, log = train(1, "batchwise", dataset=Batchwise(), **options)
+    assert "not be exactly the one that was interrupted: Batchwise loads whole" in log
+    _, log = train(1, "forward", train_cfg=dict(fast_forward_on_resume=True), **options)
+    assert "fast_forward_on_resume=True begins the images anew" in log
+    dataset = Noisy()
+    keeping = type("CachedMosaic", (), dict(results_cache=[]))()
+    dataset.dataset = type("Inner", (), {})()
+    dataset.dataset.pipeline = type("Compose", (), dict(transforms=[keeping]))()
+    _, log = train(1, "mosaic", dataset=dataset, **options)
+    assert "CachedMosaic keeps images of earlier batches" in log
 
 
 def test_without_the_hook_it_is_not(train):
@@ -168,18 +248,12 @@ def test_load_from_starts_a_new_run(train, tmp_path):
     train(1)
     start = dict(load_from=str(tmp_path / "run" / "epoch_1.pth"))
     a, log = train(2, "a", **start)
-    b, _ = train(2, "b", hooks=(), validate=False, **start)
+    saved = torch.load(start["load_from"], weights_only=False)
+    del saved["random_state"]
+    torch.save(saved, start["load_from"])
+    b, _ = train(2, "b", validate=False, **start)
     assert "RandomStateHook: " not in log
     assert same(a, b)
-
-
-def test_persistent_workers_and_loops_by_iterations_are_told_apart(train):
-    train(1, "p", workers=1, persistent=True)
-    _, log = train(2, "p", workers=1, persistent=True, resume=True)
-    assert "except in the data loader's workers, which are persistent." in log
-    train(2, "i", by_epoch=False, validate=False)
-    _, log = train(3, "i", by_epoch=False, validate=False, resume=True)
-    assert "except for the first batch's augmentation without workers." in log
 
 
 def test_the_checkpoint_stays_readable_where_only_tensors_are_allowed(train, tmp_path):
@@ -246,22 +320,29 @@ def one_of_two_processes(rank, folder):
     dist.init_process_group(
         "gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2
     )
-    for name, epochs, resume in (
-        ("whole", 2, False),
-        ("run", 1, False),
-        ("run", 2, True),
+    for name, epochs, resume, unit in (
+        ("whole", 2, False, "epoch"),
+        ("run", 1, False, "epoch"),
+        ("run", 2, True, "epoch"),
+        ("whole_by_iterations", 4, False, "iter"),
+        ("run_by_iterations", 3, False, "iter"),
+        ("run_by_iterations", 4, True, "iter"),
     ):
+        by_epoch = unit == "epoch"
+        kind = "DefaultSampler" if by_epoch else "InfiniteSampler"
         Runner(
             Toy(),
             str(folder / name),
             train_dataloader=dict(
                 dataset=Spied(folder / f"{name}_rank{rank}.txt"),
                 batch_size=2,
-                sampler=dict(type="DefaultSampler", shuffle=True),
+                sampler=dict(type=kind, shuffle=True),
             ),
-            train_cfg=dict(by_epoch=True, max_epochs=epochs),
+            train_cfg={"by_epoch": by_epoch, f"max_{unit}s": epochs},
             optim_wrapper=dict(optimizer=dict(type="AdamW", lr=0.1)),
-            default_hooks=dict(checkpoint=dict(type="CheckpointHook", interval=1)),
+            default_hooks=dict(
+                checkpoint=dict(type="CheckpointHook", interval=1, by_epoch=by_epoch)
+            ),
             custom_hooks=[HOOK],
             randomness=dict(seed=0, diff_rank_seed=True),
             resume=resume,
@@ -274,9 +355,14 @@ def test_two_processes(tmp_path):
     mp.spawn(one_of_two_processes, (tmp_path,), nprocs=2)
     drawn = {
         (name, rank): (tmp_path / f"{name}_rank{rank}.txt").read_text().splitlines()
-        for name in ("whole", "run")
+        for name in ("whole", "run", "whole_by_iterations", "run_by_iterations")
         for rank in (0, 1)
     }
     assert drawn["run", 0] == drawn["whole", 0] and len(drawn["run", 0]) == 8
     assert drawn["run", 1] == drawn["whole", 1]
     assert not set(drawn["run", 0]) & set(drawn["run", 1])
+    for rank in (0, 1):
+        done = drawn["run_by_iterations", rank]
+        assert done == drawn["whole_by_iterations", rank] and len(done) == 8
+    log = max((tmp_path / "run_by_iterations").glob("*/*.log")).read_text()
+    assert "go on as the checkpoint left them." in log
