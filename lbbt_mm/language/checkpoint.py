@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Collection, Iterable, Mapping
+import math
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,20 +13,21 @@ from torch import Tensor
 from lbbt_mm.language.block import BlockWeights, block_shapes
 from lbbt_mm.language.config import LanguageConfig
 from lbbt_mm.language.errors import CheckpointError
-from lbbt_mm.language.families import FAMILIES, OURS, KeyTable, numbered
+from lbbt_mm.language.families import FAMILIES, OURS, KeyTable
 from lbbt_mm.language.gguf_store import GGUFStore
 from lbbt_mm.language.hf_config import config_from_gguf, config_from_hf
-from lbbt_mm.language.locate import locate
+from lbbt_mm.language.locate import config_alone, local_path, locate
+from lbbt_mm.language.names import sort_names
 from lbbt_mm.language.presets import preset_config
-from lbbt_mm.language.storage import (
-    SafetensorsStore,
-    TensorStore,
-    TorchStore,
-    load_state_dict,
+from lbbt_mm.language.recognise import refusal, split_message
+from lbbt_mm.language.record import own_record
+from lbbt_mm.language.sources import (
+    check_index,
+    config_beside,
+    merged_state_dict,
+    read_json,
 )
-
-RECORD_KEY = "_extra_state"
-"""Last part of the state-dict key under which a stack of ours describes itself."""
+from lbbt_mm.language.storage import SafetensorsStore, TensorStore, TorchStore
 
 
 class Checkpoint:
@@ -61,11 +62,14 @@ class Checkpoint:
         self.beside = dict(beside or {})
         self._table = table
         self._store = store
-        self._shapes = store.shapes()
-        self._prefix = self._find_prefix()
-        self._check_names()
+        found = store.shapes()
+        names = sort_names(source, config.family, table, found, config.num_layers)
+        self._stored = names.stored
+        self._others = names.others
+        self._shapes = {name: found[full] for name, full in names.stored.items()}
         for index in range(config.num_layers):  # before a byte of them is read
             self._assemble(index, self._outline)
+        self._check_globals()
 
     def block(self, index: int) -> BlockWeights:
         """Read one block.
@@ -79,12 +83,19 @@ class Checkpoint:
         return self._assemble(index, self._read)
 
     def _read(self, name: str, start: int = 0, stop: int | None = None) -> Tensor:
-        tensor = self._store.read(name, start, stop)
+        full = self._stored[name]
+        tensor = self._store.read(full, start, stop)
         if not tensor.is_floating_point():
             raise CheckpointError(
-                f"{self.source} holds {name} as {tensor.dtype}; expected "
+                f"{self.source} holds {full} as {tensor.dtype}; expected "
                 f"floating-point numbers. Use the model's unquantised file, or a gguf "
                 f"one."
+            )
+        if not _all_finite(tensor):
+            raise CheckpointError(
+                f"{self.source} holds numbers in {full} that are not finite (NaN or "
+                f"infinite), so its training diverged or the file is damaged; use an "
+                f"earlier checkpoint, or fetch it again."
             )
         return tensor
 
@@ -95,12 +106,12 @@ class Checkpoint:
     def _assemble(self, index: int, read: Callable[[str], Tensor]) -> BlockWeights:
         """Put a block's stored tensors together; every key must be known and fit."""
         origin = f"{self.source}, block {index}"
-        root = self._prefix + self._table.block.format(i=index)
-        positions = self._prefix + (self._table.positions or "")
+        root = self._table.block.format(i=index)
         stored = {
             name[len(root) :]
             for name in self._shapes
-            if name.startswith(root) and name != positions  # T5: inside a block
+            if name.startswith(root)
+            and name != self._table.positions  # T5: inside a block
         }
         tensors: dict[str, Tensor] = {}
         for part, shape in block_shapes(self.config).items():
@@ -134,7 +145,13 @@ class Checkpoint:
         shape = self.config.position_shape
         if self._table.positions is None or shape is None:
             raise CheckpointError(f"{self.source} has no position table.")
-        table = self._global(self._table.positions, shape)
+        if self._table.positions not in self._shapes:
+            raise CheckpointError(
+                f"{self.source} was saved without its positions; build the model "
+                f"without them (position='learned' or 'sincos2d'), or from a "
+                f"checkpoint that has them."
+            )
+        table = self._read(self._table.positions)
         if self._table.token_types:
             table = table + self._rows(self._table.token_types, 0, 1)
         return table
@@ -146,12 +163,13 @@ class Checkpoint:
             which: ``'embed_norm'`` or ``'final_norm'``.
 
         Raises:
-            CheckpointError: The file lacks it.
+            CheckpointError: This family has none.
         """
-        name = getattr(self._table, which)
-        kinds = ("weight", "bias") if self.config.norm == "layernorm" else ("weight",)
+        if not getattr(self.config, which):
+            raise CheckpointError(f"{self.source} has no {which}.")
         return {
-            kind: self._global(f"{name}.{kind}", (self.config.width,)) for kind in kinds
+            name.rpartition(".")[2]: self._read(name)
+            for name in self._norm_shapes(which)
         }
 
     def embedding_rows(self, start: int, stop: int) -> Tensor:
@@ -174,8 +192,9 @@ class Checkpoint:
         roots = [self._table.block.format(i=index) for index in blocks]
         if norm is not None:
             roots.append(f"{getattr(self._table, norm)}.")
-        own = tuple(self._prefix + root for root in roots)
-        return sorted(name for name in self._shapes if not name.startswith(own))
+        own = tuple(roots)
+        outside = (n for n in self._stored.items() if not n[0].startswith(own))
+        return sorted([*(full for _, full in outside), *self._others])
 
     def _oriented(self, tensor: Tensor, part: str, key: str) -> Tensor:
         """Turn a stored tensor of a block to our orientation and row order.
@@ -188,63 +207,47 @@ class Checkpoint:
             return _uninterleave(tensor, self.config.head_dim)
         return tensor
 
-    def _global(self, name: str, shape: tuple[int, ...]) -> Tensor:
-        found = self._shapes.get(self._prefix + name)
-        if found != shape:
-            raise CheckpointError(
-                f"{self.source} should hold {self._prefix}{name} of shape "
-                f"{list(shape)}; found {list(found) if found else 'nothing'}."
-            )
-        return self._read(self._prefix + name)
+    def _check_globals(self) -> None:
+        """Compare what is outside the blocks with the configuration, before memory.
+
+        A stack of ours writes the positions only if it uses them, and no embedding.
+        """
+        config, table = self.config, self._table
+        wanted: dict[str, tuple[int, ...]] = {}
+        if config.position_shape is not None and table.positions is not None:
+            if table is not OURS or table.positions in self._shapes:
+                wanted[table.positions] = config.position_shape
+        for which in ("embed_norm", "final_norm"):
+            if getattr(config, which):
+                wanted |= self._norm_shapes(which)
+        if table.embeddings in self._shapes:
+            wanted[table.embeddings] = (config.vocab_size, config.width)
+        if table.token_types is not None:  # row 0 is read; there are 1 or 2
+            rows = (*self._shapes.get(table.token_types, ()), 1)[0]
+            wanted[table.token_types] = (max(rows, 1), config.width)
+        for name, shape in wanted.items():
+            found = self._shapes.get(name)
+            if found != shape:
+                raise CheckpointError(
+                    f"{self.source} should hold {name} of shape {list(shape)} by its "
+                    f"configuration; found {list(found) if found else 'nothing'}. Use "
+                    f"the configuration and the weights of one model."
+                )
+
+    def _norm_shapes(self, which: str) -> dict[str, tuple[int, ...]]:
+        kinds = ("weight", "bias") if self.config.norm == "layernorm" else ("weight",)
+        name = getattr(self._table, which)
+        return {f"{name}.{kind}": (self.config.width,) for kind in kinds}
 
     def _rows(self, name: str, start: int, stop: int) -> Tensor:
-        found = self._shapes.get(self._prefix + name, ())
+        found = self._shapes.get(name, ())
         if len(found) != 2 or found[0] < stop or found[1] != self.config.width:
             raise CheckpointError(
-                f"{self.source} should hold {self._prefix}{name} of {stop} or more "
+                f"{self.source} should hold {name} of {stop} or more "
                 f"rows and {self.config.width} columns; found "
                 f"{list(found) if found else 'nothing'}."
             )
-        return self._read(self._prefix + name, start, stop)
-
-    def _find_prefix(self) -> str:
-        for prefix in self._table.prefixes:
-            root = prefix + self._table.block.format(i=0)
-            if any(name.startswith(root) for name in self._shapes):
-                return prefix
-        first = ", ".join(sorted(self._shapes)[:4]) or "no tensors"
-        raise CheckpointError(
-            f"{self.source} says it is a {self.config.family} model, so names such as "
-            f"{self._table.block.format(i=0)}* were expected; found {first}."
-        )
-
-    def _check_names(self) -> None:
-        """Refuse names that no table explains, and count the blocks."""
-        table = self._table
-        pattern = numbered(self._prefix + table.block)
-        blocks: set[int] = set()
-        unknown = []
-        for name in self._shapes:
-            match = pattern.match(name)
-            if match:
-                blocks.add(int(match.group(1)))
-                continue
-            local = name[len(self._prefix) :] if name.startswith(self._prefix) else name
-            if not table.explains(local) and not name.startswith(table.ignored):
-                unknown.append(name)
-        if unknown:
-            raise CheckpointError(
-                f"{self.source} holds tensors that a {self.config.family} model does "
-                f"not have: {', '.join(sorted(unknown)[:6])}. It may be of another "
-                f"family, or carry an adapter that must be merged first."
-            )
-        count = self.config.num_layers  # by a lying file, billions: not to be listed
-        if len(blocks) != count or max(blocks) != count - 1:
-            raise CheckpointError(
-                f"{self.source} should hold blocks 0 to {count - 1} by its "
-                f"configuration; found {len(blocks)} blocks, up to number "
-                f"{max(blocks)}."
-            )
+        return self._read(name, start, stop)
 
 
 def open_checkpoint(language_model: str) -> Checkpoint:
@@ -265,51 +268,56 @@ def open_checkpoint(language_model: str) -> Checkpoint:
     files = locate(language_model)
     first = files.weights[0]
     if first.suffix == ".gguf":
-        store = GGUFStore(first)
-        if "rope_freqs.weight" in store.shapes():
-            raise CheckpointError(
-                f"{language_model} rescales its rotary frequencies by a tensor (LLaMA "
-                f"3.1 and later as llama.cpp stores them), which the stack does not "
-                f"read; use the model's safetensors files, whose config.json says how."
-            )
-        config = config_from_gguf(store.metadata, store.vocab_size, language_model)
-        table = FAMILIES[config.family].gguf
-        assert table is not None, "config_from_gguf refuses the others"
-        return Checkpoint(language_model, config, table, store)
+        return _open_gguf(first, language_model)
+    store: TensorStore
     if first.suffix == ".safetensors":
-        config = _hf_config(language_model, files.config)
-        hf_store = SafetensorsStore(files.weights)
-        _check_index(language_model, files.names, hf_store.shapes())
-        return Checkpoint(language_model, config, _hf_table(config), hf_store)
-    tensors: dict[str, Any] = {}
-    for path in files.weights:
-        shard = load_state_dict(path)
-        twice = tensors.keys() & shard.keys()
-        if twice:
-            raise CheckpointError(
-                f"{path} holds {min(twice)}, which another shard holds too; fetch the "
-                f"shards again, all of one version."
-            )
-        tensors.update(shard)
-    _check_index(language_model, files.names, tensors)
-    record = _own_record(tensors)
-    if record is not None:
-        root, fields = record
-        own = {
-            name[len(root) :]: value
-            for name, value in tensors.items()
-            if name.startswith(root)
-        }
-        holder = root[: root[:-1].rfind(".") + 1]
-        beside = {
-            name[len(holder) :]: value
-            for name, value in tensors.items()
-            if name.startswith(holder) and not name.startswith(root)
-        }
-        config = LanguageConfig.from_dict(fields.get("config"))
-        return Checkpoint(language_model, config, OURS, TorchStore(own), fields, beside)
-    config = _hf_config(language_model, files.config)
-    return Checkpoint(language_model, config, _hf_table(config), TorchStore(tensors))
+        store = SafetensorsStore(files.weights)
+        check_index(language_model, files.names, store.shapes())
+    else:
+        tensors = merged_state_dict(files.weights)
+        check_index(language_model, files.names, tensors)
+        record = own_record(tensors)
+        if record is not None:
+            root, fields = record
+            own = {
+                name[len(root) :]: value
+                for name, value in tensors.items()
+                if name.startswith(root)
+            }
+            holder = root[: root[:-1].rfind(".") + 1]
+            beside = {
+                name[len(holder) :]: value
+                for name, value in tensors.items()
+                if name.startswith(holder) and not name.startswith(root)
+            }
+            config = LanguageConfig.from_dict(fields.get("config"))
+            kept = TorchStore(own)
+            return Checkpoint(language_model, config, OURS, kept, fields, beside)
+        store = TorchStore(tensors)
+    hf = read_json(files.config) if files.config else None
+    reason = refusal(language_model, store.shapes(), hf)
+    if reason is not None:
+        raise CheckpointError(reason)
+    config = config_beside(language_model, hf, store.shapes())
+    table = FAMILIES[config.family].table(config.gated)
+    return Checkpoint(language_model, config, table, store)
+
+
+def _open_gguf(path: Path, language_model: str) -> Checkpoint:
+    store = GGUFStore(path)
+    split = split_message(path, store.metadata.get("split.count"))
+    if split is not None:
+        raise CheckpointError(split)
+    if "rope_freqs.weight" in store.shapes():
+        raise CheckpointError(
+            f"{language_model} rescales its rotary frequencies by a tensor (LLaMA "
+            f"3.1 and later as llama.cpp stores them), which the stack does not "
+            f"read; use the model's safetensors files, whose config.json says how."
+        )
+    config = config_from_gguf(store.metadata, store.vocab_size, language_model)
+    table = FAMILIES[config.family].gguf
+    assert table is not None, "config_from_gguf refuses the others"
+    return Checkpoint(language_model, config, table, store)
 
 
 def language_config(language_model: str) -> LanguageConfig:
@@ -321,70 +329,26 @@ def language_config(language_model: str) -> LanguageConfig:
     Raises:
         CheckpointError: It is not a known model and cannot be opened.
     """
-    known = None if Path(language_model).exists() else preset_config(language_model)
-    return known or open_checkpoint(language_model).config
-
-
-def encode_record(fields: Mapping[str, Any]) -> Tensor:
-    """Write a record as a uint8 tensor, which every checkpoint format can carry."""
-    text = json.dumps({"lbbt_mm": 1, **fields}, sort_keys=True)
-    return torch.frombuffer(bytearray(text.encode()), dtype=torch.uint8).clone()
-
-
-def decode_record(tensor: Tensor) -> dict[str, Any] | None:
-    """Read what :func:`encode_record` wrote; ``None`` if it is something else."""
-    try:
-        fields = json.loads(bytes(tensor.cpu().to(torch.uint8).tolist()))
-    except (ValueError, RuntimeError, AttributeError):
-        return None
-    return fields if isinstance(fields, dict) and "lbbt_mm" in fields else None
-
-
-def _own_record(tensors: Mapping[str, Any]) -> tuple[str, dict[str, Any]] | None:
-    """Find the stack of ours inside a model: its prefix and its record."""
-    for name, value in tensors.items():
-        if name.rpartition(".")[2] == RECORD_KEY and torch.is_tensor(value):
-            fields = decode_record(value)
-            if fields is not None:
-                return name[: -len(RECORD_KEY)], fields
-    return None
-
-
-def _check_index(
-    language_model: str, names: frozenset[str], held: Iterable[str]
-) -> None:
-    """Refuse shards that lack what their index promises."""
-    lost = sorted(names - set(held))
-    if lost:
-        raise CheckpointError(
-            f"The index.json of {language_model} lists tensors that its shards do not "
-            f"hold: {', '.join(lost[:6])}. Fetch index and shards again, all of one "
-            f"version."
-        )
-
-
-def _hf_table(config: LanguageConfig) -> KeyTable:
-    return FAMILIES[config.family].table(config.gated)
-
-
-def _hf_config(language_model: str, path: Path | None) -> LanguageConfig:
-    if path is None:
-        known = preset_config(language_model)
-        if known is not None:
+    # The known models first, so that no file is needed; but a folder is a folder.
+    named = isinstance(language_model, str) and language_model
+    known = preset_config(language_model) if named else None
+    if known is not None:
+        if language_model.startswith("package:") or local_path(language_model) is None:
             return known
-        raise CheckpointError(
-            f"{language_model} has no config.json beside its weights, so its heads "
-            f"and sizes are unknown; copy the model's config.json into that folder."
-        )
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise CheckpointError(
-            f"{path} is not readable JSON ({error}); fetch it again."
-        ) from error
-    if not isinstance(content, dict):
-        raise CheckpointError(f"{path} holds no JSON object; fetch it again.")
-    return config_from_hf(content, language_model)
+    alone = config_alone(language_model)
+    if alone is not None:
+        return config_from_hf(read_json(alone), language_model)
+    return open_checkpoint(language_model).config
+
+
+def _all_finite(tensor: Tensor) -> bool:
+    """Tell whether there is neither NaN nor infinity; one pass, nothing allocated."""
+    if tensor.numel() == 0:
+        return True
+    if tensor.element_size() == 1:  # torch compares no float8
+        tensor = tensor.float()
+    lowest, highest = torch.aminmax(tensor)
+    return math.isfinite(lowest) and math.isfinite(highest)
 
 
 def _uninterleave(tensor: Tensor, head_dim: int) -> Tensor:

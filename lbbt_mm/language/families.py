@@ -9,7 +9,30 @@ llama.cpp interleaves the rows of rotary heads.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+
+HEADS = (
+    "lm_head.",
+    "cls.",
+    "score.",
+    "classifier.",
+    "pre_classifier.",
+    "classification_head.",
+    "qa_outputs.",
+    "multiple_choice_head.",
+    "pooler.",
+    # Reward and value models: trl's and others'.
+    "v_head.",
+    "value_head.",
+    "reward_head.",
+    "rm_head.",
+    "regression_head.",
+)
+"""Beginnings of names of what stands on a language model, in any family.
+
+They may stand behind the model's own prefix or a part of it: ``bert.pooler.``.
+"""
 
 
 @dataclass(frozen=True)
@@ -17,8 +40,8 @@ class KeyTable:
     """Where one storage format keeps one family's tensors.
 
     Attributes:
-        prefixes: What may stand before every name; the first that fits is used.
-        block: Prefix of block ``{i}``, ending in a dot.
+        block: Prefix of block ``{i}``, ending in a dot. What stands before it in a
+            file, such as ``transformer.``, stands before every name of the model.
         parts: Part of :func:`lbbt_mm.language.block.block_shapes` without
             ``.weight`` or ``.bias`` -> stored name(s), concatenated by rows.
         embeddings: Word embedding, ``(vocabulary, width)``.
@@ -30,13 +53,13 @@ class KeyTable:
         interleaved: Parts whose rotary rows are interleaved (llama.cpp).
         ignored_in_block: Buffers inside a block that are not parameters.
         ignored: Beginnings of names outside the blocks that a vision model has no use
-            for: heads and poolers.
+            for, beside the heads of all families.
+        older: Endings of names in old files -> what they are called today.
         other_block: Prefix of block ``{i}`` of another stack in the same file, ending
             in a dot, or ``None``; T5's decoder, which is not read.
         other_parts: What such a block may hold; anything else is unknown.
     """
 
-    prefixes: tuple[str, ...]
     block: str
     parts: dict[str, tuple[str, ...]]
     embeddings: str
@@ -47,7 +70,8 @@ class KeyTable:
     transposed: frozenset[str] = frozenset()
     interleaved: frozenset[str] = frozenset()
     ignored_in_block: tuple[str, ...] = ()
-    ignored: tuple[str, ...] = field(default=("lm_head.", "score."))
+    ignored: tuple[str, ...] = ()
+    older: Mapping[str, str] = field(default_factory=dict)
     other_block: str | None = None
     other_parts: frozenset[str] = frozenset()
 
@@ -56,19 +80,24 @@ class KeyTable:
         norms = [norm for norm in (self.embed_norm, self.final_norm) if norm]
         known = {self.embeddings, self.positions, self.token_types}
         known |= {f"{norm}.{kind}" for norm in norms for kind in ("weight", "bias")}
-        if name in known or name.startswith(self.ignored):
+        if name in known or name.startswith(HEADS + self.ignored):
             return True
         match = numbered(self.other_block).match(name) if self.other_block else None
         return match is not None and name[match.end() :] in self.other_parts
 
 
-def numbered(block: str) -> re.Pattern[str]:
-    """Match names that begin with a block's prefix; group 1 is its number."""
-    return re.compile(re.escape(block).replace(r"\{i\}", r"([0-9]{1,9})"))
+def numbered(block: str, before: str = "") -> re.Pattern[str]:
+    """Match names that begin with a block's prefix; the last group is its number.
+
+    Args:
+        block: As in :class:`KeyTable`.
+        before: Regular expression of what stands before it.
+    """
+    inner = re.escape(block).replace(r"\{i\}", r"([0-9]{1,9})")
+    return re.compile(before + inner)
 
 
 _GPT2 = KeyTable(
-    prefixes=("", "transformer."),
     block="h.{i}.",
     parts={
         "attn_norm": ("ln_1",),
@@ -87,7 +116,6 @@ _GPT2 = KeyTable(
 )
 
 _BERT = KeyTable(
-    prefixes=("", "bert."),
     block="encoder.layer.{i}.",
     parts={
         "attn_norm": ("attention.output.LayerNorm",),
@@ -105,7 +133,9 @@ _BERT = KeyTable(
     positions="embeddings.position_embeddings.weight",
     token_types="embeddings.token_type_embeddings.weight",
     embed_norm="embeddings.LayerNorm",
-    ignored=("embeddings.position_ids", "embeddings.token_type_ids", "pooler.", "cls."),
+    ignored=("embeddings.position_ids", "embeddings.token_type_ids"),
+    # Of the first PyTorch port, from TensorFlow's names: bert-base-uncased on the hub.
+    older={"LayerNorm.gamma": "LayerNorm.weight", "LayerNorm.beta": "LayerNorm.bias"},
 )
 
 # LLaMA, Mistral, Qwen2 and Qwen3 share their names; Qwen3 adds the head norms.
@@ -121,18 +151,19 @@ _LLAMA_PARTS = {
     "down": ("mlp.down_proj",),
 }
 _LLAMA = KeyTable(
-    prefixes=("model.", ""),
     block="layers.{i}.",
     parts=_LLAMA_PARTS,
     embeddings="embed_tokens.weight",
     final_norm="norm",
-    ignored_in_block=("self_attn.rotary_emb.inv_freq",),
-    ignored=("lm_head.", "score.", "rotary_emb."),
+    ignored_in_block=tuple(
+        f"self_attn.rotary_emb.{buffer}"
+        for buffer in ("inv_freq", "cos_cached", "sin_cached")
+    ),
+    ignored=("rotary_emb.",),
 )
 
 _T5_FFN = ("wi.weight", "wi_0.weight", "wi_1.weight", "wo.weight")
 _T5 = KeyTable(
-    prefixes=("",),
     block="encoder.block.{i}.",
     parts={
         "attn_norm": ("layer.0.layer_norm",),
@@ -146,9 +177,8 @@ _T5 = KeyTable(
     # It stands in the first block and serves all of them.
     positions="encoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight",
     final_norm="encoder.final_layer_norm",
-    # The head, and the copies of the word embedding in old files.
+    # The copies of the word embedding in old files, and what follows the decoder.
     ignored=(
-        "lm_head.weight",
         "encoder.embed_tokens.weight",
         "decoder.embed_tokens.weight",
         "decoder.final_layer_norm.weight",
@@ -175,7 +205,6 @@ _T5_GATED = replace(
 
 # Every gguf file starts its names like this; a family adds what it has.
 _GGUF = KeyTable(
-    prefixes=("",),
     block="blk.{i}.",
     parts={},
     embeddings="token_embd.weight",
@@ -230,7 +259,6 @@ _GGUF_BERT = replace(
 
 # What lbbt_mm.language.model writes: part names as they are.
 OURS = KeyTable(
-    prefixes=("",),
     block="blocks.{i}.",
     parts={
         name: (name,)

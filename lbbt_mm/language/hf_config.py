@@ -56,6 +56,7 @@ def config_from_hf(hf: Mapping[str, Any], origin: str) -> LanguageConfig:
             variant that the stack does not compute.
     """
     family = hf.get("model_type")
+    family = "t5" if family == "mt5" else family  # T5 1.1's architecture
     if not isinstance(family, str) or family not in FAMILIES:
         raise CheckpointError(
             f"{origin} is of model_type {family!r}; supported families: "

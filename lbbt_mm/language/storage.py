@@ -24,7 +24,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lbbt_mm.language.archive import check_archive
 from lbbt_mm.language.errors import CheckpointError
+from lbbt_mm.language.recognise import nanogpt_message, what_it_is
 
 # What is data and nothing else, and torch does not let through by itself.
 _PLAIN: list[Any] = [
@@ -114,12 +116,22 @@ class TorchStore(TensorStore):
 
     Args:
         tensors: Name -> tensor.
+
+    Raises:
+        CheckpointError: One is no plain array of numbers.
     """
 
     def __init__(self, tensors: Mapping[str, Any]) -> None:
         self._tensors = {
             name: value for name, value in tensors.items() if torch.is_tensor(value)
         }
+        for name, value in self._tensors.items():
+            kind = _unusual(value)
+            if kind is not None:
+                raise CheckpointError(
+                    f"{name} is {kind}; expected plain tensors. Save the model's "
+                    f"state_dict() again with every tensor dense and on the CPU."
+                )
 
     def shapes(self) -> Mapping[str, tuple[int, ...]]:
         """Return name -> shape."""
@@ -129,6 +141,19 @@ class TorchStore(TensorStore):
         """Return a tensor or some of its rows."""
         whole = start == 0 and stop is None
         return self._tensors[name] if whole else self._tensors[name][start:stop]
+
+
+def _unusual(tensor: Tensor) -> str | None:
+    """Name what makes a tensor more, or less, than an array of numbers."""
+    if tensor.is_nested:
+        return "a nested tensor"
+    if tensor.is_meta:
+        return "a tensor without data (of the meta device)"
+    if tensor.is_quantized:
+        return "a quantised tensor"
+    if tensor.layout != torch.strided:
+        return f"a sparse tensor ({tensor.layout})"
+    return None
 
 
 def load_pickle(path: Path, map_location: Any = "cpu", mmap: bool = True) -> Any:
@@ -153,19 +178,16 @@ def load_pickle(path: Path, map_location: Any = "cpu", mmap: bool = True) -> Any
             f"path."
         )
     with explained(path, "a PyTorch checkpoint of tensors and plain types"):
+        mappable = check_archive(path)
         if not _weights_only_takes_exceptions():
             restricted = _old_unpickler()
             return torch.load(
                 path, map_location, pickle_module=restricted, weights_only=False
             )
         with torch.serialization.safe_globals(_harmless_globals()):
-            try:
-                return torch.load(path, map_location, weights_only=True, mmap=mmap)
-            except RuntimeError as error:
-                if "mmap" not in str(error):
-                    raise
-                # Files from before torch 1.6 are no zip archives to be mapped.
-                return torch.load(path, map_location, weights_only=True)
+            return torch.load(
+                path, map_location, weights_only=True, mmap=mmap and mappable
+            )
 
 
 def load_state_dict(path: Path) -> dict[str, Any]:
@@ -182,6 +204,9 @@ def load_state_dict(path: Path) -> dict[str, Any]:
     """
     content = load_pickle(path)
     if isinstance(content, dict):
+        reason = nanogpt_message(str(path), content)
+        if reason is not None:
+            raise CheckpointError(reason)
         content = content.get("state_dict", content)
     if not isinstance(content, dict) or not all(isinstance(k, str) for k in content):
         raise CheckpointError(
@@ -285,11 +310,30 @@ def explained(path: Path, kind: str) -> Iterator[None]:
     except (CheckpointError, MemoryError):
         raise
     except Exception as error:
-        # torch's refusal is a page of advice; the name it stumbled over is what counts.
-        named = re.search(r"GLOBAL (\S+) (was not|whose)", str(error))
-        told = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
-        reason = f"it calls {named[1]}, which could run code" if named else told
+        reason, advice = _reason(path, error)
         raise CheckpointError(
-            f"{path} cannot be read as {kind}: {reason.rstrip('.')}. The file "
-            f"may be truncated, damaged, of another format or unsafe; fetch it again."
+            f"{path} cannot be read as {kind}: {reason.rstrip('.')}. {advice}"
         ) from error
+
+
+def _reason(path: Path, error: Exception) -> tuple[str, str]:
+    """Say why a file could not be read, and what helps."""
+    found = what_it_is(path)
+    if found is not None:
+        return found
+    # torch's refusal is a page of advice; the name it stumbled over is what counts.
+    named = re.search(r"GLOBAL (\S+) (was not|whose)", str(error))
+    if named:
+        return (
+            f"it calls {named[1]}, which could run code",
+            "If you trust where it comes from, save its weights alone and use that "
+            "file: python -c \"import torch; c = torch.load('FILE', 'cpu', "
+            "weights_only=False); torch.save(c.get('state_dict', c), 'weights.pth')\"",
+        )
+    told = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+    if isinstance(error, OSError):
+        return told, "Check the path and who may read it."
+    return (
+        told,
+        "The file may be truncated, damaged or of another format; fetch it again.",
+    )

@@ -17,9 +17,9 @@ from lbbt_mm.language import (
     language_config,
     open_checkpoint,
 )
-from lbbt_mm.language.checkpoint import RECORD_KEY, decode_record
 from lbbt_mm.language.errors import CheckpointError
 from lbbt_mm.language.layers import Relative
+from lbbt_mm.language.record import RECORD_KEY, decode_record
 from lbbt_mm.language.residual import (
     residual_rms,
     scratch_word_embeddings,

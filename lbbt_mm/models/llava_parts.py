@@ -8,8 +8,8 @@ from typing import Any
 from mmengine.logging import print_log
 from torch import Tensor, nn
 
-from lbbt_mm.language.checkpoint import decode_record, encode_record
 from lbbt_mm.language.errors import CheckpointError
+from lbbt_mm.language.record import decode_record, encode_record
 from lbbt_mm.version import require
 
 PARTS = ("vision_encoder", "projector", "language_model")

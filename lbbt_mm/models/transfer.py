@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from lbbt_mm.language.checkpoint import decode_record, encode_record
 from lbbt_mm.language.errors import CheckpointError
+from lbbt_mm.language.record import decode_record, encode_record
 from lbbt_mm.language.shared_vocabulary import SharedVocabulary
 from lbbt_mm.models.causal_lm import causal_lm_config, open_tokenizer
 from lbbt_mm.models.llava_parts import RECORD, part_of

@@ -23,7 +23,7 @@ from lbbt_mm.language import (
     preset_names,
     storage,
 )
-from lbbt_mm.language.checkpoint import decode_record, encode_record
+from lbbt_mm.language.record import decode_record, encode_record
 from lbbt_mm.language.storage import SafetensorsStore
 
 import tiny  # isort: skip
@@ -339,3 +339,26 @@ def test_block_weights_show_both_sides() -> None:
     tensors["out.weight"] = torch.zeros(768, 1)
     with pytest.raises(CheckpointError, match=r"expected \[768, 768\], got \[768, 1\]"):
         BlockWeights(config, tensors, "a test")
+
+
+@pytest.mark.parametrize("storage", ["folder", "bin", "gguf"])
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize("part", ["h.1.mlp.c_fc.weight", "wpe.weight", "ln_f.bias"])
+def test_numbers_that_are_not_finite_are_refused(
+    storage: str, value: float, part: str, tmp_path: Path
+) -> None:
+    model = tiny.build("gpt2")
+    with torch.no_grad():
+        model.get_parameter(part).view(-1)[-1] = value
+    source = tiny.save(model, tmp_path, storage)
+    check(source, "not finite", read=True)
+    if storage != "gguf":
+        check(source, part, read=True)
+
+
+def test_only_what_is_read_must_be_finite(tmp_path: Path) -> None:
+    model = tiny.build("gpt2")
+    with torch.no_grad():
+        model.h[2].mlp.c_fc.weight[0, 0] = float("nan")
+    checkpoint = open_checkpoint(tiny.save(model, tmp_path, "folder"))
+    LanguageModel(checkpoint.config.with_layers(2), initialise=False).load(checkpoint)

@@ -120,7 +120,7 @@ def test_another_use_of_the_same_weights_is_said(
 
 
 def test_checkpoints_of_before_say_nothing_of_their_use(said) -> None:
-    from lbbt_mm.language.checkpoint import encode_record
+    from lbbt_mm.language.record import encode_record
 
     model = LanguageBackbone("distilgpt2", **TINY, pretrained=False)
     state = model.state_dict()

@@ -12,8 +12,8 @@ from llava_tiny import build_llava, collate, mixed_samples, write_chat_model
 from mmengine.runner.checkpoint import get_state_dict, load_state_dict
 from torch.testing import assert_close
 
-from lbbt_mm.language.checkpoint import decode_record
 from lbbt_mm.language.errors import CheckpointError
+from lbbt_mm.language.record import decode_record
 from lbbt_mm.models.llava_parts import RECORD
 
 LORA = dict(r=2, target_modules=["q_proj", "v_proj"], init_lora_weights=False)

@@ -10,7 +10,7 @@ from mmengine.runner import load_checkpoint
 from tokenizers import Tokenizer, decoders, models
 from torch.testing import assert_close
 
-from lbbt_mm.language.checkpoint import decode_record
+from lbbt_mm.language.record import decode_record
 from lbbt_mm.language.shared_vocabulary import SharedVocabulary, VocabularyError
 from lbbt_mm.models import MLPProjector
 from lbbt_mm.models.projectors import vocabulary_of

@@ -7,8 +7,8 @@ import pytest
 import torch
 from llava_tiny import build_llava, collate, sample, write_chat_model
 
-from lbbt_mm.language.checkpoint import decode_record
 from lbbt_mm.language.errors import CheckpointError
+from lbbt_mm.language.record import decode_record
 from lbbt_mm.models.llava_parts import RECORD
 from lbbt_mm.models.transfer import move_projector
 

@@ -1,0 +1,38 @@
+"""How a stack of ours describes itself inside a checkpoint."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+RECORD_KEY = "_extra_state"
+"""Last part of the state-dict key under which a stack of ours describes itself."""
+
+
+def encode_record(fields: Mapping[str, Any]) -> Tensor:
+    """Write a record as a uint8 tensor, which every checkpoint format can carry."""
+    text = json.dumps({"lbbt_mm": 1, **fields}, sort_keys=True)
+    return torch.frombuffer(bytearray(text.encode()), dtype=torch.uint8).clone()
+
+
+def decode_record(tensor: Tensor) -> dict[str, Any] | None:
+    """Read what :func:`encode_record` wrote; ``None`` if it is something else."""
+    try:
+        fields = json.loads(bytes(tensor.cpu().to(torch.uint8).tolist()))
+    except (ValueError, RuntimeError, AttributeError, TypeError, RecursionError):
+        return None
+    return fields if isinstance(fields, dict) and "lbbt_mm" in fields else None
+
+
+def own_record(tensors: Mapping[str, Any]) -> tuple[str, dict[str, Any]] | None:
+    """Find the stack of ours inside a model: its prefix and its record."""
+    for name, value in tensors.items():
+        if name.rpartition(".")[2] == RECORD_KEY and torch.is_tensor(value):
+            fields = decode_record(value)
+            if fields is not None:
+                return name[: -len(RECORD_KEY)], fields
+    return None
