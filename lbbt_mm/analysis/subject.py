@@ -10,24 +10,25 @@ from typing import Any
 
 import torch
 from mmengine.dataset import default_collate
-from mmengine.registry import DATASETS, MODELS, init_default_scope
-from mmengine.runner import set_random_seed
+from mmengine.registry import DATASETS, init_default_scope
 from torch import Tensor, nn
 
 from lbbt_mm.analysis.progress import follow
 from lbbt_mm.analysis.scalar_loss import ScalarLoss
 from lbbt_mm.evaluation.checkpoint_config import type_name, use_checkpoint_only
 from lbbt_mm.evaluation.features import Features, pool_features
+from lbbt_mm.evaluation.initial_model import (
+    build_initial_model,
+    build_model,
+    seed_of,
+)
 from lbbt_mm.evaluation.probe_setup import (
     find_pipeline,
     same_label_dataset,
     true_label_dataset,
 )
-from lbbt_mm.language import open_checkpoint
 from lbbt_mm.models import LanguageBackbone
 from lbbt_mm.models.pretrained import load_part
-from lbbt_mm.report.dumped_config import language_hooks
-from lbbt_mm.transplant import make_plan
 
 _FINGERPRINTED = 16  # images that tell one dataset from another
 # Of mmdet and mmseg, by name: neither need be installed.
@@ -69,11 +70,16 @@ class Subject:
         """The model, in evaluation mode.
 
         Raises:
-            ValueError: The config has no model, or a weight is not finite.
+            ValueError: The config has no model, or ``load_from`` and there is no
+                checkpoint, or a weight is not finite.
             CheckpointError: The checkpoint cannot be read or is of another model.
             TransplantError: The language model of a LanguageInitHook does not fit.
         """
-        model = self._build(self.checkpoint)
+        if self.checkpoint:
+            model = self._build(self.checkpoint)
+            load_part(model, self.checkpoint)
+        else:
+            model = build_initial_model(self.cfg)
         for name, parameter in model.named_parameters():
             # Some kernels swallow a nan, and the numbers look sound.
             if not torch.isfinite(parameter).all():
@@ -107,10 +113,18 @@ class Subject:
 
     @cached_property
     def initial_kernel(self) -> Tensor:
-        """The patch embedding as it was before training, drawn with the same seed."""
+        """The patch embedding as it was before training, drawn with the same seed.
+
+        Raises:
+            CheckpointError: Training started from ``load_from``, which is gone.
+        """
         if self.checkpoint is None:
             return self.backbone.patch_embed.projection.weight.detach().clone()
-        backbone: Any = self._build(None).backbone
+        start = self.cfg.get("load_from")
+        model: Any = self._build(start) if start else build_initial_model(self.cfg)
+        backbone = model.backbone
+        if start:
+            load_part(backbone, start, "backbone.")
         return backbone.patch_embed.projection.weight.detach().to(self.device)
 
     def images(self, split: str, number: int) -> tuple[Stream, dict[str, Any]]:
@@ -179,26 +193,10 @@ class Subject:
         losses = [loss_of(batch) for batch in batches]
         return ScalarLoss(model, losses, data["images"]), data
 
-    def _build(self, checkpoint: str | None) -> nn.Module:
+    def _build(self, checkpoint: str) -> nn.Module:
         cfg = copy.deepcopy(self.cfg)
-        if not cfg.get("model"):
-            raise ValueError("Expected a config with a model, got none.")
-        if checkpoint:
-            use_checkpoint_only(cfg, checkpoint)
-        if cfg.get("data_preprocessor"):  # as mmengine's Runner does
-            cfg.model.setdefault("data_preprocessor", cfg.data_preprocessor)
-        set_random_seed((cfg.get("randomness") or {}).get("seed") or 0)
-        model = MODELS.build(cfg.model)
-        if checkpoint:
-            load_part(model, checkpoint)
-        else:
-            model.init_weights()
-            for hook in language_hooks(cfg):  # as the hooks do, and after it
-                if hook.get("pretrained", True):
-                    source = open_checkpoint(hook["language_model"])
-                    accept = hook.get("accept", ())
-                    make_plan(model, source, hook["copies"], accept).apply(model)
-        return model
+        use_checkpoint_only(cfg, checkpoint)
+        return build_model(cfg, seed_of(cfg))
 
     def _stream(
         self, split: str, number: int, true_labels: bool, parts: int | None = None

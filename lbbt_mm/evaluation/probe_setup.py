@@ -31,6 +31,7 @@ from lbbt_mm.evaluation.features import (
     cached_features,
     extract_features,
 )
+from lbbt_mm.evaluation.initial_model import build_initial_model, build_model
 from lbbt_mm.models.pretrained import load_part
 from lbbt_mm.registry import builds, find_type
 from lbbt_mm.version import require
@@ -146,8 +147,9 @@ def build_frozen_model(
 
     Args:
         cfg: A config whose ``model`` is an mmpretrain classifier; not changed.
-        checkpoint: Its backbone is loaded, exactly. Without one, ``init_weights()``
-            is called, which loads language weights.
+        checkpoint: Its backbone is loaded, exactly. Without one, the model is what a
+            training starts from: see
+            :func:`lbbt_mm.evaluation.initial_model.build_initial_model`.
         reinit_patch_embed: Draw the patch embedding anew afterwards, as the authors'
             released code does.
         seed: Of everything that is drawn.
@@ -156,22 +158,25 @@ def build_frozen_model(
         The model, on the CPU.
 
     Raises:
-        ValueError: The model cannot be probed.
+        ValueError: The model cannot be probed, or starts from ``load_from``.
         CheckpointError: The checkpoint cannot be read, holds more than tensors and
             plain types, or does not fit the backbone.
     """
     require("mmpretrain", "A linear probe")
     init_default_scope(cfg.get("default_scope") or "mmpretrain")
-    cfg = copy.deepcopy(cfg)
     if checkpoint:
+        cfg = copy.deepcopy(cfg)
         use_checkpoint_only(cfg, checkpoint)
-    if _is_self_supervised(cfg.model):
-        # What is probed is the backbone; decoders and projections have done their work.
-        cfg.model = dict(type="ImageClassifier", backbone=cfg.model.backbone)
-    if cfg.get("data_preprocessor"):  # as mmengine's Runner does
-        cfg.model.setdefault("data_preprocessor", cfg.data_preprocessor)
-    set_random_seed(seed)
-    model = MODELS.build(cfg.model)
+        model = build_model(_classifier_config(cfg), seed)
+    elif _is_self_supervised(cfg.model):
+        # It alone knows its start; images are given to the classifier.
+        whole = copy.deepcopy(cfg)
+        whole.data_preprocessor = None
+        initial: Any = build_initial_model(whole, seed)
+        model = build_model(_classifier_config(cfg), seed)
+        model.backbone = initial.backbone
+    else:
+        model = build_initial_model(cfg, seed)
     if not hasattr(model, "extract_feat") or not hasattr(model, "backbone"):
         raise ValueError(
             "A linear probe expects a classifier with a backbone and extract_feat(), "
@@ -180,8 +185,6 @@ def build_frozen_model(
     if checkpoint:
         # The backbone exactly; the head, which is not probed, may be any.
         load_part(model.backbone, checkpoint, "backbone.")
-    else:
-        model.init_weights()
     if reinit_patch_embed:
         if not hasattr(model.backbone, "reset_patch_embed"):
             raise ValueError(
@@ -198,6 +201,22 @@ def _is_self_supervised(model: Any) -> bool:
     from mmpretrain.models import BaseSelfSupervisor
 
     return builds(model, MODELS, BaseSelfSupervisor)
+
+
+def _classifier_config(cfg: Any) -> Any:
+    """Put the backbone of a self-supervised model into a classifier: it is probed."""
+    if not _is_self_supervised(cfg.model):
+        return cfg
+    cfg = copy.deepcopy(cfg)
+    given = cfg.model.get("data_preprocessor") or cfg.get("data_preprocessor") or {}
+    # Both kinds of preprocessor normalise alike, but a classifier takes its own only.
+    shared = ("mean", "std", "to_rgb", "pad_size_divisor", "pad_value")
+    cfg.model = dict(
+        type="ImageClassifier",
+        backbone=cfg.model.backbone,
+        data_preprocessor={key: given[key] for key in shared if key in given},
+    )
+    return cfg
 
 
 @dataclass(frozen=True)

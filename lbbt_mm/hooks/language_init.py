@@ -195,6 +195,23 @@ class LanguageInitHook(Hook):
         """
         self._origins = (checkpoint.get("meta") or {}).get("language_init")
 
+    def copy_into(self, model: nn.Module) -> CopyReport | None:
+        """Fill a model outside of a run, as the hook does at the start of one.
+
+        Args:
+            model: Built and initialised; filled in place.
+
+        Returns:
+            What was copied; ``None`` with ``pretrained=False``, which copies nothing.
+
+        Raises:
+            TransplantError: The blocks do not fit; nothing was copied.
+            CheckpointError: The language model cannot be read.
+        """
+        if self.pretrained:
+            self._copy(model)
+        return self.report
+
     def _copy(self, model: nn.Module) -> None:
         """Plan (the first time) and copy; the last act of ``init_weights``."""
         if self._plan is None:
