@@ -2,12 +2,15 @@
 
 Each RUN is NAME=FOLDER, the folder of a finished training (of tools/train.py or of
 tools/sweep.py), with its config and its last checkpoint. All runs have the same test
-images. The first row is the truth.
+images. The first row is the truth. The config in a folder is read as data, and only
+what the libraries registered is built of it; NAME=FOLDER/CONFIG.py runs a config that
+you trust.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +22,18 @@ import numpy as np  # noqa: E402
 import torch  # noqa: E402
 from _subtask import Progress  # noqa: E402
 from mmengine.config import Config  # noqa: E402
+from mmengine.device import get_device  # noqa: E402
+from mmengine.logging import MMLogger  # noqa: E402
+from mmengine.registry import MODELS, init_default_scope  # noqa: E402
+from mmengine.runner import Runner, load_checkpoint  # noqa: E402
 from PIL import Image  # noqa: E402
 
-from lbbt_mm.evaluation.checkpoint_config import use_checkpoint_only  # noqa: E402
+from lbbt_mm.evaluation.checkpoint_config import (  # noqa: E402
+    building_foreign,
+    foreign_config,
+    use_checkpoint_only,
+)
+from lbbt_mm.language import CheckpointError  # noqa: E402
 from lbbt_mm.report.contact_sheet import AnnotatedImage, comparison_sheet  # noqa: E402
 
 
@@ -30,7 +42,9 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("run", nargs="+", metavar="RUN", help="NAME=FOLDER")
+    parser.add_argument(
+        "run", nargs="+", metavar="RUN", help="NAME=FOLDER or NAME=FOLDER/CONFIG.py"
+    )
     parser.add_argument("--out", type=Path, required=True, help="picture to write")
     parser.add_argument(
         "--images", type=int, default=5, help="how many, default: %(default)s"
@@ -56,13 +70,23 @@ def parse_args() -> argparse.Namespace:
     return args
 
 
-def find_run(folder: Path) -> tuple[Config, Path]:
+# What is built of a run's config.
+_PARTS = ("model", "data_preprocessor", "test_dataloader")
+
+
+def find_run(place: Path) -> tuple[Config, Path, bool]:
     """Read the config and find the last checkpoint of a run.
 
     Args:
-        folder: Of the run.
+        place: Its folder, or the config in it.
+
+    Returns:
+        Config and checkpoint, and whether the config was named on the command line.
     """
+    typed = place.is_file()
+    folder = place.parent if typed else place
     configs = [p for p in sorted(folder.glob("*.py")) if p.name != "probe_config.py"]
+    configs = [place] if typed else configs
     latest = folder / "last_checkpoint"
     checkpoint = None
     if latest.exists():
@@ -72,39 +96,41 @@ def find_run(folder: Path) -> tuple[Config, Path]:
             f"{folder} is not the folder of a finished training: expected one config "
             f"(found {len(configs)}) and the checkpoint that last_checkpoint names."
         )
-    return Config.fromfile(configs[0]), checkpoint
+    if typed:
+        return Config.fromfile(place), checkpoint, True
+    text = configs[0].read_text(encoding="utf-8")
+    return foreign_config(text, str(configs[0]), _PARTS), checkpoint, False
 
 
-def predict(folder: Path, args: argparse.Namespace) -> tuple[list[Any], dict[str, Any]]:
+def predict(place: Path, args: argparse.Namespace) -> tuple[list[Any], dict[str, Any]]:
     """Run one model on the chosen test images.
 
     Args:
-        folder: Of its run.
+        place: Of its run; see :func:`find_run`.
         args: The command line.
 
     Returns:
         Data samples with truth and prediction, and the dataset's ``metainfo``.
     """
-    cfg, checkpoint = find_run(folder)
-    cfg.load_from, cfg.resume = str(checkpoint), False
-    cfg.work_dir = str(folder / "prediction_sheet")
-    use_checkpoint_only(cfg, str(checkpoint))
-    chosen = range(args.first, args.first + args.images)
-    cfg.test_dataloader.update(batch_size=1, num_workers=0)
-    cfg.test_dataloader.dataset.indices = list(chosen)
-    _launch.prepare_dataloaders(cfg, "test_dataloader")
-    for key in ("dataloader", "cfg"):  # neither trained nor validated
-        cfg[f"train_{key}"] = cfg[f"val_{key}"] = None
-    cfg.optim_wrapper = cfg.param_scheduler = cfg.val_evaluator = None
-    cfg.log_level = "WARNING"
-    runner = _launch.build_runner(cfg)
-    runner.load_or_resume()
-    runner.model.eval()
-    loader = runner.build_dataloader(cfg.test_dataloader, seed=0)
-    samples: list[Any] = []
-    with torch.no_grad():
-        for batch in loader:
-            samples += runner.model.test_step(batch)
+    cfg, checkpoint, typed = find_run(place)
+    MMLogger.get_instance("mmengine", log_level="WARNING")
+    with contextlib.nullcontext() if typed else building_foreign(str(place)):
+        use_checkpoint_only(cfg, str(checkpoint))
+        chosen = range(args.first, args.first + args.images)
+        cfg.test_dataloader.update(batch_size=1, num_workers=0)
+        cfg.test_dataloader.dataset.indices = list(chosen)
+        _launch.prepare_dataloaders(cfg, "test_dataloader")
+        init_default_scope(cfg.get("default_scope") or "mmengine")
+        if cfg.get("data_preprocessor"):  # as mmengine's Runner does
+            cfg.model.setdefault("data_preprocessor", cfg.data_preprocessor)
+        model = MODELS.build(cfg.model)
+        load_checkpoint(model, str(checkpoint), map_location="cpu")
+        loader = Runner.build_dataloader(cfg.test_dataloader, seed=0)
+        model.to(get_device()).eval()
+        samples: list[Any] = []
+        with torch.no_grad():
+            for batch in loader:
+                samples += model.test_step(batch)
     return [sample.cpu() for sample in samples], loader.dataset.metainfo
 
 
@@ -138,7 +164,10 @@ def main() -> None:
     for word in args.run:
         name, _, folder = word.partition("=")
         progress.show(name, important=True)
-        samples, metainfo = predict(Path(folder), args)
+        try:
+            samples, metainfo = predict(Path(folder), args)
+        except (ValueError, CheckpointError, ImportError, OSError) as error:
+            _launch.fail(str(error))
         truth = [annotate(sample, True, args.score) for sample in samples]
         rows.setdefault("truth", truth)
         rows[name] = [annotate(sample, False, args.score) for sample in samples]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,11 +15,18 @@ from mmengine.runner.checkpoint import load_state_dict
 from PIL import Image
 from torch import nn
 
-from lbbt_mm.evaluation.checkpoint_config import type_name, use_checkpoint_only
+from lbbt_mm.evaluation.checkpoint_config import (
+    building_foreign,
+    foreign_config,
+    foreign_scope,
+    type_name,
+    use_checkpoint_only,
+)
 from lbbt_mm.language.errors import CheckpointError
 from lbbt_mm.language.storage import load_pickle
+from lbbt_mm.registered_names import check_config
 from lbbt_mm.registry import MODELS
-from lbbt_mm.report.dumped_config import parse_dumped_config
+from lbbt_mm.report.dumped_config import at
 
 
 class Answering(NamedTuple):
@@ -91,13 +99,15 @@ def open_answering(
 
     Args:
         checkpoint: What a run saved.
-        config: Its config; None: the one in the checkpoint, which is read as data.
+        config: Its config; None: the one in the checkpoint, which is read as data, and
+            of which only what the libraries registered is built.
         options: Settings over the config, by dotted key.
 
     Raises:
         CheckpointError: A file is missing, damaged or not of a LLaVA, or the language
             model cannot be found.
-        ValueError: There is no config, or it has no pipeline.
+        ValueError: There is no config, or it has no pipeline, or the checkpoint's asks
+            for something that no library registered.
     """
     found = load_pickle(checkpoint)
     state = found.get("state_dict") if isinstance(found, dict) else None
@@ -114,32 +124,37 @@ def open_answering(
             f"{config or checkpoint}: expected a config of lbbt_mm.LLaVA, got one of "
             f"{type_name(cfg.get('model') or {}) or 'no model'}."
         )
-    use_checkpoint_only(cfg, str(checkpoint))
-    init_default_scope(cfg.get("default_scope", "lbbt_mm"))
-    model: nn.Module = MODELS.build(cfg.model)
-    model.init_weights()
+    steps, where = _pipeline(cfg), f"the config in {checkpoint}"
+    if config is None:
+        check_config(dict(pipeline=steps), str(checkpoint), foreign_scope(cfg))
+    with building_foreign(where) if config is None else contextlib.nullcontext():
+        use_checkpoint_only(cfg, str(checkpoint))
+        init_default_scope(cfg.get("default_scope", "lbbt_mm"))
+        model: nn.Module = MODELS.build(cfg.model)
+        model.init_weights()
+        pipeline = Compose(steps)
     load_state_dict(model, state, strict=False)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    return Answering(model.to(device).eval(), Compose(_pipeline(cfg)))
+    return Answering(model.to(device).eval(), pipeline)
 
 
 def _read_config(found: Any, checkpoint: Path, config: Path | None) -> Config:
     if config is not None:
         return Config.fromfile(config)
-    text = (found.get("meta") or {}).get("cfg")
+    text = at(found, "meta", "cfg")
     if not isinstance(text, str):
         raise ValueError(
             f"{checkpoint}: expected a checkpoint with its config, got one without; "
             "give the config."
         )
-    return Config(parse_dumped_config(text, f"the config in {checkpoint}"))
+    return foreign_config(text, str(checkpoint), ["model"])
 
 
 def _pipeline(cfg: Config) -> Sequence[Any]:
     for name in ("test_dataloader", "val_dataloader", "train_dataloader"):
-        dataset = (cfg.get(name) or {}).get("dataset") or {}
-        if dataset.get("pipeline"):
-            return dataset["pipeline"]
+        pipeline = at(cfg, name, "dataset", "pipeline")
+        if pipeline:
+            return pipeline
     raise ValueError(
         "Expected a config with a pipeline in one of its data sets, got none; add "
         "lbbt_mm.ImageTiles and lbbt_mm.PackConversation."

@@ -1,12 +1,17 @@
-"""A checkpoint of ours is enough by itself: no language file beside it."""
+"""The config of a checkpoint: enough by itself, and not trusted."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
+
+from mmengine.config import Config
 
 from lbbt_mm.language import CheckpointError, language_config
 from lbbt_mm.models.pretrained import split_pretrained
+from lbbt_mm.registered_names import check_config, registered_names_only
+from lbbt_mm.report.dumped_config import parse_dumped_config
 
 _LANGUAGE_BACKBONES = {
     f"{scope}{name}"
@@ -46,6 +51,64 @@ def find_dicts(node: Any, type_names: set[str]) -> Iterator[dict]:
     elif isinstance(node, (list, tuple)):
         for value in node:
             yield from find_dicts(value, type_names)
+
+
+def foreign_config(text: str, where: str, parts: Sequence[str]) -> Config:
+    """Read a config that is not the user's own: of a checkpoint or of a run folder.
+
+    Nothing of it is run. What builds from it does so in :func:`building_foreign`.
+
+    Args:
+        text: The config, as mmengine writes it out.
+        where: Its origin, for messages.
+        parts: What will be built of it, such as ``'model'``. The others stay as they
+            are, unchecked: hooks and optimisers of a training may be anybody's.
+
+    Returns:
+        The config; only literals are in it.
+
+    Raises:
+        ValueError: It is no such text, or a part of it asks for something that none of
+            the four libraries registered.
+    """
+    found = parse_dumped_config(text, where)
+    for name in ("filename", "text", "env_variables"):  # mmengine's own, not a key
+        found.pop(name, None)
+    for part in parts:
+        if not isinstance(found.get(part) or {}, Mapping):
+            raise ValueError(
+                f"{where}: expected a dict as {part}, got {str(found[part])[:80]!r}."
+            )
+        check_config({part: found.get(part)}, where, foreign_scope(found))
+    return Config(found)
+
+
+def foreign_scope(config: Mapping[str, Any]) -> Any:
+    """Say which library's names a config uses without a prefix."""
+    return config.get("default_scope") or "mmengine"
+
+
+@contextlib.contextmanager
+def building_foreign(where: str) -> Iterator[None]:
+    """Build from such a config; whatever does not fit is said in one sentence.
+
+    Args:
+        where: Its origin.
+
+    Raises:
+        ValueError: It cannot be built.
+        CheckpointError: As what is built raises it.
+    """
+    try:
+        with registered_names_only():
+            yield
+    except (CheckpointError, ImportError, MemoryError):
+        raise
+    except Exception as error:  # a config of any content
+        told = (str(error).strip() or "no reason given").splitlines()[0][:300]
+        raise ValueError(
+            f"What {where} describes cannot be built ({type(error).__name__}: {told})."
+        ) from error
 
 
 def use_checkpoint_only(cfg: Any, checkpoint: str) -> None:

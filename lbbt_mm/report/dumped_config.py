@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -39,17 +40,20 @@ def parse_dumped_config(text: str, where: str) -> dict[str, Any]:
         ValueError: It is not Python.
     """
     try:
-        tree = ast.parse(text)
-    except (SyntaxError, ValueError) as error:
-        raise ValueError(f"{where} is not a config as a run dumps it: {error}.") from (
-            error
-        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about the style of somebody's Python
+            tree = ast.parse(text)
+    # Brackets in thousands of levels are too much for the parser.
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        raise ValueError(
+            f"{where} is not a config as a run dumps it: {error or 'too many levels'}."
+        ) from error
     found = {}
     for node in tree.body:
         if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
             try:
                 found[node.targets[0].id] = _value(node.value)
-            except ValueError:
+            except (ValueError, TypeError, RecursionError, MemoryError):
                 continue
     return found
 

@@ -75,6 +75,54 @@ def test_a_checkpoint_without_a_config(
     assert first == second
 
 
+@pytest.mark.parametrize("kind", ["mlp"], indirect=True)
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        ("model.data_preprocessor", dict(type="os.mkdir", path="code-ran")),
+        ("model.vision_encoder.init_cfg", [dict(type="os.mkdir", path="code-ran")]),
+        ("model.projector", dict(type="pathlib.Path.mkdir", self="code-ran")),
+        (
+            "val_dataloader.dataset.pipeline",
+            [*PIPELINE, dict(type="os.mkdir", path="code-ran")],
+        ),
+        ("default_scope", "os"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_config_in_a_checkpoint_runs_nothing(
+    tool, saved, image, place, value, tmp_path, monkeypatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    content = torch.load(saved, weights_only=False)
+    config = tmp_path / "config.py"
+    config.write_text(content["meta"]["cfg"])
+    cfg = Config.fromfile(config)
+    cfg.merge_from_dict({place: value})
+    content["meta"]["cfg"] = cfg.pretty_text
+    torch.save(content, saved)
+    with pytest.raises(SystemExit, match="and nothing else. If you trust it") as caught:
+        tool("ask.py", saved, image, "What?").main()
+    assert f"config in {saved} asks for" in str(caught.value)
+    assert f" at {place}" in str(caught.value) or " at pipeline[2]" in str(caught.value)
+    assert not (tmp_path / "code-ran").exists()
+
+
+@pytest.mark.parametrize("kind", ["mlp"], indirect=True)
+@pytest.mark.parametrize(
+    "cfg",
+    ["model = [1]", "model = 3\n", "a = (", "model = dict(type='lbbt_mm.LLaVA')"]
+    + ["model = dict(type='lbbt_mm.LLaVA')\nval_dataloader = [1]", "[" * 9999, 3],
+    ids=range(7),
+)
+def test_a_config_of_any_content_ends_in_a_sentence(tool, saved, image, cfg) -> None:
+    content = torch.load(saved, weights_only=False)
+    content["meta"]["cfg"] = cfg
+    torch.save(content, saved)
+    with pytest.raises(SystemExit, match="error: "):
+        tool("ask.py", saved, image, "What?").main()
+
+
 def test_words_on_patches(tool, saved, image, kind, tmp_path) -> None:
     out = tmp_path / "words.png"
     words = ("ask.py", saved, image, "What?", "--words", out)

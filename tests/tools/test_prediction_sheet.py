@@ -106,6 +106,39 @@ def test_a_detectors_weak_boxes_are_left_out(tool, toy_scenes, tmp_path) -> None
     assert (sheets[0][20:ROW].max(-1) != sheets[0][20:ROW].min(-1)).any(), "the truth"
 
 
+def test_the_config_of_a_folder_is_not_run(
+    tool, toy_scenes, tmp_path, monkeypatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    run = finished_run("segmenter", toy_scenes, tmp_path / "run")
+    config, out = run / "config.py", tmp_path / "sheet.png"
+    whole = config.read_text()
+    options = ("--out", out, "--images", "1")
+    config.write_text("import os\nos.mkdir('code-ran')\n" + whole)
+    tool("prediction_sheet.py", f"a={run}", *options).main()
+    assert out.exists() and not (tmp_path / "code-ran").exists()
+    evil = dict(type="os.mkdir", path="code-ran")
+    for place in (
+        *("model.backbone.init_cfg", "data_preprocessor"),
+        *("test_dataloader.collate_fn", "test_dataloader.sampler"),
+    ):
+        config.write_text(whole)
+        cfg = Config.fromfile(config)
+        cfg.merge_from_dict({place: dict(evil, _delete_=True)})
+        cfg.dump(config)
+        with pytest.raises(SystemExit, match=f"asks for 'os.mkdir' at {place}.type"):
+            tool("prediction_sheet.py", f"a={run}", *options).main()
+        assert not (tmp_path / "code-ran").exists()
+    # Hooks are not built: anybody's may stand there.
+    config.write_text(whole + "custom_hooks = [dict(type='os.mkdir', path='code-ran')]")
+    tool("prediction_sheet.py", f"a={run}", *options).main()
+    assert not (tmp_path / "code-ran").exists()
+    # Who names the config has read it.
+    config.write_text("import os\nos.mkdir('code-ran')\n" + whole.replace("os.", ""))
+    tool("prediction_sheet.py", f"a={config}", *options).main()
+    assert (tmp_path / "code-ran").exists()
+
+
 @pytest.mark.parametrize("missing", ["config.py", "last_checkpoint", "iter_9.pth"])
 def test_a_folder_without_a_finished_run_is_named(tool, tmp_path, missing: str) -> None:
     run = tmp_path / "run"
