@@ -158,7 +158,7 @@ class LanguageConfig:
         """
         if num_layers is None:
             return self
-        if not isinstance(num_layers, int) or not 1 <= num_layers <= self.num_layers:
+        if type(num_layers) is not int or not 1 <= num_layers <= self.num_layers:
             raise ValueError(
                 f"num_layers must be a whole number from 1 to {self.num_layers}, the "
                 f"depth of this {self.family} model; got {num_layers!r}."

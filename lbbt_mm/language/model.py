@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import logging
 import math
 from typing import Any
 
 import torch
 import torch.nn.functional as F
+from mmengine.logging import print_log
 from torch import Tensor, nn
 
 from lbbt_mm.language.block import BlockWeights, block_shapes
@@ -42,6 +44,8 @@ class LanguageModel(nn.Module):
         drop_rate: Replaces the family's dropout rates everywhere; ``None`` keeps them.
         initialise: Draw the family's own initialisation. Without it the memory is
             left as it is, for weights that are loaded next.
+        long_positions: What to do with more tokens than a position table has rows:
+            ``'interpolate'`` it, or ``'refuse'``.
 
     Attributes:
         positions: What is learned of the positions, shaped as the configuration's
@@ -57,6 +61,7 @@ class LanguageModel(nn.Module):
         use_positions: bool = True,
         drop_rate: float | None = None,
         initialise: bool = True,
+        long_positions: str = "interpolate",
     ) -> None:
         super().__init__()
         if drop_rate is not None:
@@ -71,6 +76,8 @@ class LanguageModel(nn.Module):
         self.config = config
         self.causal = (attention or config.attention) == "causal"
         self.origin: dict[str, Any] = {"source": None}
+        self.long_positions = long_positions
+        self._said_stretched = False
         self.use: dict[str, Any] = {
             "attention": "causal" if self.causal else "bidirectional",
             "position": "language" if use_positions else "none",
@@ -191,10 +198,47 @@ class LanguageModel(nn.Module):
             tokens = tokens + self.position_rows(tokens.shape[1]).to(tokens.dtype)
         return self.drop(self.embed_norm(tokens))
 
+    def check_length(self, tokens: int) -> bool:
+        """Tell whether a position table has rows for all tokens of a sequence.
+
+        The log says, once, that it has not and is stretched.
+
+        Args:
+            tokens: Length of the sequence.
+
+        Raises:
+            ValueError: It has not, and ``long_positions`` is ``'refuse'``.
+        """
+        if self.positions is None or self.config.position != "table":
+            return True
+        rows = len(self.positions)
+        if tokens <= rows:
+            return True
+        found = (
+            f"{tokens} tokens are more than the {rows} positions that this "
+            f"{self.config.family} model has"
+        )
+        if self.long_positions == "refuse":
+            raise ValueError(
+                f"{found}; take larger patches or smaller images, other positions "
+                f"(position='sincos2d' or 'learned'), or long_positions='interpolate'."
+            )
+        if not self._said_stretched:
+            self._said_stretched = True
+            print_log(
+                f"{found}: the whole table is interpolated, so that tokens get other "
+                f"positions than the model learned for them (long_positions='refuse' "
+                f"makes this an error; position='sincos2d' or 'learned' fits any "
+                f"number).",
+                logger="current",
+                level=logging.WARNING,
+            )
+        return False
+
     def position_rows(self, tokens: int) -> Tensor:
         """Return ``(tokens, C)`` of the table; interpolated when it is too short."""
         assert self.positions is not None and self.config.position == "table"
-        if tokens <= len(self.positions):
+        if self.check_length(tokens):
             return self.positions[:tokens]
         wide = self.positions.t()[None].float()
         stretched = F.interpolate(wide, size=tokens, mode="linear", align_corners=True)
@@ -273,6 +317,24 @@ class LanguageModel(nn.Module):
                 f"(built != stored): {'; '.join(differences)}."
             )
         self.origin = dict(record.get("origin") or {})
+
+    def _load_from_state_dict(
+        self, state_dict: dict[str, Any], prefix: str, *args: Any
+    ) -> None:
+        """Refuse other positions, which mmengine would log and leave as drawn."""
+        stored = state_dict.get(f"{prefix}positions")
+        if (
+            stored is not None
+            and self.positions is not None
+            and stored.shape != self.positions.shape
+        ):
+            raise CheckpointError(
+                f"The checkpoint's language model has {len(stored)} positions of "
+                f"{stored.shape[-1]} numbers, the config's {len(self.positions)} of "
+                f"{self.positions.shape[-1]}; set language_model to the one that the "
+                f"checkpoint was trained with."
+            )
+        super()._load_from_state_dict(state_dict, prefix, *args)
 
     def block_weights(self, index: int) -> BlockWeights:
         """Return one block's parameters as :class:`BlockWeights`."""

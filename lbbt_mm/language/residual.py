@@ -57,7 +57,9 @@ def residual_rms(model: LanguageModel, words: Tensor, seed: int = 0) -> float:
     was_training = model.training
     model.eval()
     generator = torch.Generator().manual_seed(seed)
-    ids = torch.randint(0, len(words), (_SEQUENCES, _TOKENS), generator=generator)
+    table = model.positions if model.config.position == "table" else None
+    tokens = _TOKENS if table is None else min(_TOKENS, len(table))
+    ids = torch.randint(0, len(words), (_SEQUENCES, tokens), generator=generator)
     device = next(model.parameters()).device
     x = model.embed(words[ids].to(device))
     relative = model.relative_positions(x)

@@ -1,45 +1,253 @@
-"""Checks of LanguageBackbone's options."""
+"""The options of a language backbone: checked, and explained where others are used."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import difflib
+import inspect
+import logging
+import math
+from collections.abc import Collection, Mapping, Sequence
+from numbers import Integral, Real
+from typing import Any
+
+from mmengine.logging import print_log
+
+_LANGUAGE = "it is the language model's own: choose another language_model"
+_FREEZE = "choose what trains by trainable_layers ('none', 'last:3', 'first:5+norms')"
+_POSITIONS = "use position ('language', 'sincos2d', 'learned' or 'none')"
+_TOKENS = "use out_type ('last', 'avg', 'raw' or 'featmap'): there is no class token"
+_MEMORY = "use with_cp=True"
+# What backbones of mmpretrain, mmdet, mmseg and timm call what we call otherwise.
+_ELSEWHERE = {
+    "frozen_stages": _FREEZE,
+    "frozen_layers": _FREEZE,
+    "freeze": _FREEZE,
+    "frozen": _FREEZE,
+    "norm_eval": "its norms have no running statistics: leave it out",
+    "arch": "use language_model, and num_layers for its first blocks only",
+    "model_name": "use language_model",
+    "depth": "use num_layers",
+    "depths": "use num_layers",
+    "num_stages": "use num_layers",
+    "embed_dims": _LANGUAGE,
+    "embed_dim": _LANGUAGE,
+    "num_heads": _LANGUAGE,
+    "mlp_ratio": _LANGUAGE,
+    "feedforward_channels": _LANGUAGE,
+    "qkv_bias": _LANGUAGE,
+    "act_cfg": _LANGUAGE,
+    "norm_cfg": _LANGUAGE,
+    "pre_norm": _LANGUAGE,
+    "final_norm": _LANGUAGE,
+    "layer_cfgs": _LANGUAGE,
+    "in_chans": "use in_channels",
+    "image_size": "use img_size",
+    "input_size": "use img_size",
+    "pretrain_img_size": "use img_size: positions are resized when they are loaded",
+    "patch_cfg": "use patch_size: patches are square and do not overlap",
+    "strides": "its maps have one stride, patch_size",
+    "with_cls_token": _TOKENS,
+    "output_cls_token": _TOKENS,
+    "avg_token": "use out_type='avg'",
+    "pos_embed": _POSITIONS,
+    "use_abs_pos_emb": _POSITIONS,
+    "use_abs_pos_embed": _POSITIONS,
+    "with_pos_embed": _POSITIONS,
+    "interpolate_mode": "positions are interpolated bicubically: leave it out",
+    "attn_drop_rate": "use drop_rate, which holds for all dropout",
+    "drop_path": "use drop_path_rate",
+    "use_checkpoint": _MEMORY,
+    "gradient_checkpointing": _MEMORY,
+    "checkpoint": "use init_cfg=dict(type='Pretrained', checkpoint=..., "
+    "prefix='backbone.')",
+    "out_stages": "use out_indices",
+    "out_features": "use out_indices",
+}
+# Values of the same options elsewhere -> ours.
+_VALUES = {
+    "cls_token": "'last', or 'avg' in a bidirectional model; there is no class token",
+    "avg_featmap": "'avg'",
+    "learnable": "'learned'",
+    "sinusoidal": "'sincos2d'",
+    "sincos": "'sincos2d'",
+    "bi": "'bidirectional'",
+    "full": "'bidirectional'",
+}
+
+
+def refuse_unknown(kind: type, unknown: Mapping[str, Any]) -> None:
+    """Refuse options that a backbone does not have, with the one to use instead.
+
+    Args:
+        kind: The backbone.
+        unknown: Options that it was given beside its own.
+
+    Raises:
+        TypeError: There are any.
+    """
+    if not unknown:
+        return
+    own: set[str] = set()
+    for base in kind.__mro__:
+        if "__init__" in vars(base):
+            parameters = inspect.signature(vars(base)["__init__"]).parameters.values()
+            own |= {p.name for p in parameters if p.kind not in _GATHERED}
+    own -= {"self"}
+    hints = [
+        f"{name}: {_ELSEWHERE.get(name) or _nearest(name, own)}" for name in unknown
+    ]
+    raise TypeError(f"{kind.__name__} has no option {'; '.join(hints)}.")
+
+
+_GATHERED = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+
+
+def _nearest(name: str, own: Collection[str]) -> str:
+    near = difflib.get_close_matches(name, own, 1)
+    if near:
+        return f"did you mean {near[0]}?"
+    return f"it has {', '.join(sorted(own))}"
 
 
 def check_choice(name: str, value: object, choices: tuple[object, ...]) -> None:
-    """Refuse a value that is none of the choices."""
-    if value not in choices:
+    """Refuse what is not among the choices.
+
+    Raises:
+        ValueError: It is not.
+    """
+    if not any(value is choice or value == choice for choice in choices):
+        ours = _VALUES.get(value) if isinstance(value, str) else None
         raise ValueError(
-            f"{name} must be one of {', '.join(map(repr, choices))}; got {value!r}."
+            f"{name} must be one of {', '.join(map(repr, choices))}; got {value!r}"
+            f"{f': use {ours}' if ours else ''}."
         )
 
 
-def check_rate(name: str, value: float) -> None:
-    """Refuse a probability outside of 0 (included) to 1."""
-    if not 0.0 <= value < 1.0:
+def check_flag(name: str, value: object) -> None:
+    """Refuse what is neither true nor false.
+
+    Raises:
+        ValueError: It is something else, as a path in ``pretrained``.
+    """
+    if not isinstance(value, bool):
+        meant = ""
+        if name == "pretrained" and isinstance(value, str):
+            meant = (
+                ": name a language model by language_model, and a checkpoint of a "
+                f"trained backbone by init_cfg=dict(type='Pretrained', checkpoint="
+                f"{value!r}, prefix='backbone.')"
+            )
+        raise ValueError(f"{name} must be True or False; got {value!r}{meant}.")
+
+
+def check_rate(name: str, value: object) -> None:
+    """Refuse what is not a probability below 1.
+
+    Raises:
+        ValueError: It is not.
+    """
+    if not _is_number(value) or not 0.0 <= value < 1.0:
         raise ValueError(f"{name} must be at least 0 and below 1; got {value!r}.")
 
 
-def check_scale(value: float | str) -> None:
-    """Refuse what is neither a positive number nor ``'residual'``."""
-    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if value != "residual" and not (is_number and 0 < value < float("inf")):
+def check_scale(value: object) -> None:
+    """Refuse what is neither a positive number nor ``'residual'``.
+
+    Raises:
+        ValueError: It is neither.
+    """
+    if value != "residual" and not (_is_number(value) and 0 < value < math.inf):
         raise ValueError(
             f"token_scale must be a positive number or 'residual'; got {value!r}."
         )
 
 
-def pair(size: int | Sequence[int]) -> tuple[int, int]:
-    """Take one number for both sides."""
-    height, width = (size, size) if isinstance(size, int) else size
-    return height, width
+def whole(name: str, value: object, unit: str) -> int:
+    """Return a positive whole number.
 
-
-def resolve_indices(indices: int | Sequence[int], num_layers: int) -> list[int]:
-    """Count blocks from the start; refuse those that are not there."""
-    listed = [indices] if isinstance(indices, int) else list(indices)
-    if not listed or any(not -num_layers <= index < num_layers for index in listed):
+    Raises:
+        ValueError: It is something else, a text or a bool included.
+    """
+    if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
         raise ValueError(
-            f"out_indices must name blocks from {-num_layers} to {num_layers - 1}; "
-            f"got {indices!r}."
+            f"{name} must be a positive whole number of {unit}; got {value!r}."
         )
-    return [index % num_layers for index in listed]
+    return int(value)
+
+
+def side(patch_size: object) -> int:
+    """Return the side of a square patch, given as a number or as two equal ones.
+
+    Raises:
+        ValueError: It is not square, or no positive whole number of pixels.
+    """
+    if _is_sequence(patch_size) and len(patch_size) == 2:
+        if patch_size[0] != patch_size[1]:
+            raise ValueError(
+                f"patch_size must be one number, patches are square; got "
+                f"{tuple(patch_size)!r}."
+            )
+        return whole("patch_size", patch_size[0], "pixels")
+    return whole("patch_size", patch_size, "pixels")
+
+
+def height_and_width(img_size: object) -> tuple[int, int]:
+    """Return the height and the width of images, given as one number or as two.
+
+    Raises:
+        ValueError: They are not positive whole numbers of pixels.
+    """
+    if _is_sequence(img_size):
+        if len(img_size) != 2:
+            raise ValueError(
+                f"img_size must be one number or a height and a width; got "
+                f"{tuple(img_size)!r}."
+            )
+        height, width = (whole("img_size", value, "pixels") for value in img_size)
+        return height, width
+    value = whole("img_size", img_size, "pixels")
+    return value, value
+
+
+def block_numbers(indices: object, num_layers: int) -> list[int]:
+    """Return the blocks that ``out_indices`` names, counted from 0.
+
+    Raises:
+        ValueError: It names none, or one that does not exist.
+    """
+    listed = list(indices) if _is_sequence(indices) else [indices]
+    for index in listed or [None]:
+        is_whole = isinstance(index, Integral) and not isinstance(index, bool)
+        if not is_whole or not -num_layers <= index < num_layers:
+            raise ValueError(
+                f"out_indices must name blocks from {-num_layers} to {num_layers - 1}; "
+                f"got {indices!r}."
+            )
+    return [int(index) % num_layers for index in listed]
+
+
+def say_equal_strides(strides: Sequence[int], blocks: Sequence[int]) -> None:
+    """Warn that several maps of one stride go out, which an FPN misunderstands.
+
+    Args:
+        strides: Of the maps, in pixels.
+        blocks: Whose outputs they are.
+    """
+    if len(strides) > 1:
+        print_log(
+            f"LanguageBackbone returns {len(strides)} maps of one stride, {strides[0]} "
+            f"pixels (out_indices={list(blocks)}). A head that takes equal maps, such "
+            f"as UPerHead, wants just that. An FPN takes them for levels of growing "
+            f"strides: give its anchors or points, and the featmap_strides of RoI "
+            f"extractors, the strides of its maps, or return one map (out_indices=-1).",
+            logger="current",
+            level=logging.WARNING,
+        )
+
+
+def _is_sequence(value: object) -> bool:
+    return isinstance(value, Sequence) and not isinstance(value, (str, bytes))
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -26,21 +27,27 @@ from lbbt_mm.language.residual import (
     typical_word_embeddings,
 )
 from lbbt_mm.models.backbone_options import (
+    block_numbers,
     check_choice,
+    check_flag,
     check_rate,
     check_scale,
-    pair,
-    resolve_indices,
+    height_and_width,
+    refuse_unknown,
+    say_equal_strides,
+    side,
+    whole,
 )
 from lbbt_mm.models.bridge_source import say_other_use, take_patch_embed
 from lbbt_mm.models.patch_tokens import PatchTokens, tokens_to_map
 from lbbt_mm.models.pretrained import load_part, split_pretrained
-from lbbt_mm.models.trainable import parse_trainable
+from lbbt_mm.models.trainable import freeze, parse_trainable
 from lbbt_mm.registry import MODELS
 
 _ATTENTION = ("causal", "bidirectional")
 _POSITION = ("language", "sincos2d", "learned", "none")
 _OUT_TYPES = ("last", "avg", "raw", "featmap")
+_LONG_POSITIONS = ("interpolate", "refuse")
 
 
 @MODELS.register_module()
@@ -61,7 +68,7 @@ class LanguageBackbone(BaseModule):
         num_layers: Use the first blocks only; all by default.
         img_size: Height and width of the images in pixels, or one number for both.
             Other sizes work at run time.
-        patch_size: Side of a patch in pixels.
+        patch_size: Side of a patch in pixels; patches are square.
         in_channels: Channels of the images.
         attention: ``'causal'`` or ``'bidirectional'``; as the family was trained by
             default. A causal T5 keeps its encoder's relative bias, behind the mask.
@@ -83,12 +90,18 @@ class LanguageBackbone(BaseModule):
         drop_path_rate: Probability of leaving out the last block for an image;
             earlier blocks' grow linearly from zero.
         with_cp: Recompute blocks in the backward pass to save memory.
+        long_positions: What to do with more tokens than the language model's position
+            table has rows (1 024 in GPT-2, 512 in BERT): ``'interpolate'`` stretches
+            the whole table over them, and says so in the log; ``'refuse'`` is an error.
+            Rotary and relative positions have no end.
         init_cfg: mmengine's initialisation. With ``type='Pretrained'`` the weights
             come from a checkpoint of a whole model (``prefix='backbone.'``), all of
             them or none, and the language model's file is not needed.
 
     Raises:
-        ValueError: An option is unknown or does not fit the model.
+        TypeError: There is no such option; the message names ours for those of other
+            backbones.
+        ValueError: An option's value is unknown or does not fit the model.
         CheckpointError: The language model cannot be found or understood.
     """
 
@@ -98,7 +111,7 @@ class LanguageBackbone(BaseModule):
         pretrained: bool = True,
         num_layers: int | None = None,
         img_size: int | Sequence[int] = 224,
-        patch_size: int = 16,
+        patch_size: int | Sequence[int] = 16,
         in_channels: int = 3,
         attention: str | None = None,
         position: str = "language",
@@ -109,12 +122,18 @@ class LanguageBackbone(BaseModule):
         drop_rate: float | None = None,
         drop_path_rate: float = 0.0,
         with_cp: bool = False,
+        long_positions: str = "interpolate",
         init_cfg: dict[str, Any] | list[dict[str, Any]] | None = None,
+        **unknown: Any,
     ) -> None:
         super().__init__(init_cfg=init_cfg)
+        refuse_unknown(type(self), unknown)
         check_choice("attention", attention, (*_ATTENTION, None))
         check_choice("position", position, _POSITION)
+        check_choice("long_positions", long_positions, _LONG_POSITIONS)
         check_choice("out_type", out_type, _OUT_TYPES)
+        check_flag("pretrained", pretrained)
+        check_flag("with_cp", with_cp)
         check_scale(token_scale)
         check_rate("drop_path_rate", drop_path_rate)
         if drop_rate is not None:
@@ -130,14 +149,18 @@ class LanguageBackbone(BaseModule):
         self.embed_dims = config.width
         self.num_layers = config.num_layers
         self.out_type = out_type
-        self.out_indices = resolve_indices(out_indices, config.num_layers)
+        self.out_indices = block_numbers(out_indices, config.num_layers)
         self.token_scale = token_scale
         self.with_cp = with_cp
         self.drop_path_rates = torch.linspace(
             0, drop_path_rate, config.num_layers, device="cpu"
         ).tolist()
         self.patch_embed = PatchTokens(
-            config.width, pair(img_size), patch_size, in_channels, position
+            config.width,
+            height_and_width(img_size),
+            side(patch_size),
+            whole("in_channels", in_channels, "channels"),
+            position,
         )
         self.language = LanguageModel(
             config,
@@ -145,13 +168,28 @@ class LanguageBackbone(BaseModule):
             use_positions=position == "language",
             drop_rate=drop_rate,
             initialise=not pretrained,
+            long_positions=long_positions,
         )
+        self.language.check_length(math.prod(self.patch_embed.grid))
         self.language.use["position"] = position
         self.trainable = parse_trainable(trainable_layers, config.num_layers)
         self._weights_ready = not pretrained
         self._frozen_blocks = 0
         self._freeze()
         self._log_trainable()
+        if out_type == "featmap":
+            say_equal_strides(self.out_strides, self.out_indices)
+
+    @property
+    def out_strides(self) -> tuple[int, ...]:
+        """Pixels from one place of an output to the next, for each of ``out_indices``.
+
+        All are ``patch_size``; empty where outputs have no places (``out_type`` is
+        ``'last'`` or ``'avg'``).
+        """
+        if self.out_type not in ("featmap", "raw"):
+            return ()
+        return (self.patch_embed.patch_size,) * len(self.out_indices)
 
     def init_weights(self) -> None:
         """Draw the patch embedding, and read the language weights if asked to.
@@ -322,38 +360,9 @@ class LanguageBackbone(BaseModule):
 
     def _freeze(self) -> None:
         """Apply ``trainable_layers``; called again by ``train()``, which undoes it."""
-        wanted, language = self.trainable, self.language
-        self.patch_embed.requires_grad_(wanted.patch_embed)
-        if language.positions is not None:
-            language.positions.requires_grad_(wanted.positions)
-        # DDP takes a parameter that gets no gradient for an error.
-        last_read = max(self.out_indices)
-        norms = wanted.final_norm or wanted.norms
-        language.embed_norm.requires_grad_(norms)
-        language.final_norm.requires_grad_(norms and last_read == self.num_layers - 1)
-        for index, block in enumerate(language.blocks):
-            trains = index in wanted.blocks and index <= last_read
-            block.requires_grad_(trains)
-            if not trains:
-                block.eval()
-                # All modules, not children: FSDP and checkpointing wrap the block.
-                for name, child in block.named_modules():
-                    if name.endswith("_norm"):
-                        child.requires_grad_(wanted.norms and index <= last_read)
-        language.drop.train(self.training and (wanted.patch_embed or wanted.positions))
-        anything = any(parameter.requires_grad for parameter in self.parameters())
-        language.final_drop.train(self.training and anything)
-        # Blocks that no gradient has to pass: everything before them is frozen too.
-        embedding = [self.patch_embed, language.embed_norm]
-        self._embed_is_frozen = not any(
-            p.requires_grad for module in embedding for p in module.parameters()
-        ) and not (language.positions is not None and wanted.positions)
-        self._frozen_blocks = 0
-        if self._embed_is_frozen:
-            for block in language.blocks:
-                if any(p.requires_grad for p in block.parameters()):
-                    break
-                self._frozen_blocks += 1
+        self._embed_is_frozen, self._frozen_blocks = freeze(
+            self, self.trainable, last_read=max(self.out_indices)
+        )
 
     def _log_trainable(self) -> None:
         total = sum(p.numel() for p in self.parameters())

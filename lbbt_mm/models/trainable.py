@@ -5,6 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from lbbt_mm.models.language_backbone import LanguageBackbone
 
 _PARTS = ("patch_embed", "positions", "norms", "final_norm")
 _HELP = (
@@ -79,6 +83,55 @@ def parse_trainable(spec: str | Sequence[str | int], num_layers: int) -> Trainab
                 f"trainable_layers: {term!r} does not fit {num_layers} blocks; {_HELP}."
             )
     return TrainableParts(frozenset(blocks), **{part: True for part in parts})
+
+
+def freeze(
+    backbone: LanguageBackbone, wanted: TrainableParts, last_read: int
+) -> tuple[bool, int]:
+    """Let the wanted parts of a backbone train; the others are frozen, dropout off.
+
+    Args:
+        backbone: With its ``patch_embed`` and ``language``.
+        wanted: What trains.
+        last_read: The last block whose output is used. DDP takes a parameter that gets
+            no gradient for an error, so what follows it does not train.
+
+    Returns:
+        Whether nothing up to the first block trains, and the number of blocks that no
+        gradient has to pass, because everything before them is frozen too.
+    """
+    patch_embed, language = backbone.patch_embed, backbone.language
+    patch_embed.requires_grad_(wanted.patch_embed)
+    if language.positions is not None:
+        language.positions.requires_grad_(wanted.positions)
+    norms = wanted.final_norm or wanted.norms
+    language.embed_norm.requires_grad_(norms)
+    ends = last_read == len(language.blocks) - 1
+    language.final_norm.requires_grad_(norms and ends)
+    for index, block in enumerate(language.blocks):
+        trains = index in wanted.blocks and index <= last_read
+        block.requires_grad_(trains)
+        if not trains:
+            block.eval()
+            # All modules, not children: FSDP and checkpointing wrap the block.
+            for name, child in block.named_modules():
+                if name.endswith("_norm"):
+                    child.requires_grad_(wanted.norms and index <= last_read)
+    training = backbone.training
+    language.drop.train(training and (wanted.patch_embed or wanted.positions))
+    anything = any(parameter.requires_grad for parameter in backbone.parameters())
+    language.final_drop.train(training and anything)
+    embedding = [patch_embed, language.embed_norm]
+    embed_is_frozen = not any(
+        p.requires_grad for module in embedding for p in module.parameters()
+    ) and not (language.positions is not None and wanted.positions)
+    frozen_blocks = 0
+    if embed_is_frozen:
+        for block in language.blocks:
+            if any(p.requires_grad for p in block.parameters()):
+                break
+            frozen_blocks += 1
+    return embed_is_frozen, frozen_blocks
 
 
 def _is_text(term: object) -> bool:
