@@ -107,7 +107,9 @@ def _val(root: Path) -> list[tuple[Path, str]]:
 def _lines(path: Path, separator: str = "") -> list[str]:
     """The lines of a list; all of them have the separator."""
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        # Not splitlines(), which also divides at marks that may stand in a name.
+        text = path.read_text(encoding="utf-8-sig").rstrip("\n")
+        lines = text.split("\n") if text else []
     except FileNotFoundError:
         raise FileNotFoundError(
             f"TinyImageNet: expected {path}, got none; {_LAYOUT}."

@@ -81,7 +81,7 @@ def read_scenes(root: Path, split: str) -> list[tuple[str, list[_Seen]]]:
             f"Expected fashion scenes with {path}, got none; make them with "
             "tools/make_fashion_scenes.py."
         )
-    coco = json.loads(path.read_text(encoding="utf-8"))
+    coco = json.loads(path.read_text(encoding="utf-8-sig"))
     garments: dict[int, list[_Seen]] = defaultdict(list)
     sides = {image["id"]: (image["width"], image["height"]) for image in coco["images"]}
     for found in coco["annotations"]:

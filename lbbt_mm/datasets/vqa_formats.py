@@ -48,9 +48,11 @@ class BadSampleError(ValueError):
 def read_json(path: str | os.PathLike) -> Any:
     """Read JSON, or JSON lines if the name ends in ``.jsonl``.
 
+    A byte-order mark is no part of it.
+
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: It is not JSON.
+        ValueError: It is not JSON, or a line is not.
     """
     path = Path(path)
     if not path.is_file():
@@ -58,14 +60,22 @@ def read_json(path: str | os.PathLike) -> Any:
             f"Expected an annotation file {path}, got none; correct ann_file or "
             "data_root."
         )
-    text = path.read_text(encoding="utf-8")
+    where = ""
     try:
-        if path.suffix == ".jsonl":
-            return [json.loads(line) for line in text.splitlines() if line.strip()]
-        return json.loads(text)
-    except json.JSONDecodeError as error:
+        text = path.read_text(encoding="utf-8-sig")
+        if path.suffix != ".jsonl":
+            return json.loads(text)
+        records = []
+        # Not splitlines(): JSON allows U+2028 and its like within a string.
+        for number, line in enumerate(text.split("\n"), 1):
+            where = f" in line {number}"
+            if line.strip():
+                records.append(json.loads(line))
+        return records
+    except ValueError as error:  # also of bytes that are no UTF-8
         raise ValueError(
-            f"{path}: expected JSON, got something else ({error}); fetch it again."
+            f"{path}: expected JSON, got something else{where} ({error}); fetch it "
+            "again."
         ) from error
 
 
@@ -137,10 +147,13 @@ def _ask(
     **more: Any,
 ) -> dict[str, Any]:
     lines = [IMAGE_TOKEN] * (image is not None) + [question] + [prompt] * bool(prompt)
+    turn: dict[str, Any] = dict(role="user", text="\n".join(lines))
+    if IMAGE_TOKEN in question + prompt:
+        turn["images"] = int(image is not None)  # further ones are words
     return dict(
         sample_id=sample_id,
         img_paths=[] if image is None else [image],
-        turns=[dict(role="user", text="\n".join(lines))],
+        turns=[turn],
         question=question,
         answers=answers,
         question_type=question_type,

@@ -46,9 +46,14 @@ class Answering(NamedTuple):
         Args:
             image: RGB; None for a question without one.
             question: Any text.
+
+        Raises:
+            ValueError: It is too long, or the model's scores are NaN.
         """
         with torch.no_grad():
             (sample,) = self.model.test_step(self._batch(image, question))
+        if sample.get("unanswered"):
+            raise ValueError(sample.unanswered)
         return sample.pred_answer
 
     @torch.no_grad()
@@ -83,11 +88,12 @@ class Answering(NamedTuple):
         return Image.fromarray(tile), grid, words, weights.tolist()
 
     def _batch(self, image: Image.Image | None, question: str) -> dict[str, Any]:
-        asked = "<image>\n" * (image is not None) + question
+        shown = image is not None
+        asked = "<image>\n" * shown + question
         sample = dict(
             sample_id="asked",
             images=[] if image is None else [image],
-            turns=[dict(role="user", text=asked)],
+            turns=[dict(role="user", text=asked, images=int(shown))],
         )
         return pseudo_collate([self.pipeline(sample)])
 

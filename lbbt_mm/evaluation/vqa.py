@@ -61,25 +61,34 @@ class _AnswerMetric(BaseMetric):
                     f"{sorted(sample.keys())}; does the file carry answers?"
                 )
             names = ("sample_id", "question", "answers", "question_type", "choices")
-            names += ("img_paths",)
+            names += ("img_paths", "unanswered")
             kept = {name: sample.get(name) for name in names}
             self.results.append(dict(kept, said=said))
 
 
-def _by_type(scores: Sequence[float], types: Sequence[str | None]) -> dict[str, float]:
+def _by_type(scores: Sequence[float], results: Sequence[dict]) -> dict[str, float]:
     """Means in per cent, of all and of each named type, and the number of them."""
     groups = defaultdict(list)
-    for score, kind in zip(scores, types, strict=True):
+    for score, result in zip(scores, results, strict=True):
         groups["accuracy"].append(score)
-        if kind:
-            groups[f"accuracy/{kind}"].append(score)
+        if result["question_type"]:
+            groups[f"accuracy/{result['question_type']}"].append(score)
     means = {name: 100 * sum(group) / len(group) for name, group in groups.items()}
-    return means | dict(questions=float(len(scores)))
+    return means | dict(questions=float(len(scores))) | _unanswered(results)
+
+
+def _unanswered(results: Sequence[dict]) -> dict[str, float]:
+    """How many questions the model could not be asked, if any."""
+    count = sum(bool(result.get("unanswered")) for result in results)
+    return dict(unanswered=float(count)) if count else {}
 
 
 @METRICS.register_module()
 class VQAMetric(_AnswerMetric):
     """Accuracy in per cent, also by ``question_type``, under ``vqa/``.
+
+    ``unanswered``, where there are any, counts questions that the model could not be
+    asked (``on_long='skip'`` of ``lbbt_mm.LLaVA``): wrong answers.
 
     Args:
         rule: ``'ten_answers'`` (VQA v2, TextVQA), ``'exact'`` (equality after the same
@@ -104,7 +113,11 @@ class VQAMetric(_AnswerMetric):
 
     def compute_metrics(self, results: list[dict]) -> dict[str, float]:
         """Score all answers."""
-        scores = [RULES[self.rule](r["said"], r["answers"]) for r in results]
+        rule = RULES[self.rule]
+        scores = [
+            0.0 if r.get("unanswered") else rule(r["said"], r["answers"])
+            for r in results
+        ]
         if self.out_file:
             records = [
                 {k: v for k, v in r.items() if v is not None} | {"score": score}
@@ -113,13 +126,14 @@ class VQAMetric(_AnswerMetric):
             records.sort(key=lambda record: record["sample_id"])
             text = json.dumps(records, indent=1, ensure_ascii=False)
             write_whole(Path(self.out_file), text + "\n")
-        return _by_type(scores, [r["question_type"] for r in results])
+        return _by_type(scores, results)
 
 
 @METRICS.register_module()
 class ScienceQAMetric(_AnswerMetric):
     """Accuracy of option letters in per cent, also by subject, under ``scienceqa/``.
 
+    ``accuracy/image`` is over the questions with an image, LLaVA's IMG-Acc.
     ``unparsed`` counts answers without a letter, ``out_of_range`` letters that the
     question does not offer. Both are wrong answers, as in LLaVA's evaluator.
     """
@@ -135,7 +149,12 @@ class ScienceQAMetric(_AnswerMetric):
             unparsed += letter is None
             outside += letter is not None and letter not in offered
             scores.append(float(letter == result["answers"][0]))
-        means = _by_type(scores, [r["question_type"] for r in results])
+        means = _by_type(scores, results)
+        pairs = zip(scores, results, strict=True)
+        seen = [score for score, result in pairs if result["img_paths"]]
+        if seen:
+            means["accuracy/image"] = 100 * sum(seen) / len(seen)
+            means["questions/image"] = float(len(seen))
         return means | dict(unparsed=float(unparsed), out_of_range=float(outside))
 
 
@@ -167,4 +186,5 @@ class MMVetSubmission(_AnswerMetric):
         text = json.dumps(answers, indent=2, ensure_ascii=False)
         write_whole(Path(self.out_file), text + "\n")
         empty = sum(not answer.strip() for answer in answers.values())
-        return dict(questions=float(len(answers)), empty=float(empty))
+        count = dict(questions=float(len(answers)), empty=float(empty))
+        return count | _unanswered(results)

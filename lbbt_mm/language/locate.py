@@ -219,7 +219,7 @@ def _refuse_adapter(folder: Path, language_model: str) -> None:
 def _shards(index: Path) -> tuple[frozenset[str], list[str]]:
     """Read an index: the tensors' names and the shards' file names."""
     try:
-        weight_map = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
+        weight_map = json.loads(index.read_text(encoding="utf-8-sig"))["weight_map"]
         files = sorted(set(weight_map.values()))
         inside = all(Path(file).name == file for file in files)
         if not files:

@@ -103,7 +103,7 @@ def adapter_base(folder: Path) -> Any:
     if not path.is_file():
         return None
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
         return content.get("base_model_name_or_path") or ""
     except (OSError, ValueError, AttributeError, RecursionError):
         return ""

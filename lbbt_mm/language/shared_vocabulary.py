@@ -313,7 +313,7 @@ class SharedVocabulary:
             VocabularyError: It is missing, cut off, damaged or something else.
         """
         try:
-            fields = json.loads(Path(path).read_text(encoding="utf-8"))
+            fields = json.loads(Path(path).read_text(encoding="utf-8-sig"))
         except OSError as error:
             raise VocabularyError(
                 f"The shared vocabulary {path} cannot be read ({error.strerror}); "

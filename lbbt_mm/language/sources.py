@@ -23,7 +23,7 @@ def read_json(path: Path) -> dict[str, Any]:
         CheckpointError: The file holds something else.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError, RecursionError) as error:
         found, advice = what_it_is(path) or (str(error), "Fetch it again.")
         raise CheckpointError(

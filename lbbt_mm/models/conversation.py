@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import logging
+from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from mmengine.logging import print_log
+
+from lbbt_mm.models.chat_template import CUT, ChatTemplate, Literal, special_ids
+
 IMAGE_TOKEN = "<image>"
 IGNORED = -100
+Span = tuple[int, int]
 
 # For models whose tokeniser brings no template.
 CHAT_TEMPLATES = {
@@ -49,7 +56,8 @@ class Encoded(NamedTuple):
 class Conversations:
     """Turns of a conversation -> tokens, with labels on the answers alone.
 
-    An answer's end mark is learned too, the line break behind it is not.
+    What closes an answer is learned too, the line break behind it is not. Words of a
+    turn that look like special tokens (``</s>``) are words.
 
     Args:
         tokenizer: A fast tokeniser of transformers; ``<image>`` is added to it as a
@@ -59,8 +67,13 @@ class Conversations:
         system: A system message for conversations that begin without one. None: what
             the template then does.
 
+    Attributes:
+        end_ids: The tokens that end an answer: the template's, and the tokeniser's own.
+        end_text: What ends an answer where that is no token; otherwise empty.
+
     Raises:
-        ValueError: There is no template.
+        ValueError: There is no template, or it writes no answers that can be told from
+            the rest: :class:`lbbt_mm.models.chat_template.ChatTemplate`.
     """
 
     def __init__(
@@ -69,8 +82,10 @@ class Conversations:
         chat_template: str | None = None,
         system: str | None = None,
     ) -> None:
-        template = CHAT_TEMPLATES.get(chat_template or "", chat_template)
-        self.template = template or tokenizer.chat_template
+        self.template = CHAT_TEMPLATES.get(chat_template or "", chat_template)
+        if not self.template:
+            own = tokenizer.chat_template
+            self.template = own.get("default") if isinstance(own, dict) else own
         if not self.template:
             raise ValueError(
                 "Expected a tokeniser with a chat template, got "
@@ -84,95 +99,150 @@ class Conversations:
             replace_additional_special_tokens=False,
         )
         self.image_id = tokenizer.convert_tokens_to_ids(IMAGE_TOKEN)
-        self.end_ids = self._end_ids()
+        self._chat = ChatTemplate(tokenizer, self.template, system)
+        self._literal = Literal(tokenizer, IMAGE_TOKEN)
+        self._special = special_ids(tokenizer)
+        # Some tokenisers put a blank before all that they are given.
+        self._by_parts = all(
+            self._tokens(f"It:{CUT}{answer}")[0] == self._tokens(f"It:{answer}")[0]
+            for answer in ("\nNo", " No", "No")
+        )
+        ends = (self._chat.close_id, tokenizer.eos_token_id)
+        self.end_ids = list(dict.fromkeys(end for end in ends if end is not None))
+        self.end_text = "" if self._chat.close_id is not None else self._chat.close
+        self._report()
 
-    def prompt(self, turns: Sequence[Mapping[str, str]]) -> str:
+    def prompt(self, turns: Sequence[Mapping[str, Any]]) -> str:
         """Write out a conversation up to where the next answer begins.
 
         Args:
             turns: ``role`` and ``text`` each; the last is the user's.
 
         Raises:
-            ValueError: The last turn is not the user's.
+            ValueError: The last turn is not the user's, or the template cannot write
+                these turns.
         """
+        return self._prompt(turns)[0].replace(CUT, "")
+
+    def encode_prompt(self, turns: Sequence[Mapping[str, Any]]) -> Encoded:
+        """Tokens of :meth:`prompt`; no labels."""
+        ids = self._encoded(*self._prompt(turns)).ids
+        return Encoded(ids, [IGNORED] * len(ids))
+
+    def encode(self, turns: Sequence[Mapping[str, Any]]) -> Encoded:
+        """Tokens of a whole conversation, labels on its answers.
+
+        Args:
+            turns: ``role`` and ``text`` each; one with ``images`` has so many image
+                tokens, and further ones are words.
+
+        Raises:
+            ValueError: There is no answer, or the template cannot write these turns.
+        """
+        if not any(turn["role"] == "assistant" for turn in turns):
+            raise ValueError(
+                f"Expected a conversation with an answer to learn, got {list(turns)!r}."
+            )
+        return self._encoded(*self._whole(self._messages(turns)))
+
+    def _messages(self, turns: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
+        messages = [
+            dict(
+                role=turn["role"],
+                content=self._literal(turn["text"], turn.get("images")),
+            )
+            for turn in turns
+        ]
+        begins = [message["role"] for message in messages[:1]]
+        if self.system is not None and begins != ["system"]:
+            messages.insert(0, dict(role="system", content=self.system))
+        elif begins == ["system"] and self._chat.no_system:
+            raise ValueError(
+                f"A conversation begins with a system message. {self._chat.no_system}"
+            )
+        return messages
+
+    def _prompt(self, turns: Sequence[Mapping[str, Any]]) -> tuple[str, list[Span]]:
         if not turns or turns[-1]["role"] != "user":
             raise ValueError(
                 "Expected turns that end with a question, got "
                 f"{[turn['role'] for turn in turns]}."
             )
-        return self._render(self._messages(turns), True)
+        answer = dict(role="assistant", content="a")
+        text, spans = self._whole([*self._messages(turns), answer])
+        return text[: spans[-1][0]], spans[:-1]
 
-    def encode_prompt(self, turns: Sequence[Mapping[str, str]]) -> Encoded:
-        """Tokens of :meth:`prompt`; no labels."""
-        ids = self._tokens(self.prompt(turns))["input_ids"]
-        return Encoded(ids, [IGNORED] * len(ids))
-
-    def encode(self, turns: Sequence[Mapping[str, str]]) -> Encoded:
-        """Tokens of a whole conversation, labels on its answers.
-
-        Args:
-            turns: ``role`` and ``text`` each.
-
-        Raises:
-            ValueError: There is no answer, or the template writes earlier turns
-                differently once later ones follow.
-        """
-        messages = self._messages(turns)
-        if not any(message["role"] == "assistant" for message in messages):
-            raise ValueError(
-                f"Expected a conversation with an answer to learn, got {list(turns)!r}."
-            )
-        text = self._render(messages, False)
-        spans = []
-        for number, message in enumerate(messages):
-            if message["role"] != "assistant":
-                continue
-            before = self._render(messages[:number], True)
-            after = self._render(messages[: number + 1], False)
-            if not (text.startswith(after) and after.startswith(before)):
+    def _whole(self, messages: Sequence[Mapping[str, str]]) -> tuple[str, list[Span]]:
+        """A conversation's text, and where answers begin and what closes them ends."""
+        written = self._chat.write(messages)
+        text, spans = written.around[0], []
+        for said, behind in zip(written.answers, written.around[1:], strict=True):
+            if not behind.startswith(self._chat.close):
                 raise ValueError(
-                    "Expected a chat template that writes a turn the same way whatever "
-                    f"follows it, got another text once turn {number} had an answer; "
-                    "set chat_template to one that does."
+                    f"Expected {self._chat.close!r} behind every answer, the chat "
+                    f"template writes {behind[:80]!r} behind {said[-80:]!r}; set "
+                    "chat_template to another one."
                 )
-            spans.append((len(before), len(after.rstrip())))
-        found = self._tokens(text)
-        ids, labels = found["input_ids"], []
-        for token, (start, end) in zip(ids, found["offset_mapping"], strict=True):
-            # By its end: a token may take the space before the answer along.
-            inside = any(a < end <= b for a, b in spans) and start < end
-            labels.append(token if inside else IGNORED)
+            begin = len(text.removesuffix(self._chat.space))
+            text += said
+            spans.append((begin, len(text) + len(self._chat.close)))
+            text += behind
+        return text, spans
+
+    def _encoded(self, text: str, spans: Sequence[Span]) -> Encoded:
+        ids, offsets = self._tokens(text)
+        # A prompt ends where an answer begins: no token may know what follows.
+        edges = sorted(
+            {begin for begin, _ in spans if self._by_parts}
+            | {
+                edge
+                for edge in {edge for span in spans for edge in span}
+                for token, (start, end) in zip(ids, offsets, strict=True)
+                if start < edge < end and token not in self._special
+            }
+        )
+        if edges:
+            parts = zip([0, *edges], [*edges, len(text)], strict=True)
+            text = CUT.join(text[a:b] for a, b in parts)
+            spans = [
+                (a + bisect_right(edges, a), b + bisect_left(edges, b))
+                for a, b in spans
+            ]
+            ids, offsets = self._tokens(text)
+        labels = [
+            token if any(a <= start < b for a, b in spans) else IGNORED
+            for token, (start, _) in zip(ids, offsets, strict=True)
+        ]
         return Encoded(ids, labels)
 
-    def _messages(self, turns: Sequence[Mapping[str, str]]) -> list[dict[str, str]]:
-        messages = [dict(role=turn["role"], content=turn["text"]) for turn in turns]
-        if self.system is not None and messages and messages[0]["role"] != "system":
-            messages.insert(0, dict(role="system", content=self.system))
-        return messages
+    def _tokens(self, text: str) -> tuple[list[int], list[Span]]:
+        ids: list[int] = []
+        offsets: list[Span] = []
+        start = 0
+        for piece in text.split(CUT):
+            # The template wrote the special tokens already.
+            found = self.tokenizer(
+                piece, add_special_tokens=False, return_offsets_mapping=True
+            )
+            ids += found["input_ids"]
+            offsets += [(start + a, start + b) for a, b in found["offset_mapping"]]
+            start += len(piece) + len(CUT)
+        return ids, offsets
 
-    def _render(self, messages: list[dict[str, str]], ask: bool) -> str:
-        return self.tokenizer.apply_chat_template(
-            messages,
-            chat_template=self.template,
-            tokenize=False,
-            add_generation_prompt=ask,
-        )
-
-    def _tokens(self, text: str) -> Mapping[str, Any]:
-        # The template wrote the special tokens already.
-        return self.tokenizer(
-            text, add_special_tokens=False, return_offsets_mapping=True
-        )
-
-    def _end_ids(self) -> list[int]:
-        """What ends an answer: the template's mark, and the tokeniser's own end."""
-        asked = [dict(role="user", content="a"), dict(role="assistant", content="b")]
-        before, after = self._render(asked[:1], True), self._render(asked, False)
-        behind = after[len(before) :].lstrip().removeprefix("b")
-        first = self._tokens(behind)["input_ids"][:1]
-        special = set(self.tokenizer.all_special_ids) | set(
-            self.tokenizer.added_tokens_decoder
-        )
-        ends = [token for token in first if token in special]
-        eos = self.tokenizer.eos_token_id
-        return ends + [eos] * (not ends and eos is not None)
+    def _report(self) -> None:
+        chat = self._chat
+        if chat.asks is not None:
+            print_log(
+                "LLaVA: behind a question the chat template's own prompt has "
+                f"{chat.asks[0]!r}, what is learned follows {chat.asks[1]!r}: the "
+                "model is asked with that.",
+                "current",
+            )
+        if chat.close_id is None:
+            print_log(
+                f"LLaVA: the chat template ends an answer with {chat.close!r}, which "
+                "is no special token of the tokeniser: nothing that is learned stops "
+                "an answer before max_new_tokens; let the template write eos_token.",
+                "current",
+                logging.WARNING,
+            )

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from inspect import signature
 from typing import Any
 
 import torch
+from mmengine.logging import print_log
 from mmengine.model import BaseModel
 from torch import Tensor, nn
 
 from lbbt_mm.models.causal_lm import open_causal_lm, open_tokenizer
-from lbbt_mm.models.conversation import IGNORED, Conversations, Encoded
+from lbbt_mm.models.conversation import IGNORED, Conversations
 from lbbt_mm.models.image_tiles import pack_features
-from lbbt_mm.models.llava_batch import Batch, answer_loss, make_batch
+from lbbt_mm.models.llava_answers import generate
+from lbbt_mm.models.llava_batch import Batch, answer_loss, encode_samples, make_batch
 from lbbt_mm.models.llava_parts import (
     HeldParts,
     count_parameters,
@@ -55,8 +58,10 @@ class LLaVA(BaseModel):
         grid_pinpoints: Of LLaVA-1.6: the same as of ``lbbt_mm.ImageTiles``.
         max_length: Most tokens of a conversation, visual ones included. None: what the
             language model's config allows.
-        on_long: What a longer one is in training: ``'error'``, or ``'skip'``: nothing
-            is learned from it, and the log's ``skipped`` counts it.
+        on_long: What a longer one is, or one that cannot be written or whose image
+            tokens are not its images: ``'error'``; or ``'skip'``: nothing is learned
+            from it and the log's ``skipped`` counts it; when asked, its answer is empty
+            and the metrics' ``unanswered`` counts it. The log names each.
         generation: Arguments of ``generate()``; ``max_new_tokens=32`` and greedy
             unless it says otherwise.
         encoder_channels: Width of the encoder's maps, if it has no ``embed_dims``.
@@ -202,16 +207,17 @@ class LLaVA(BaseModel):
             :class:`lbbt_mm.models.llava_batch.Batch` that the language model is given.
 
         Raises:
-            ValueError: Another mode; images and image tokens do not match; a
-                conversation is too long.
+            ValueError: Another mode; with ``on_long='error'``, images and image tokens
+                do not match or a conversation is too long.
         """
         if mode == "loss":
             return self.loss(inputs, data_samples)
         if mode == "predict":
-            for sample, said in zip(
-                data_samples, self.answer(inputs, data_samples), strict=True
-            ):
-                sample.set_field(said, "pred_answer")
+            texts, problems = self._said(inputs, data_samples)
+            for number, sample in enumerate(data_samples):
+                sample.set_field(texts[number], "pred_answer")
+                if number in problems:
+                    sample.set_field(problems[number], "unanswered")
             return list(data_samples)
         if mode == "tensor":
             return self.batch(inputs, data_samples)[0]
@@ -230,35 +236,45 @@ class LLaVA(BaseModel):
         loss, accuracy = answer_loss(*self._logits(batch))
         log = dict(loss=loss + unused, token_accuracy=accuracy.detach())
         if self.on_long == "skip":
-            log["skipped"] = loss.new_tensor(float(skipped))
+            log["skipped"] = loss.new_tensor(float(len(skipped)))
         return log
 
-    @torch.no_grad()
     def answer(
         self, inputs: Sequence[Tensor], data_samples: Sequence[Any]
     ) -> list[str]:
         """Answer the last question of each conversation.
 
         Returns:
-            One text each, without special tokens.
+            One text each, without special tokens; empty for what is skipped.
         """
-        batch, _, _ = self.batch(inputs, data_samples)
-        ends = self.conversations.end_ids
-        options = dict(pad_token_id=ends[0], eos_token_id=ends) if ends else {}
-        said = self.language_model.generate(
-            inputs_embeds=batch.embeds,
-            attention_mask=batch.mask,
-            **options | self.generation,
+        return self._said(inputs, data_samples)[0]
+
+    @torch.no_grad()
+    def _said(
+        self, inputs: Sequence[Tensor], data_samples: Sequence[Any]
+    ) -> tuple[list[str], dict[int, str]]:
+        """Answers, and why some, by their numbers, are empty."""
+        batch, problems, _ = self.batch(inputs, data_samples)
+        texts, diverged = generate(
+            self.language_model, batch, self.conversations, self.generation
         )
-        texts = self.tokenizer.batch_decode(said, skip_special_tokens=True)
-        return [text.strip() for text in texts]
+        for number in diverged:
+            problems.setdefault(number, "the language model's scores are NaN")
+        if diverged:
+            print_log(
+                f"LLaVA: {len(diverged)} of {len(texts)} answers of a batch are empty, "
+                "as the scores of their words are NaN: has the training diverged?",
+                "current",
+                logging.WARNING,
+            )
+        return ["" if n in problems else t for n, t in enumerate(texts)], problems
 
     def batch(
         self,
         inputs: Sequence[Tensor],
         data_samples: Sequence[Any],
         answers: bool = False,
-    ) -> tuple[Batch, int, Tensor | float]:
+    ) -> tuple[Batch, dict[int, str], Tensor | float]:
         """Encode images and conversations.
 
         Args:
@@ -268,35 +284,20 @@ class LLaVA(BaseModel):
                 the next answer begins.
 
         Returns:
-            The batch; how many conversations were too long and have no labels; a zero
-            that leads to parameters which no image reached, for distributed training.
+            The batch; why conversations, by their numbers, were skipped; a zero that
+            leads to parameters which no image reached, for distributed training.
         """
         visual, unused = self.visual_tokens(inputs, data_samples)
-        encoded = []
-        for sample in data_samples:
-            turns = sample.get("turns")
-            if not answers and turns[-1]["role"] == "assistant":
-                turns = turns[:-1]
-            talk = self.conversations
-            encoded.append(talk.encode(turns) if answers else talk.encode_prompt(turns))
-        skipped = 0
         room = self.max_length - (0 if answers else self.generation["max_new_tokens"])
-        for number, (one, images) in enumerate(zip(encoded, visual, strict=True)):
-            length = len(one.ids) - len(images) + sum(map(len, images))
-            if length <= room:
-                continue
-            if self.on_long == "error" or not answers:
-                name = data_samples[number].get("sample_id")
-                raise ValueError(
-                    f"Expected conversations of at most {room} tokens, got {length} in "
-                    f"{name}; set max_length if the language model allows more, or in "
-                    "training on_long='skip'."
-                )
-            skipped += 1
-            # Any two words: its own may be image tokens, and one predicts nothing.
-            encoded[number] = Encoded([0, 0], [IGNORED, IGNORED])
+        encoded, skipped = encode_samples(
+            self.conversations, data_samples, visual, room, answers
+        )
+        for number, problem in skipped.items():
+            if self.on_long == "error":
+                raise ValueError(f"{problem} Or set on_long='skip'.")
+            print_log(f"LLaVA skips {problem}", "current", logging.WARNING)
+            unused = unused + sum(image.sum() for image in visual[number]) * 0.0
             visual[number] = []
-            unused = unused + sum(image.sum() for image in images) * 0.0
         table = self.language_model.get_input_embeddings()
         image_id = self.conversations.image_id
         return make_batch(encoded, visual, image_id, table), skipped, unused

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from lbbt_mm.models.conversation import IGNORED, Encoded
+from lbbt_mm.models.conversation import IGNORED, Conversations, Encoded
 
 
 class Batch(NamedTuple):
@@ -28,6 +28,51 @@ class Batch(NamedTuple):
     def positions(self) -> Tensor:
         """Positions ``(B, T)`` that begin with 0 at each row's first token."""
         return (self.mask.cumsum(dim=1) - 1).clamp(min=0)
+
+
+def encode_samples(
+    conversations: Conversations,
+    samples: Sequence[Any],
+    visual: Sequence[Sequence[Tensor]],
+    most: int,
+    answers: bool,
+) -> tuple[list[Encoded], dict[int, str]]:
+    """Encode the conversations of a batch, and find those that cannot be used.
+
+    Args:
+        conversations: Of the language model.
+        samples: B, with ``turns`` and ``sample_id``.
+        visual: For each of them the tokens ``(tokens, D)`` of its images.
+        most: Most tokens of a conversation, visual ones included.
+        answers: Whether the answers are in it, with labels.
+
+    Returns:
+        B conversations, and for the number of each that cannot be used the reason; it
+        has two tokens without labels instead.
+    """
+    encoded: list[Encoded] = []
+    problems: dict[int, str] = {}
+    for number, (sample, images) in enumerate(zip(samples, visual, strict=True)):
+        turns, name = sample.get("turns"), sample.get("sample_id")
+        try:
+            if answers:
+                one = conversations.encode(turns)
+            else:
+                asked = turns[:-1] if turns[-1]["role"] == "assistant" else turns
+                one = conversations.encode_prompt(asked)
+            _check_images(one, images, conversations.image_id)
+            length = len(one.ids) - len(images) + sum(map(len, images))
+            if length > most:
+                raise ValueError(
+                    f"Expected conversations of at most {most} tokens, got {length} in "
+                    f"{name}; set max_length if the language model allows more."
+                )
+        except ValueError as error:
+            problems[number] = f"{name}: {error}"
+            # Any two words: its own may be image tokens, and one predicts nothing.
+            one = Encoded([0, 0], [IGNORED, IGNORED])
+        encoded.append(one)
+    return encoded, problems
 
 
 def make_batch(
@@ -78,12 +123,7 @@ def make_batch(
 def _splice(
     one: Encoded, words: Tensor, images: Sequence[Tensor], image_id: int
 ) -> tuple[Tensor, list[int]]:
-    places = [number for number, token in enumerate(one.ids) if token == image_id]
-    if len(places) != len(images):
-        raise ValueError(
-            f"Expected as many images as image tokens in a conversation, got "
-            f"{len(images)} image(s) and {len(places)} token(s) '<image>'."
-        )
+    places = _check_images(one, images, image_id)
     parts: list[Tensor] = []
     labels: list[int] = []
     start = 0
@@ -92,6 +132,17 @@ def _splice(
         labels += one.labels[start:place] + [IGNORED] * len(image)
         start = place + 1
     return torch.cat([*parts, words[start:]]), labels + one.labels[start:]
+
+
+def _check_images(one: Encoded, images: Sequence[Tensor], image_id: int) -> list[int]:
+    """The places of a conversation's image tokens."""
+    places = [number for number, token in enumerate(one.ids) if token == image_id]
+    if len(places) != len(images):
+        raise ValueError(
+            f"Expected as many images as image tokens in a conversation, got "
+            f"{len(images)} image(s) and {len(places)} token(s) '<image>'."
+        )
+    return places
 
 
 def answer_loss(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:

@@ -28,7 +28,7 @@ def read_answers(path: Path) -> dict[str, dict[str, Any]]:
         ValueError: It is missing or something else.
     """
     try:
-        records = json.loads(path.read_text(encoding="utf-8"))
+        records = json.loads(path.read_text(encoding="utf-8-sig"))
         found = {record["sample_id"]: record for record in records}
         for record in found.values():
             record["said"], record["score"], record["question"]

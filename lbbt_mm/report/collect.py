@@ -68,7 +68,7 @@ def _probed_before(homes: Sequence[Path] | set[Path]) -> set[Path]:
     found = set()
     for home in homes:
         path = home / "result.json"
-        record = json.loads(path.read_text("utf-8")) if path.is_file() else {}
+        record = json.loads(path.read_text("utf-8-sig")) if path.is_file() else {}
         before = home.parent / str(record.get("before"))
         if before.is_dir():
             found.add(before)

@@ -117,7 +117,7 @@ def _records(work_dir: Path) -> Iterator[dict[str, Any]]:
             f"training run."
         )
     for path in files:
-        for line in path.read_text(encoding="utf-8").splitlines():
+        for line in path.read_text(encoding="utf-8").split("\n"):
             try:
                 yield json.loads(line)
             except ValueError:

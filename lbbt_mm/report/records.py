@@ -66,7 +66,7 @@ class MeasurementRecord:
             ValueError: It is not such a file.
         """
         try:
-            return cls(**json.loads(path.read_text(encoding="utf-8")))
+            return cls(**json.loads(path.read_text(encoding="utf-8-sig")))
         except (ValueError, TypeError) as error:
             raise ValueError(
                 f"{path} is not the result of a measurement ({error}): delete it and "

@@ -160,3 +160,53 @@ def test_wrong_options_and_files(build, tmp_path) -> None:
     (tmp_path / "cut.json").write_text("[{")
     with pytest.raises(ValueError, match="cut.json: expected JSON"):
         build([GOOD], ann_file="cut.json")
+
+
+def test_lines_of_json(build, tmp_path) -> None:
+    """U+2028 and its like divide no line; a byte-order mark and CRLF are no record."""
+    odd = "<image>\nWhat\u2028is\u0085this\x0b?\u2029"
+    records = [dict(GOOD, conversations=turns(odd, "A \x1c cat")), GOOD]
+    lines = [json.dumps(record, ensure_ascii=False) for record in records]
+    lines = [line.replace("\\u000b", "\x0b") for line in lines]
+    path = tmp_path / "lines.jsonl"
+    path.write_bytes("\r\n".join([*lines, "", ""]).encode("utf-8-sig"))
+    found = build([], ann_file="lines.jsonl", lazy_init=True)
+    with pytest.raises(ValueError, match="line 1 .Invalid control character"):
+        found.full_init()  # U+000B has to be escaped, says JSON
+    path.write_bytes(path.read_bytes().replace(b"\x0b", b"\\u000b"))
+    found.full_init()
+    assert len(found) == 2 and found[0]["turns"][0]["text"] == odd
+    whole = json.dumps([GOOD]).encode("utf-8-sig")
+    (tmp_path / "marked.json").write_bytes(whole)
+    assert len(build([], ann_file="marked.json")) == 1
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b'{"id": 1}\n\n{"id": "a', r"lines\.jsonl: expected JSON.* in line 3 \("),
+        (b'{"id": 1}\n{"id": "\xff"}\n', r"lines\.jsonl: expected JSON.*can't decode"),
+    ],
+)
+def test_a_broken_line_is_named(build, tmp_path, content: bytes, words: str) -> None:
+    (tmp_path / "lines.jsonl").write_bytes(content)
+    with pytest.raises(ValueError, match=words):
+        build([], ann_file="lines.jsonl")
+
+
+def test_an_image_token_in_a_question_is_words(build, tmp_path) -> None:
+    from llava_tiny import tiny_tokenizer
+
+    from lbbt_mm.models.conversation import Conversations
+
+    (tmp_path / "images/5.jpg").write_bytes((tmp_path / "images/a/1.png").read_bytes())
+    asks = ("Is <image> a tag?", "Is it?")
+    gqa = {
+        str(n): dict(imageId="5", question=q, answer="yes") for n, q in enumerate(asks)
+    }
+    dataset = build(gqa, "VQADataset", format="gqa")
+    talk = Conversations(tiny_tokenizer())
+    for sample in dataset:
+        ids = talk.encode_prompt(sample["turns"]).ids
+        assert ids.count(talk.image_id) == len(sample["images"]) == 1
+        assert sample["question"] in talk.tokenizer.decode(ids)

@@ -137,6 +137,27 @@ def test_scienceqa_counts_what_it_cannot_use() -> None:
     assert scores["scienceqa/unparsed"] == scores["scienceqa/out_of_range"] == 1
 
 
+def test_scienceqa_names_the_accuracy_on_questions_with_an_image() -> None:
+    """LLaVA's IMG-Acc; the questions without one are two thirds of the test set."""
+    samples = [
+        sample("A", ["A"], "a", img_paths=["1.png"]),
+        sample("A", ["B"], "b", img_paths=["2.png"]),
+        sample("B", ["B"], "c", img_paths=[]),
+    ]
+    scores = run(dict(type="lbbt_mm.ScienceQAMetric"), samples)
+    assert scores["scienceqa/accuracy"] == pytest.approx(200 / 3)
+    assert scores["scienceqa/accuracy/image"] == 50
+    assert scores["scienceqa/questions/image"] == 2
+    scores = run(dict(type="lbbt_mm.ScienceQAMetric"), samples[2:])
+    assert "scienceqa/accuracy/image" not in scores
+
+
+def test_what_was_not_asked_is_wrong() -> None:
+    missed = sample("", [""], unanswered="too long")
+    scores = run(dict(type="lbbt_mm.VQAMetric", rule="exact"), [missed])
+    assert scores["vqa/accuracy"] == 0 and scores["vqa/unanswered"] == 1
+
+
 def test_answers_go_into_a_file_with_their_scores(tmp_path) -> None:
     out = tmp_path / "answers.json"
     config = dict(type="lbbt_mm.VQAMetric", rule="exact", out_file=str(out))

@@ -126,14 +126,12 @@ def test_vicunas_system_message_gives_way() -> None:
 
 
 def test_a_template_that_rewrites_earlier_turns_is_refused() -> None:
-    """As Qwen3's and DeepSeek's: what the model thought is cut out later."""
     rewriting = CHATML.replace(
         "{{ message['content'] }}",
         "{{ message['content'] if loop.last else message['content'] | upper }}",
     )
-    talk = build(rewriting)
-    with pytest.raises(ValueError, match="writes a turn the same way whatever follows"):
-        talk.encode(TWO)
+    with pytest.raises(ValueError, match="writes every answer once and as it is"):
+        build(rewriting)
 
 
 def test_no_template() -> None:
@@ -172,7 +170,7 @@ def test_the_image_token_lies_beyond_the_table() -> None:
     [
         (None, ["<|im_end|>"]),
         ("{{ messages[0]['content'] }} -> {% for m in messages[1:] %}{{ m['content'] }}"
-         "<|endoftext|>{% endfor %}", ["<|endoftext|>"]),
+         "<|endoftext|>{% endfor %}", ["<|endoftext|>", "<|im_end|>"]),
         # No mark that is a token: then the tokeniser's own end.
         ("{% for m in messages %}{{ m['content'] }}\n{% endfor %}", ["<|im_end|>"]),
     ],

@@ -281,6 +281,62 @@ def test_too_long_is_skipped_and_counted(chat_model: str, template: Any) -> None
             assert not parameter.grad.any(), name
 
 
+def test_an_evaluation_goes_on_after_what_cannot_be_asked(
+    chat_model: str, monkeypatch
+) -> None:
+    """Too long, or with another number of image tokens: empty, counted and named."""
+    from lbbt_mm.evaluation.vqa import MMVetSubmission, ScienceQAMetric, VQAMetric
+
+    said: list[str] = []
+    monkeypatch.setattr(
+        "lbbt_mm.models.llava.print_log", lambda text, *_, **__: said.append(text)
+    )
+    model = build_llava(chat_model, max_length=60, on_long="skip")
+    asked = dict(answers=["two"] * 10, question="What?", question_type="")
+    samples = [
+        sample("<image> What?", images=1, **asked),
+        sample("<image>" + "What? " * 60, images=1, seed=1, **asked),
+        sample("<image> or <image>?", images=1, seed=2, **asked),
+        sample("Where?", seed=3, **asked),
+    ]
+    alone = model.answer(**collate(model, samples[0], samples[3]))
+    found = model(**collate(model, *samples), mode="predict")
+    answers = [one.get("pred_answer") for one in found]
+    assert answers == [alone[0], "", "", alone[1]] and all(alone)
+    assert len(said) == 2 and all("LLaVA skips number" in text for text in said)
+    assert "number 1: Expected conversations of at most" in said[0]
+    assert "number 2: Expected as many images as image tokens" in said[1]
+    for metric in (VQAMetric(), ScienceQAMetric(), MMVetSubmission("unused.json")):
+        monkeypatch.setattr("lbbt_mm.evaluation.vqa.write_whole", lambda *_: None)
+        metric.process(None, [one.to_dict() for one in found])
+        scores = metric.compute_metrics(metric.results)
+        assert scores["unanswered"] == 2 and scores["questions"] == 4
+    metric = VQAMetric()
+    metric.process(None, [found[0].to_dict()])
+    assert "unanswered" not in metric.compute_metrics(metric.results)
+
+
+def test_scores_that_are_nan_are_no_answer(chat_model: str, monkeypatch) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(
+        "lbbt_mm.models.llava.print_log", lambda text, *_, **__: said.append(text)
+    )
+    model = build_llava(chat_model)
+    samples = mixed_samples()  # the second has no image
+    expected = model.answer(**collate(model, *samples))
+    with torch.no_grad():
+        model.projector.layers[0].bias.fill_(torch.nan)
+    for beams in (1, 2):
+        model.generation["num_beams"] = beams
+        found = model(**collate(model, *samples), mode="predict")
+        answers = [one.get("pred_answer") for one in found]
+        assert answers[0] == answers[2] == "" and answers[1]
+        assert [bool(one.get("unanswered")) for one in found] == [True, False, True]
+        if beams == 1:
+            assert answers[1] == expected[1]
+    assert "2 of 3 answers of a batch are empty" in said[0] and len(said) == 2
+
+
 def test_length_counts_visual_tokens_and_room_to_answer(chat_model: str) -> None:
     one = sample("What? <image>", "two", images=1)
     model = build_llava(chat_model)
