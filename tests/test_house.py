@@ -51,7 +51,9 @@ def test_imports_never_run_upwards() -> None:
     upwards = []
     for path in MODULES:
         room = room_of(path)
-        for other in sorted(imported_rooms(path) - {room}) if room != "__init__" else ():
+        for other in (
+            sorted(imported_rooms(path) - {room}) if room != "__init__" else ()
+        ):
             if not floor_of(other) < floor_of(room) and (room, other) not in SAME_FLOOR:
                 upwards.append(f"{path.relative_to(ROOT)} imports lbbt_mm.{other}")
     assert not upwards

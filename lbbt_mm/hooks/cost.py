@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from lbbt_mm.hooks.throughput import count_images
+from lbbt_mm.language.flops import kernel_formulas
 from lbbt_mm.registry import HOOKS
 from lbbt_mm.report.files import write_whole
 
@@ -36,8 +37,7 @@ class CostHook(Hook):
     - ``flops``: matrix products, convolutions and fused attention of the second
       iteration, forward and backward, as torch counts them, times the iterations (so a
       smaller last batch counts as a whole one). A multiplication and an addition are
-      two. Norms, activations and the optimiser are not in it, nor is fused attention on
-      a CPU (with dropout in training torch writes it out there, and it is);
+      two. Norms, activations and the optimiser are not in it;
     - ``seconds``: of all iterations, without loading images.
 
     Counts are of all processes; a resumed run goes on counting.
@@ -80,7 +80,9 @@ class CostHook(Hook):
         """Start the clock, and once the counter of operations."""
         self._start = time.perf_counter()
         if self._flops_per_step is None and self._seen["steps"] >= _COUNTED:
-            self._counter = FlopCounterMode(display=False)
+            self._counter = FlopCounterMode(
+                display=False, custom_mapping=kernel_formulas()
+            )
             self._counter.__enter__()
 
     def after_train_iter(

@@ -43,7 +43,7 @@ class LanguageModel(nn.Module):
             relative) take part.
         drop_rate: Replaces the family's dropout rates everywhere; ``None`` keeps them.
         initialise: Draw the family's own initialisation. Without it the memory is
-            left as it is, for weights that are loaded next.
+            left as it is, for weights that are loaded next, and computes NaN.
         long_positions: What to do with more tokens than a position table has rows:
             ``'interpolate'`` it, or ``'refuse'``.
 
@@ -100,6 +100,15 @@ class LanguageModel(nn.Module):
         self.rotary = RotaryPositions(config) if rotary else None
         if initialise:
             self.reset_parameters()
+        else:
+            self._blank()
+
+    @torch.no_grad()
+    def _blank(self) -> None:
+        """Make memory that nothing was written to compute NaN, not plausible noise."""
+        for module in self.modules():
+            if isinstance(module, nn.LayerNorm):
+                nn.init.constant_(module.weight, math.nan)
 
     @torch.no_grad()
     def reset_parameters(self) -> None:

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from lbbt_mm.language import flops
 from lbbt_mm.models.enlarge_on_device import EnlargeOnDevice
 from lbbt_mm.models.entropy_minimisation import EntropyMinimisation
 from lbbt_mm.models.feature_head import FeatureHead
@@ -28,6 +29,9 @@ __all__ = [
     "StandardizeNeck",
     "TilePreprocessor",
 ]
+
+
+flops.register()
 
 
 def __getattr__(name: str) -> Any:

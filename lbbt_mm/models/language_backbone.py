@@ -19,6 +19,7 @@ from lbbt_mm.language import (
     open_checkpoint,
 )
 from lbbt_mm.language.errors import CheckpointError
+from lbbt_mm.language.flops import counting
 from lbbt_mm.language.layers import Relative
 from lbbt_mm.language.record import RECORD_KEY, decode_record
 from lbbt_mm.language.residual import (
@@ -226,10 +227,15 @@ class LanguageBackbone(BaseModule):
     def require_weights(self) -> None:
         """Refuse to compute before there are weights.
 
+        Counting operations needs none: on the meta device, and while torch or mmengine
+        counts or traces. A trace that is exported so computes NaN.
+
         Raises:
             CheckpointError: None have been loaded yet.
         """
-        if not self._weights_ready:
+        if self._weights_ready or next(self.language.blocks.parameters()).is_meta:
+            return
+        if not counting():
             raise CheckpointError(
                 f"The weights of {self.language_model} are not loaded yet: call "
                 f"init_weights(), as a runner does, or load a checkpoint first."
