@@ -1,0 +1,33 @@
+"""The site of these pages: sphinx-build docs build/docs; nothing comes from the network."""
+
+project = "lbbt_mm"
+author = "The lbbt_mm authors"
+copyright = f"2026, {author}"
+
+extensions = [
+    "myst_parser",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.napoleon",
+    "sphinx.ext.viewcode",
+]
+exclude_patterns = ["report", "results", "results.template.md"]
+
+html_theme = "alabaster"
+html_title = "lbbt_mm"
+html_theme_options = {
+    "description": "Language models as vision backbones, for the OpenMMLab libraries",
+    "page_width": "1100px",
+    "fixed_sidebar": True,
+}
+html_copy_source = False
+
+# Pages link to files of the repository too, as GitHub shows them.
+suppress_warnings = ["myst.xref_missing", "myst.header"]
+myst_heading_anchors = 3
+
+napoleon_google_docstring = True
+napoleon_numpy_docstring = False
+napoleon_use_ivar = True  # of named tuples: their fields are members, too
+autodoc_typehints = "signature"
+autodoc_member_order = "bysource"
+autodoc_default_options = {"members": True, "show-inheritance": True}
