@@ -249,23 +249,11 @@ def _export_rank(launcher: str) -> None:
         )
 
 
-def write_whole(path: Path, write: Callable[[Path], Any]) -> None:
-    """Write a file whole or not at all; an earlier one stays until then.
+def write_whole(path: Path, content: str | bytes | Callable[[Path], Any]) -> None:
+    """As :func:`lbbt_mm.files.write_whole`, which imports mmengine."""
+    from lbbt_mm.files import write_whole
 
-    Args:
-        path: The file; its folder is made.
-        write: Writes to the path that it is given.
-
-    Raises:
-        OSError: It could not be written; nothing is left of it.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.stem}.part{path.suffix}")
-    try:
-        write(part)
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
+    write_whole(path, content)
 
 
 def fail_to_write(what: str, path: str | Path, error: OSError) -> NoReturn:

@@ -7,8 +7,8 @@ import json
 import os
 import platform
 import shlex
-import shutil
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -83,13 +83,12 @@ def save_model(model: nn.Module, out: Path) -> None:
         model: The GPT-2.
         out: Folder.
     """
-    part = out / ".model.part"
-    try:
-        model.save_pretrained(part)
-        for file in sorted(part.iterdir()):
-            os.replace(file, out / file.name)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
+    with tempfile.TemporaryDirectory(prefix=".model.part-", dir=out) as hidden:
+        model.save_pretrained(hidden)
+        for file in sorted(Path(hidden).iterdir()):
+            _launch.write_whole(
+                out / file.name, lambda part, file=file: os.replace(file, part)
+            )
 
 
 def draw(record: dict[str, Any], path: Path) -> None:
@@ -128,7 +127,7 @@ def write_json(path: Path, content: Any) -> None:
         content: What JSON can hold.
     """
     text = json.dumps(content, indent=2) + "\n"
-    _launch.write_whole(path, lambda part: part.write_text(text))
+    _launch.write_whole(path, text)
 
 
 def describe(

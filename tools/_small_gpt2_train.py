@@ -235,7 +235,7 @@ class Trainer:
             optimizer=self.optimizer.state_dict(),
         )
         torch.save(content, buffer)  # torch hides why a file could not be written
-        write_whole(path, lambda part: part.write_bytes(buffer.getvalue()))
+        write_whole(path, buffer.getvalue())
 
     def read(self, path: Path) -> None:
         """Go on from a file that :meth:`write` wrote.

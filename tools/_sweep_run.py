@@ -234,6 +234,4 @@ def _in_words(metrics: dict[str, float]) -> str:
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:
     """Write a file whole or not at all."""
-    part = path.with_name(f".{path.name}.part")
-    part.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    os.replace(part, path)
+    _launch.write_whole(path, json.dumps(content, indent=1) + "\n")

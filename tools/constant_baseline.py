@@ -88,7 +88,7 @@ def main() -> None:
     if args.out:
         text = json.dumps(scores, indent=1) + "\n"
         try:
-            _launch.write_whole(args.out, lambda part: part.write_text(text, "utf-8"))
+            _launch.write_whole(args.out, text)
         except OSError as error:
             _launch.fail_to_write("the scores", args.out, error)
         print(f"Written to {args.out}")

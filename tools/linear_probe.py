@@ -228,7 +228,7 @@ def save_results(
     )
     text = json.dumps(record, indent=2) + "\n"
     try:
-        _launch.write_whole(path, lambda part: part.write_text(text))
+        _launch.write_whole(path, text)
     except OSError as error:
         _launch.fail_to_write("the result above", path, error)
 

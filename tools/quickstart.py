@@ -206,8 +206,8 @@ def report(
     """Print the table, write the files, say where they are and what to try next."""
     import torch
 
+    from lbbt_mm.files import write_whole
     from lbbt_mm.report.bridge_report import BridgeReport
-    from lbbt_mm.report.files import write_whole
     from lbbt_mm.report.gather import gather
     from lbbt_mm.report.logs import read_bridge_curve
     from lbbt_mm.report.report_page import build_page, build_sections, made_by

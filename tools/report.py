@@ -46,8 +46,8 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """Write the page."""
     args = parse_args()
+    from lbbt_mm.files import write_whole
     from lbbt_mm.report.collect import collect
-    from lbbt_mm.report.files import write_whole
     from lbbt_mm.report.gather import gather
     from lbbt_mm.report.page import write_charts
     from lbbt_mm.report.report_page import build_page, build_sections, made_by

@@ -196,7 +196,7 @@ def main() -> None:
         if not page.is_file() or page.read_text(encoding="utf-8") != text:
             _launch.fail(f"{page} is not what the logs say: run tools/results.py.")
         return
-    page.write_text(_rendered(template, args.docs / "results", images), "utf-8")
+    _launch.write_whole(page, _rendered(template, args.docs / "results", images))
     print(f"Written to {page} and {images}")
 
 

@@ -185,9 +185,7 @@ def main() -> None:
         result["constant"] = constant
     text = json.dumps(result, indent=1) + "\n"
     for path in filter(None, (folder / "results.json", args.out)):
-        part = path.with_name(f".{path.name}.part")
-        part.write_text(text, encoding="utf-8")
-        os.replace(part, path)
+        _launch.write_whole(path, text)
         print(f"Written to {path}")
     if failures:
         _launch.fail("\n".join([f"{len(failures)} run(s) failed:", *failures]))

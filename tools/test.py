@@ -154,7 +154,7 @@ def main() -> None:
     if args.out and args.out.endswith(".json") and is_main_process():
         text = mmengine.dump(metrics, file_format="json", indent=2)
         try:
-            _launch.write_whole(Path(args.out), lambda part: part.write_text(text))
+            _launch.write_whole(Path(args.out), text)
         except OSError as error:
             _launch.fail_to_write("the metrics", args.out, error)
     if Predictions.problem:

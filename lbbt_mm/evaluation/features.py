@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import sys
 import time
 import warnings
@@ -19,6 +18,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from lbbt_mm.evaluation.feature_key import feature_key, file_sha256, weights_sha256
+from lbbt_mm.files import write_whole
 from lbbt_mm.language.storage import tensor_bytes
 
 __all__ = [
@@ -233,17 +233,11 @@ def _read(path: Path) -> Features:
 
 
 def _write(path: Path, features: Features) -> None:
-    """Write beside ``path`` and rename: a half-written file is never read."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        save_file(
+    write_whole(
+        path,
+        lambda part: save_file(
             {"features": features.features, "labels": features.labels},
             part,
             metadata={"sha256": _content_sha256(features)},
-        )
-        with open(part, "rb+") as file:
-            os.fsync(file.fileno())
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
+        ),
+    )

@@ -16,8 +16,8 @@ from lbbt_mm.evaluation.vqa_rules import (
     option_letter,
     ten_answer_score,
 )
+from lbbt_mm.files import write_whole
 from lbbt_mm.registry import METRICS
-from lbbt_mm.report.files import write_whole
 
 RULES: dict[str, Callable[[str, Sequence[str]], float]] = {
     "exact": exact_score,

@@ -14,10 +14,10 @@ from mmengine.runner import Runner
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
+from lbbt_mm.files import write_whole
 from lbbt_mm.hooks.throughput import count_images
 from lbbt_mm.language.flops import kernel_formulas
 from lbbt_mm.registry import HOOKS
-from lbbt_mm.report.files import write_whole
 
 _COUNTED = (
     1  # the iteration whose operations are counted: not the first, which warms up

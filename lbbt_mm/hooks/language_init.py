@@ -14,7 +14,7 @@ from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner, find_latest_checkpoint
 from torch import nn
 
-from lbbt_mm.hooks.atomic_checkpoint import AtomicLocalBackend
+from lbbt_mm.files import write_whole
 from lbbt_mm.language.checkpoint import open_checkpoint
 from lbbt_mm.registry import HOOKS
 from lbbt_mm.transplant import CopyPlan, CopyReport, TransplantError, make_plan
@@ -229,7 +229,7 @@ class LanguageInitHook(Hook):
         path = self._report_path(runner)
         text = json.dumps(self.report.to_dict(), indent=1) + "\n"
         try:
-            AtomicLocalBackend().put(text.encode(), path)
+            write_whole(path, text)
         except OSError as error:  # not worth a training run: the log has it too
             runner.logger.warning(
                 f"LanguageInitHook: the report could not be written to {path} "

@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeGuard
 
+from lbbt_mm.files import write_whole
 from lbbt_mm.language.errors import CheckpointError
 
 DEFAULT_SIZE = 19200  # entries; the paper's shared vocabulary
@@ -298,12 +299,8 @@ class SharedVocabulary:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write a JSON file, whole or not at all."""
-        target = Path(path)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        part = target.with_name(f".{target.name}.part")
         text = json.dumps(self.to_dict(), ensure_ascii=False, indent=1)
-        part.write_text(text + "\n", encoding="utf-8")
-        os.replace(part, target)
+        write_whole(path, text + "\n")
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> SharedVocabulary:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +17,7 @@ from torch import nn
 from torch.distributed.fsdp import FullyShardedDataParallel
 from torch.overrides import TorchFunctionMode
 
+from lbbt_mm.files import write_whole
 from lbbt_mm.language.layers import TransformerBlock
 from lbbt_mm.language.storage import load_pickle
 from lbbt_mm.models import LanguageBackbone
@@ -186,13 +186,7 @@ class ShardedStrategy(FSDPStrategy):
         if callback is not None:
             callback(checkpoint)
         if is_main_process():
-            os.makedirs(os.path.dirname(os.path.abspath(filename)), exist_ok=True)
-            unfinished = Path(f"{filename}.unfinished")
-            try:
-                torch.save(checkpoint, unfinished)
-                os.replace(unfinished, filename)
-            finally:
-                unfinished.unlink(missing_ok=True)
+            write_whole(filename, lambda part: torch.save(checkpoint, part))
 
     def load_checkpoint(
         self, filename: str, *, callback: Callable | None = None, **kwargs: Any

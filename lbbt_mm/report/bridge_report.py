@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lbbt_mm.files import write_whole
 from lbbt_mm.report.figures import bridge_and_probe_figure
 from lbbt_mm.report.logs import BridgeCurve
 from lbbt_mm.report.tables import Table, percent
@@ -87,7 +88,7 @@ class BridgeReport:
             "provenance": self.provenance,
         }
         text = json.dumps(record, indent=2, default=str) + "\n"
-        paths["results.json"].write_text(text, encoding="utf-8")
+        write_whole(paths["results.json"], text)
         pairs = {
             arm: tuple(
                 self.probes[arm][when]["last_test_top1"]

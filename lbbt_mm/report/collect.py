@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from lbbt_mm.report.files import write_whole
+from lbbt_mm.files import write_whole
 from lbbt_mm.report.gather import Gathered
 from lbbt_mm.report.records import FOLDER
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from lbbt_mm.files import write_whole
 from lbbt_mm.report.logs import BridgeCurve
 from lbbt_mm.version import require
 
@@ -84,7 +85,7 @@ def bridge_and_probe_figure(
     )
     for axes in (left, right):
         axes.spines[["top", "right"]].set_visible(False)
-    figure.savefig(path, dpi=150)
+    write_whole(path, lambda part: figure.savefig(part, dpi=150))
 
 
 def _chance_line(axes, chance: float) -> None:

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from lbbt_mm.files import write_whole
 from lbbt_mm.report.charts import Chart
-from lbbt_mm.report.files import write_whole
 from lbbt_mm.report.style import CHART, PAGE, SCHEMES
 from lbbt_mm.report.tables import Table
 

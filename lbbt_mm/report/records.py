@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lbbt_mm.report.files import write_whole
+from lbbt_mm.files import write_whole
 
 FOLDER = "analysis"  # beside the checkpoints
 SUFFIX = ".json"

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from lbbt_mm.files import write_whole
 from lbbt_mm.report.figures import ARM_COLOURS
 from lbbt_mm.report.sweep import METRICS, Selection, SweepRun, interval, select
 from lbbt_mm.version import require
@@ -47,7 +48,7 @@ def bridge_figure(runs: Sequence[SweepRun], chance: float, path: Path) -> None:
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.legend(frameon=False, loc="upper left")
     _probe_bars(panels[-1], runs, variants, chance)
-    figure.savefig(path, dpi=150)
+    write_whole(path, lambda part: figure.savefig(part, dpi=150))
 
 
 def _probe_bars(
@@ -130,7 +131,7 @@ def variants_figure(runs: Sequence[SweepRun], selection: Selection, path: Path) 
         axes.grid(axis="y", color="0.9")
         axes.set_axisbelow(True)
     figure.legend(frameon=False, ncols=2, loc="outside lower center")
-    figure.savefig(path, dpi=150)
+    write_whole(path, lambda part: figure.savefig(part, dpi=150))
 
 
 def few_labels_figure(
@@ -182,7 +183,7 @@ def few_labels_figure(
             xscale="log",
         )
     panels[0].legend(frameon=False, fontsize=8)
-    figure.savefig(path, dpi=150)
+    write_whole(path, lambda part: figure.savefig(part, dpi=150))
 
 
 def score_figure(
@@ -226,7 +227,7 @@ def score_figure(
             ylim=(0, 1.1 * highest),
         )
         axes.legend(frameon=False, loc="upper left", fontsize=8)
-    figure.savefig(path, dpi=150)
+    write_whole(path, lambda part: figure.savefig(part, dpi=150))
 
 
 def questions_figure(
@@ -282,7 +283,7 @@ def questions_figure(
         ncols=2,
         loc="upper left",
     )
-    figure.savefig(path, dpi=150)
+    write_whole(path, lambda part: figure.savefig(part, dpi=150))
 
 
 def arm_colour(arm: str) -> str:

@@ -247,12 +247,10 @@ def test_a_plan_that_does_not_work_out_stops_the_run(
 
 
 def test_a_full_disk_costs_the_report_not_the_run(bert, tmp_path, monkeypatch) -> None:
-    from lbbt_mm.hooks.atomic_checkpoint import AtomicLocalBackend
-
-    def full(self, obj, path):
+    def full(path, content):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(AtomicLocalBackend, "put", full)
+    monkeypatch.setattr("lbbt_mm.hooks.language_init.write_whole", full)
     train(vision_runs.config("segmenter", bert, tmp_path))
     log = next(tmp_path.glob("*/*.log")).read_text()
     assert "could not be written" in log and "No space left" in log

@@ -148,12 +148,12 @@ def test_a_language_model_that_is_not_there(project, failing, name, words) -> No
 def full_disk(monkeypatch):
     """Let writes of one kind of file stop halfway."""
     full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-    write_text, dump = Path.write_text, mmengine.dump
+    write_bytes, dump = Path.write_bytes, mmengine.dump
 
-    def half_text(self, text, *args, **kwargs):
-        if ".part." not in self.name:
-            return write_text(self, text, *args, **kwargs)
-        write_text(self, text[: len(text) // 2])
+    def half_text(self, data):
+        if not self.name.endswith(".part"):
+            return write_bytes(self, data)
+        write_bytes(self, data[: len(data) // 2])
         raise full
 
     def half_dump(obj, file=None, *args, **kwargs):
@@ -162,7 +162,7 @@ def full_disk(monkeypatch):
         Path(file).write_bytes(b"half")
         raise full
 
-    monkeypatch.setattr(Path, "write_text", half_text)
+    monkeypatch.setattr(Path, "write_bytes", half_text)
     monkeypatch.setattr(mmengine, "dump", half_dump)
 
 
