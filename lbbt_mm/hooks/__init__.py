@@ -3,8 +3,10 @@
 from lbbt_mm.hooks.atomic_checkpoint import AtomicCheckpointHook, CheckpointWriteError
 from lbbt_mm.hooks.bridge_monitor import BridgeMonitorHook
 from lbbt_mm.hooks.cost import CostHook
+from lbbt_mm.hooks.folder_lock import FolderLockHook
 from lbbt_mm.hooks.language_init import LanguageInitHook
 from lbbt_mm.hooks.random_state import RandomStateHook
+from lbbt_mm.hooks.termination import RunEnded, TerminationHook
 from lbbt_mm.hooks.throughput import ThroughputHook
 
 __all__ = [
@@ -12,7 +14,10 @@ __all__ = [
     "BridgeMonitorHook",
     "CheckpointWriteError",
     "CostHook",
+    "FolderLockHook",
     "LanguageInitHook",
     "RandomStateHook",
+    "RunEnded",
+    "TerminationHook",
     "ThroughputHook",
 ]

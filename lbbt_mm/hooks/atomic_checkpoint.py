@@ -9,13 +9,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from mmengine.dist import is_main_process
 from mmengine.fileio import LocalBackend, register_backend
 from mmengine.hooks import CheckpointHook
 from mmengine.runner import Runner
 
+from lbbt_mm.files import write_whole
 from lbbt_mm.registry import HOOKS
 
 _BACKEND = "lbbt_mm.atomic"
+_INTERRUPTED = "interrupted_ckpt"  # in the message hub
 
 
 class CheckpointWriteError(RuntimeError):
@@ -32,19 +35,7 @@ class AtomicLocalBackend(LocalBackend):
             obj: The content.
             filepath: The file.
         """
-        path = Path(filepath)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(f".{path.name}.part")
-        try:
-            with open(part, "wb") as file:
-                file.write(obj)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(part, path)
-        except OSError as error:
-            part.unlink(missing_ok=True)
-            error.filename = str(path)  # a failing write() does not say
-            raise
+        write_whole(filepath, obj)
 
 
 register_backend(_BACKEND, AtomicLocalBackend)
@@ -77,10 +68,12 @@ class _RemoveLater:
 class AtomicCheckpointHook(CheckpointHook):
     """mmengine's ``CheckpointHook`` for machines that die and disks that fill up.
 
-    It differs in three things. A checkpoint is written beside its place and renamed,
+    It differs in four things. A checkpoint is written beside its place and renamed,
     so that a file with its name is complete. The old checkpoint of ``max_keep_ckpts``
     and of ``save_best`` is removed after the new one is there, not before: this takes
-    room for one more. And a failure to write is one sentence.
+    room for one more. A failure to write is one sentence. And ``resume=True`` goes on
+    in the work folder, wherever it has been moved or copied to: mmengine's own way
+    follows a path in ``last_checkpoint`` that may lead to the original.
 
     The first holds for local files written by mmengine's ``Runner``.
 
@@ -88,16 +81,46 @@ class AtomicCheckpointHook(CheckpointHook):
         **kwargs: As for ``CheckpointHook``.
     """
 
+    def before_run(self, runner: Runner) -> None:
+        """Choose what ``resume=True`` goes on from, before mmengine does."""
+        if getattr(runner, "_resume", False) and runner._load_from is None:
+            runner._load_from = latest_checkpoint(runner.work_dir)
+
     def before_train(self, runner: Runner) -> None:
         """As inherited, with the atomic backend where files are local."""
         out_dir = str(self.out_dir or runner.work_dir)
         if not self.backend_args and not self.file_client_args and "://" not in out_dir:
             self.backend_args = dict(backend=_BACKEND)
         super().before_train(runner)
+        self._bring_along(runner)
+
+    def _bring_along(self, runner: Runner) -> None:
+        """Look for the best checkpoint here, not where the folder was copied from.
+
+        The one that it names is removed when a better one comes.
+        """
+        if not self.save_best:
+            return
+        for key in self.key_indicators if len(self.key_indicators) > 1 else [None]:
+            info = "best_ckpt" if key is None else f"best_ckpt_{key}"
+            path = runner.message_hub.runtime_info.get(info)
+            if not path:
+                continue
+            here = self.file_backend.join_path(self.out_dir, os.path.basename(path))
+            runner.message_hub.update_info(info, here)
+            if key is None:
+                self.best_ckpt_path = here
+            else:
+                self.best_ckpt_path_dict[key] = here
 
     def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict) -> None:
         with self._old_ones_stay_until_done(runner):
             super()._save_checkpoint_with_step(runner, step, meta)
+            interrupted = runner.message_hub.runtime_info.get(_INTERRUPTED)
+            if interrupted and is_main_process():
+                path = os.path.join(self.out_dir, os.path.basename(interrupted))
+                if os.path.isfile(path) and path != self.last_ckpt:
+                    self.file_backend.remove(path)
 
     def _save_best_checkpoint(self, runner: Runner, metrics: dict) -> None:
         with self._old_ones_stay_until_done(runner):
@@ -134,6 +157,52 @@ class AtomicCheckpointHook(CheckpointHook):
         return f"The checkpoint {path} could not be written ({reason}). {intact}"
 
 
+def save_iteration(runner: Runner, hook: CheckpointHook) -> str:
+    """Write a checkpoint of the iteration that has just been trained, if there is none.
+
+    All processes call it.
+
+    Args:
+        runner: Of the training, in ``after_train_iter``.
+        hook: Says where and how checkpoints are written.
+
+    Returns:
+        The file.
+
+    Raises:
+        CheckpointWriteError: It could not be written.
+    """
+    step = runner.iter + 1
+    if not hook.by_epoch:
+        path = os.path.join(str(hook.out_dir), hook.filename_tmpl.format(step))
+        if hook.last_ckpt != path:
+            hook._save_checkpoint(runner)
+        return str(hook.last_ckpt)
+    name = f"iter_{step}.pth"
+    path = os.path.join(str(hook.out_dir), name)
+    runner.message_hub.update_info(_INTERRUPTED, name)
+    hook.last_ckpt = path
+    guard = (
+        hook._old_ones_stay_until_done(runner)
+        if isinstance(hook, AtomicCheckpointHook)
+        else contextlib.nullcontext()
+    )
+    with guard:
+        runner.save_checkpoint(
+            hook.out_dir,
+            name,
+            hook.file_client_args,
+            save_optimizer=hook.save_optimizer,
+            save_param_scheduler=hook.save_param_scheduler,
+            meta=dict(epoch=runner.epoch, iter=step),
+            by_epoch=False,
+            backend_args=hook.backend_args,
+        )
+    if is_main_process():
+        write_whole(Path(runner.work_dir, "last_checkpoint"), path)
+    return path
+
+
 def is_complete(path: str | os.PathLike) -> bool:
     """Whether a checkpoint looks complete: cheap, and enough for an interrupted write.
 
@@ -161,15 +230,18 @@ def latest_checkpoint(work_dir: str | os.PathLike) -> str | None:
         work_dir: Folder of the run.
 
     Returns:
-        The one that ``last_checkpoint`` names, if it is complete; else the newest
-        complete ``epoch_*.pth`` or ``iter_*.pth``; None if there is none.
+        Of the complete ones: the one in this folder with the name that is written in
+        ``last_checkpoint``; else the newest ``epoch_*.pth`` or ``iter_*.pth`` of the
+        folder; else, where checkpoints are kept in another folder, the one that
+        ``last_checkpoint`` leads to. None if there is none.
     """
     folder = Path(work_dir)
-    candidates = []
-    with contextlib.suppress(OSError):
+    named = ""
+    with contextlib.suppress(OSError, UnicodeDecodeError):
         named = (folder / "last_checkpoint").read_text().strip()
-        # A relative path is one from where the run was started: try beside it too.
-        candidates += [Path(named), folder / Path(named).name] if named else []
+    # The name before the path, which leads a folder that was copied to the original.
+    candidates = [folder / Path(named).name] if named else []
     files = [*folder.glob("epoch_*.pth"), *folder.glob("iter_*.pth")]
     candidates += sorted(files, key=lambda path: path.stat().st_mtime, reverse=True)
+    candidates += [Path(named)] if named else []
     return next((str(path) for path in candidates if is_complete(path)), None)

@@ -241,6 +241,11 @@ class RandomStateHook(Hook):
             self._skip = 0
         self.gather()
 
+    @property
+    def resumes_in_mid_epoch(self) -> bool:
+        """Whether a checkpoint of any iteration can be gone on from."""
+        return self._batches is not None
+
     def gather(self) -> None:
         """Collect the states of all processes, all of which have to call it."""
         if get_world_size() > 1:

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import resource
+import shutil
 
 import pytest
 import torch
+from mmengine.evaluator import BaseMetric, Evaluator
+from mmengine.logging import MessageHub
 from mmengine.model import BaseModel
 from mmengine.runner import Runner, find_latest_checkpoint
 from torch import nn
 
-from lbbt_mm.hooks import CheckpointWriteError, atomic_checkpoint
+from lbbt_mm import files
+from lbbt_mm.hooks import CheckpointWriteError
 from lbbt_mm.hooks.atomic_checkpoint import (
     AtomicLocalBackend,
     is_complete,
@@ -26,15 +31,25 @@ class Toy(BaseModel):
         self.linear = nn.Linear(64, 64)
 
     def forward(self, inputs, mode="tensor"):
+        if mode != "loss":
+            return [{}]
         return dict(loss=self.linear(torch.stack(inputs)).pow(2).sum())
 
 
 @pytest.fixture
 def train(tmp_path):
-    def train(epochs, resume=False, **checkpoint):
+    def train(epochs, resume=False, folder=tmp_path, score=False, **checkpoint):
+        validation = dict(
+            val_dataloader=dict(
+                dataset=[dict(inputs=torch.ones(64))],
+                sampler=dict(type="DefaultSampler", shuffle=False),
+            ),
+            val_cfg=dict(),
+            val_evaluator=Evaluator([Score(prefix="")]),
+        )
         runner = Runner(
             Toy(),
-            str(tmp_path),
+            str(folder),
             train_dataloader=dict(
                 dataset=[dict(inputs=torch.ones(64))] * 2,
                 sampler=dict(type="DefaultSampler", shuffle=False),
@@ -48,7 +63,8 @@ def train(tmp_path):
                 )
             ),
             resume=resume,
-            experiment_name=f"{tmp_path.name}_{epochs}_{resume}",
+            experiment_name=f"{folder.name}_{epochs}_{resume}",
+            **(validation if score else {}),
         )
         runner.train()
         return runner
@@ -57,8 +73,9 @@ def train(tmp_path):
 
 
 def names(folder):
-    """Files with weights, and what is left of them."""
-    return sorted(path.name for path in folder.iterdir() if ".pth" in path.name)
+    """Files with weights, and parts of them, whose names are their own."""
+    found = [path.name for path in folder.iterdir() if ".pth" in path.name]
+    return sorted(re.sub(r"pth\..*\.part", "pth.part", name) for name in found)
 
 
 class Full:
@@ -75,9 +92,7 @@ class Full:
 
 def test_only_the_newest_is_kept_once_it_is_there(train, tmp_path, monkeypatch):
     seen = []
-    monkeypatch.setattr(
-        atomic_checkpoint.os, "fsync", lambda _: seen.append(names(tmp_path))
-    )
+    monkeypatch.setattr(files.os, "fsync", lambda _: seen.append(names(tmp_path)))
     train(3, max_keep_ckpts=1)
     # While a checkpoint is written, the one before it is still there.
     assert seen == [
@@ -114,7 +129,7 @@ def test_a_failing_write_is_one_sentence_and_the_earlier_one_is_intact(
         put = AtomicLocalBackend.put
         monkeypatch.setattr(AtomicLocalBackend, "put", limited(put, 2))
     else:
-        monkeypatch.setattr(atomic_checkpoint.os, "fsync", Full(2))
+        monkeypatch.setattr(files.os, "fsync", Full(2))
     with pytest.raises(CheckpointWriteError) as caught:
         train(3, max_keep_ckpts=1)
     assert str(caught.value) == (
@@ -129,7 +144,7 @@ def test_a_failing_write_is_one_sentence_and_the_earlier_one_is_intact(
 
 
 def test_a_full_disk_at_the_first_one(train, tmp_path, monkeypatch):
-    monkeypatch.setattr(atomic_checkpoint.os, "fsync", Full(1))
+    monkeypatch.setattr(files.os, "fsync", Full(1))
     with pytest.raises(
         CheckpointWriteError, match="There is no earlier one: free some"
     ):
@@ -189,6 +204,50 @@ def test_the_named_one_then_the_newest_complete_one(saved):
     (saved / "epoch_1.pth").unlink()
     assert latest() is None
     assert latest_checkpoint(saved / "no_such_folder") is None
+
+
+def test_a_copied_run_goes_on_from_the_copy(train, tmp_path):
+    """mmengine's own `resume=True` follows the absolute path to the original."""
+    train(2)
+    copy = tmp_path.with_name(f"{tmp_path.name}_copy")
+    shutil.copytree(tmp_path, copy)
+    assert latest_checkpoint(copy) == str(copy / "epoch_2.pth")
+    mark = torch.load(copy / "epoch_2.pth", weights_only=False)
+    mark["state_dict"]["linear.weight"].fill_(7)
+    torch.save(mark, copy / "epoch_2.pth")
+    runner = train(2, resume=True, folder=copy)
+    assert (runner.model.linear.weight == 7).all()
+    # Without its weights, a copy has nothing to go on from but what is named.
+    (copy / "epoch_2.pth").unlink()
+    assert latest_checkpoint(copy) == str(copy / "epoch_1.pth")
+    (copy / "epoch_1.pth").unlink()
+    assert latest_checkpoint(copy) == str(tmp_path / "epoch_2.pth")
+
+
+class Score(BaseMetric):
+    """Better in every epoch."""
+
+    def process(self, data_batch, data_samples):
+        self.results.append(0)
+
+    def compute_metrics(self, results):
+        return dict(score=MessageHub.get_current_instance().get_info("epoch"))
+
+
+def test_a_copied_run_leaves_the_best_checkpoint_of_the_original(train, tmp_path):
+    best = dict(save_best="score", rule="greater", score=True)
+    train(1, **best)
+    copy = tmp_path.with_name(f"{tmp_path.name}_copy")
+    shutil.copytree(tmp_path, copy)
+    train(2, resume=True, folder=copy, **best)
+    found = {
+        folder: sorted(p.name for p in folder.glob("best*"))
+        for folder in (tmp_path, copy)
+    }
+    assert found == {
+        tmp_path: ["best_score_epoch_1.pth"],
+        copy: ["best_score_epoch_2.pth"],
+    }
 
 
 def test_other_formats_count_as_complete(tmp_path):

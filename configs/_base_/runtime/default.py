@@ -24,6 +24,8 @@ default_hooks = dict(
 custom_hooks = [
     dict(type="lbbt_mm.ThroughputHook"),
     dict(type="lbbt_mm.RandomStateHook"),
+    dict(type="lbbt_mm.TerminationHook"),
+    dict(type="lbbt_mm.FolderLockHook"),
 ]
 log_processor = dict(
     # Over the epoch so far: what the paper calls train accuracy, on the batches as
