@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from dataclasses import dataclass
 from typing import Any
 
 from lbbt_mm.language.errors import CheckpointError
+from lbbt_mm.language.families import FAMILIES
 
 
 @dataclass(frozen=True)
@@ -100,18 +100,39 @@ class LanguageConfig:
             value = getattr(self, name)
             if value is None and name in _OPTIONAL:
                 continue
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+            if type(value) is not int or not 0 < value < _TOO_MANY:
                 raise CheckpointError(
-                    f"{says} {name}={value!r}; expected a positive whole number."
+                    f"{says} {name}={_short(value)}; expected a positive whole number."
                 )
         for name in _POSITIVE + _SHARES:
             value, share = getattr(self, name), name in _SHARES
-            is_number = type(value) in (int, float)
-            if not is_number or not (0 <= value < 1 if share else 0 < value < math.inf):
+            if not _is_number(value) or not (
+                0 <= value < 1 if share else 0 < value < _TOO_LARGE
+            ):
                 raise CheckpointError(
-                    f"{says} {name}={value!r}; expected a number "
+                    f"{says} {name}={_short(value)}; expected a number "
                     f"{'from 0 to below 1' if share else 'above 0'}."
                 )
+            object.__setattr__(self, name, float(value))
+        for name, choices in _CHOICES.items():
+            if getattr(self, name) not in choices:
+                raise CheckpointError(
+                    f"{says} {name}={_short(getattr(self, name))}; expected one of "
+                    f"{', '.join(map(str, choices))}."
+                )
+        for name, value in (self.rope_scaling or {}).items():
+            if name in ROPE_NUMBERS and not (
+                _is_number(value) and 0 < value < _TOO_MANY
+            ):
+                raise CheckpointError(
+                    f"{says} {name}={_short(value)} of its rope_scaling; expected a "
+                    f"number above 0."
+                )
+        if self.position == "table" and self.max_positions > _LONGEST_TABLE:
+            raise CheckpointError(
+                f"{says} that its table has {self.max_positions} positions; expected "
+                f"at most {_LONGEST_TABLE}."
+            )
         if self.position == "rotary" and self.head_dim % 2:
             raise CheckpointError(
                 f"{says} head_dim={self.head_dim}; rotary positions need an even one."
@@ -178,7 +199,7 @@ class LanguageConfig:
         """
         try:
             return cls(**fields)
-        except TypeError as error:
+        except (TypeError, AttributeError) as error:
             raise CheckpointError(
                 f"This checkpoint's language configuration does not fit this version "
                 f"of lbbt_mm ({error}); use the version that wrote it."
@@ -201,6 +222,55 @@ class LanguageConfig:
             if field.name not in _FREE
             and getattr(self, field.name) != getattr(other, field.name)
         ]
+
+
+ROPE_NUMBERS = (
+    "factor",
+    "low_freq_factor",
+    "high_freq_factor",
+    "original_max_position_embeddings",
+)
+"""Numbers of a context extension."""
+
+_TOO_MANY = 2**63
+_TOO_LARGE = 1e30  # beyond it float32 has no products
+_LONGEST_TABLE = 2**24  # an embedding of a position each
+
+_CHOICES: dict[str, tuple[Any, ...]] = {
+    "family": tuple(FAMILIES),
+    "norm": ("layernorm", "rmsnorm"),
+    "activation": ("gelu", "gelu_tanh", "silu", "relu"),
+    "attention": ("causal", "bidirectional"),
+    "position": ("table", "rotary", "relative"),
+    **dict.fromkeys(
+        (
+            "pre_norm",
+            "gated",
+            "qkv_bias",
+            "out_bias",
+            "ffn_bias",
+            "qk_norm",
+            "embed_norm",
+            "final_norm",
+            "scaled_residual_init",
+            "attn_scaled",
+            "fan_in_init",
+        ),
+        (True, False),
+    ),
+}
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float)
+
+
+def _short(value: Any) -> str:
+    """Write a value of any kind; a number may have more digits than Python writes."""
+    try:
+        return repr(value)[:60]
+    except (ValueError, RecursionError):
+        return "a number of thousands of digits"
 
 
 _SIZES = (

@@ -40,9 +40,11 @@ class GGUFStore(TensorStore):
             self.metadata = header.metadata
             self._tensors = header.tensors
             self._check_places(header.start, header.alignment)
-        self.vocab_size: int | None = header.metadata.get(
-            "tokenizer.ggml.tokens.length"
-        )
+        tokens = header.metadata.get("tokenizer.ggml.tokens")  # a list, if it is short
+        length = header.metadata.get("tokenizer.ggml.tokens.length")
+        if isinstance(tokens, list):
+            length = len(tokens)
+        self.vocab_size: int | None = None if length is None else int(length)
 
     def shapes(self) -> Mapping[str, tuple[int, ...]]:
         """Return name -> shape."""

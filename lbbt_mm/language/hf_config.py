@@ -39,6 +39,12 @@ _GGUF_NEEDED = (
     "context_length",
     "vocab_size",
 )
+_GGUF_EPSILON = {
+    "gpt2": "attention.layer_norm_epsilon",
+    "bert": "attention.layer_norm_epsilon",
+}
+"""Key of the norms' epsilon; of the other families, RMSNorm's."""
+_CONVERT = "fetch it again, or convert it with a current llama.cpp"
 
 
 def config_from_hf(hf: Mapping[str, Any], origin: str) -> LanguageConfig:
@@ -55,11 +61,15 @@ def config_from_hf(hf: Mapping[str, Any], origin: str) -> LanguageConfig:
         CheckpointError: The family is unknown, a key is missing, or the model uses a
             variant that the stack does not compute.
     """
+    return _translate(hf, origin, "copy the model's own config.json beside its weights")
+
+
+def _translate(hf: Mapping[str, Any], origin: str, advice: str) -> LanguageConfig:
     family = hf.get("model_type")
     family = "t5" if family == "mt5" else family  # T5 1.1's architecture
     if not isinstance(family, str) or family not in FAMILIES:
         raise CheckpointError(
-            f"{origin} is of model_type {family!r}; supported families: "
+            f"{origin} is of model_type {str(family)[:60]!r}; supported families: "
             f"{', '.join(FAMILIES)}. A new one is a table in "
             f"lbbt_mm/language/families.py."
         )
@@ -69,13 +79,12 @@ def config_from_hf(hf: Mapping[str, Any], origin: str) -> LanguageConfig:
     except KeyError as error:
         raise CheckpointError(
             f"The configuration of {origin} lacks {error}, which a {family} model "
-            f"needs; copy the model's own config.json beside its weights."
+            f"needs; {advice}."
         ) from error
     except (TypeError, ValueError, AttributeError, OverflowError) as error:
         raise CheckpointError(
             f"The configuration of {origin} holds a value of another kind than a "
-            f"{family} model's ({error}); copy the model's own config.json beside its "
-            f"weights."
+            f"{family} model's ({str(error)[:200]}); {advice}."
         ) from error
 
 
@@ -96,8 +105,19 @@ def config_from_gguf(
         CheckpointError: As :func:`config_from_hf`.
     """
     arch = metadata.get("general.architecture")
+    if not isinstance(arch, str):
+        raise CheckpointError(
+            f"The header of {origin} has general.architecture={str(arch)[:60]}; "
+            f"expected the name of a family; {_CONVERT}."
+        )
+    epsilon = _GGUF_EPSILON.get(arch, "attention.layer_norm_rms_epsilon")
 
     def get(key: str, default: Any = None) -> Any:
+        if f"{arch}.{key}.length" in metadata:  # a long array, which is not kept
+            raise CheckpointError(
+                f"The header of {origin} has an array for {arch}.{key}; expected one "
+                f"value: layers that differ are not computed."
+            )
         value = metadata.get(f"{arch}.{key}", default)
         # Stored as float32: 1e-5 comes back as 9.999999747378752e-06.
         return float(f"{value:.6g}") if isinstance(value, float) else value
@@ -110,13 +130,13 @@ def config_from_gguf(
     if arch in FAMILIES:
         absent = [
             f"{arch}.{key}"
-            for key in _GGUF_NEEDED
-            if get(key) is None and not (key == "vocab_size" and vocab_size)
+            for key in (*_GGUF_NEEDED, epsilon)
+            if get(key) is None and not (key == "vocab_size" and vocab_size is not None)
         ]
         if absent:
             raise CheckpointError(
                 f"The header of {origin} lacks {', '.join(absent)}, which a {arch} "
-                f"model needs; fetch it again, or convert it with a current llama.cpp."
+                f"model needs; {_CONVERT}."
             )
     hf: dict[str, Any] = {
         "model_type": arch,
@@ -124,15 +144,15 @@ def config_from_gguf(
         "hidden_size": get("embedding_length"),
         "num_attention_heads": get("attention.head_count"),
         "num_key_value_heads": get("attention.head_count_kv"),
-        "head_dim": get("attention.key_length") or get("rope.dimension_count"),
+        "head_dim": get("attention.key_length", get("rope.dimension_count")),
         "intermediate_size": get("feed_forward_length"),
         "max_position_embeddings": get("context_length"),
-        "vocab_size": get("vocab_size") or vocab_size,
+        "vocab_size": get("vocab_size") if vocab_size is None else vocab_size,
         "rms_norm_eps": get("attention.layer_norm_rms_epsilon"),
         "layer_norm_eps": get("attention.layer_norm_epsilon"),
         "rope_theta": get("rope.freq_base", 10000.0),
         # The format does not store these two; they are what the families use.
-        "hidden_act": {"gpt2": "gelu_new", "bert": "gelu"}.get(str(arch), "silu"),
+        "hidden_act": {"gpt2": "gelu_new", "bert": "gelu"}.get(arch, "silu"),
     }
     scaling = get("rope.scaling.type")
     if scaling not in (None, "none"):
@@ -151,7 +171,7 @@ def config_from_gguf(
     ):
         hf[ours] = hf[theirs]
     present = {key: value for key, value in hf.items() if value is not None}
-    return config_from_hf(present, origin)
+    return _translate(present, origin, _CONVERT)
 
 
 def _gpt2(family: str, hf: Mapping[str, Any], origin: str) -> LanguageConfig:
@@ -166,7 +186,7 @@ def _gpt2(family: str, hf: Mapping[str, Any], origin: str) -> LanguageConfig:
         num_heads=heads,
         num_kv_heads=heads,
         head_dim=_head_dim(width, heads, origin),
-        ffn_width=hf.get("n_inner") or 4 * width,
+        ffn_width=_given(hf, "n_inner", 4 * width),
         vocab_size=hf["vocab_size"],
         max_positions=hf["n_positions"],
         norm="layernorm",
@@ -223,7 +243,9 @@ def _bert(family: str, hf: Mapping[str, Any], origin: str) -> LanguageConfig:
 
 def _llama_like(family: str, hf: Mapping[str, Any], origin: str) -> LanguageConfig:
     width, heads = hf["hidden_size"], hf["num_attention_heads"]
-    head_dim = hf.get("head_dim") or _head_dim(width, heads, origin)
+    head_dim = hf.get("head_dim")
+    if head_dim is None:
+        head_dim = _head_dim(width, heads, origin)
     # transformers 5 gathers the rotary settings in one dictionary.
     rope = hf.get("rope_parameters") or hf.get("rope_scaling") or {}
     rope_type = rope.get("rope_type", rope.get("type", "default"))
@@ -249,7 +271,7 @@ def _llama_like(family: str, hf: Mapping[str, Any], origin: str) -> LanguageConf
         num_layers=hf["num_hidden_layers"],
         width=width,
         num_heads=heads,
-        num_kv_heads=hf.get("num_key_value_heads") or heads,
+        num_kv_heads=_given(hf, "num_key_value_heads", heads),
         head_dim=head_dim,
         ffn_width=hf["intermediate_size"],
         vocab_size=hf["vocab_size"],
@@ -262,11 +284,11 @@ def _llama_like(family: str, hf: Mapping[str, Any], origin: str) -> LanguageConf
         attention="causal",
         position="rotary",
         # Qwen2's attention has biases without saying so; the others say it.
-        qkv_bias=family == "qwen2" or hf.get("attention_bias", False),
-        out_bias=family != "qwen2" and hf.get("attention_bias", False),
-        ffn_bias=hf.get("mlp_bias", False),
+        qkv_bias=family == "qwen2" or _given(hf, "attention_bias", False),
+        out_bias=family != "qwen2" and _given(hf, "attention_bias", False),
+        ffn_bias=_given(hf, "mlp_bias", False),
         qk_norm=family == "qwen3",
-        rope_theta=float(rope.get("rope_theta", hf.get("rope_theta", 10000.0))),
+        rope_theta=rope.get("rope_theta", hf.get("rope_theta", 10000.0)),
         rope_scaling=None if rope_type == "default" else dict(rope),
         sliding_window=hf.get("sliding_window") if windowed else None,
         attn_drop=hf.get("attention_dropout", 0.0),
@@ -322,6 +344,12 @@ def _t5(family: str, hf: Mapping[str, Any], origin: str) -> LanguageConfig:
         final_drop=dropout,
         fan_in_init=True,
     )
+
+
+def _given(hf: Mapping[str, Any], key: str, default: Any) -> Any:
+    """Return a value; the default if it is absent or null, but not if it is 0."""
+    value = hf.get(key)
+    return default if value is None else value
 
 
 def _activation(name: str, origin: str) -> str:
