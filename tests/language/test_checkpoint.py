@@ -93,19 +93,69 @@ def test_unquantised_gguf_tensors_are_not_views_of_the_file(tmp_path: Path) -> N
 @pytest.mark.parametrize("name", preset_names())
 def test_every_preset_builds_on_the_meta_device(name: str) -> None:
     with torch.device("meta"):
-        model = LanguageModel(language_config(name))
+        model = LanguageModel(language_config(name).with_layers(1))
     assert all(parameter.is_meta for parameter in model.parameters())
 
 
 @pytest.mark.parametrize(
-    ("name", "millions"),
-    [("gpt2", 124.4 - 38.6), ("Qwen/Qwen3-8B", 8190.7 - 2 * 622.3)],
+    ("name", "millions", "embeddings"),
+    [  # as published, and how often the word embedding is counted in it
+        ("gpt2", 124.4, 1),
+        ("bert-base-cased", 108.3, 1),  # without the MLM head
+        ("bert-large-cased", 333.6, 1),
+        ("HuggingFaceTB/SmolLM2-360M", 361.8, 1),
+        ("HuggingFaceTB/SmolLM2-1.7B-Instruct", 1711.4, 1),
+        ("TinyLlama/TinyLlama-1.1B-Chat-v1.0", 1100.0, 2),
+        ("meta-llama/Llama-2-7b-hf", 6738.4, 2),
+        ("meta-llama/Llama-2-13b-chat-hf", 13015.9, 2),
+        ("meta-llama/Meta-Llama-3-8B", 8030.3, 2),
+        ("meta-llama/Llama-3.1-8B-Instruct", 8030.3, 2),
+        ("meta-llama/Llama-3.2-1B", 1235.8, 1),
+        ("meta-llama/Llama-3.2-3B", 3212.7, 1),
+        ("Qwen/Qwen2.5-0.5B", 494.0, 1),
+        ("Qwen/Qwen2.5-1.5B-Instruct", 1543.7, 1),
+        ("Qwen/Qwen2.5-3B", 3085.9, 1),
+        ("Qwen/Qwen2.5-7B-Instruct", 7615.6, 2),
+        ("Qwen/Qwen2.5-14B", 14770.0, 2),
+        ("Qwen/Qwen3-0.6B", 596.0, 1),
+        ("Qwen/Qwen3-1.7B", 1720.6, 1),
+        ("Qwen/Qwen3-4B", 4022.5, 1),
+        ("Qwen/Qwen3-8B", 8190.7, 2),
+    ],
 )
-def test_presets_have_the_published_sizes(name: str, millions: float) -> None:
+def test_presets_have_the_published_sizes(name, millions, embeddings) -> None:
+    config = language_config(name)
     with torch.device("meta"):
-        model = LanguageModel(language_config(name))
-    found = sum(parameter.numel() for parameter in model.parameters()) / 1e6
-    assert found == pytest.approx(millions, rel=2e-3)
+        model = LanguageModel(config.with_layers(1))
+    block = sum(parameter.numel() for parameter in model.blocks.parameters())
+    rest = sum(parameter.numel() for parameter in model.parameters()) - block
+    words = embeddings * config.vocab_size * config.width
+    found = (block * config.num_layers + rest + words) / 1e6
+    if config.family == "bert":  # segments and the pooler are not ours
+        found += (2 * config.width + config.width**2 + config.width) / 1e6
+    assert found == pytest.approx(millions, rel=5e-4)
+
+
+@pytest.mark.parametrize(
+    ("name", "millions"),
+    [("t5-small", 60.5), ("t5-base", 222.9), ("t5-large", 737.7)]
+    + [("flan-t5-small", 77.0), ("flan-t5-base", 247.6), ("flan-t5-large", 783.2)],
+)
+def test_t5_presets_have_the_published_sizes(name: str, millions: float) -> None:
+    """Of the whole model, decoder included, as transformers builds it."""
+    from transformers import T5Config, T5ForConditionalGeneration
+
+    ours = language_config(f"google/{name}" if "flan" in name else f"google-t5/{name}")
+    config = T5Config(
+        **dict(d_model=ours.width, d_kv=ours.head_dim, d_ff=ours.ffn_width),
+        **dict(num_heads=ours.num_heads, num_layers=ours.num_layers),
+        feed_forward_proj="gated-gelu" if ours.gated else "relu",
+        tie_word_embeddings=not ours.gated,
+        vocab_size=ours.vocab_size,
+    )
+    with torch.device("meta"):
+        model = T5ForConditionalGeneration(config)
+    assert model.num_parameters() / 1e6 == pytest.approx(millions, rel=1e-3)
 
 
 @pytest.mark.parametrize(
