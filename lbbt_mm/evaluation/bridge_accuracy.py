@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 from mmengine.evaluator import BaseMetric
+from mmengine.logging import print_log
+from torch import Tensor
 
 from lbbt_mm.registry import METRICS
 
@@ -22,6 +25,20 @@ def _as_label(name: str, value: Any) -> int:
     return int(label)
 
 
+def most_probable(score: Tensor) -> int | None:
+    """Find the class of the highest score.
+
+    Args:
+        score: ``(num_classes,)``.
+
+    Returns:
+        The class; None if a score is NaN or the highest is infinite, as those of a
+        diverged model are: ``argmax`` would call that a class.
+    """
+    highest, place = torch.as_tensor(score).max(dim=-1)
+    return int(place) if highest.isfinite() else None
+
+
 @METRICS.register_module()
 class BridgeAccuracy(BaseMetric):
     """Top-1 accuracy on the labels that are trained and on those that are true.
@@ -33,6 +50,8 @@ class BridgeAccuracy(BaseMetric):
     - ``true_label/top1``: against ``true_label``, over the images that carry one. It
       reaches the metric with ``dict(type='PackInputs',
       meta_keys=(..., 'true_label'))``; if no image has it, the number is absent.
+    - ``not_finite``, if there are any: images whose scores are NaN or infinite, which
+      are right in neither of the above.
     - ``chance``: 100 / number of classes, if the predictions carry ``pred_score``.
 
     Args:
@@ -74,10 +93,11 @@ class BridgeAccuracy(BaseMetric):
                     f"{sorted(sample)}. Wrap the dataset in RandomLabelDataset."
                 )
             score = sample.get("pred_score")
+            predicted: int | None
             if score is None:
                 predicted = _as_label("pred_label", sample["pred_label"])
             else:
-                predicted = int(score.argmax())
+                predicted = most_probable(score)
             true_label = sample.get("true_label")
             self.results.append(
                 dict(
@@ -85,6 +105,7 @@ class BridgeAccuracy(BaseMetric):
                     true=None
                     if true_label is None
                     else predicted == _as_label("true_label", true_label),
+                    finite=predicted is not None,
                     num_classes=None if score is None else len(score),
                 )
             )
@@ -103,6 +124,15 @@ class BridgeAccuracy(BaseMetric):
         known = [r["true"] for r in results if r["true"] is not None]
         if known and self.label == "random_label":
             metrics["true_label/top1"] = _percentage(known)
+        lost = sum(not r["finite"] for r in results)
+        if lost:
+            metrics["not_finite"] = float(lost)
+            print_log(
+                f"BridgeAccuracy: the scores of {lost} of {len(results)} images are "
+                "NaN or infinite, and count as wrong: has the training diverged?",
+                "current",
+                logging.WARNING,
+            )
         if results[0]["num_classes"]:
             metrics["chance"] = 100.0 / results[0]["num_classes"]
         return metrics

@@ -61,7 +61,12 @@ def mean_boxes(images: Sequence[Mapping[str, Any]]) -> MeanBoxes:
         scale = np.array([image["width"], image["height"]] * 2, dtype=float)
         for instance in image["instances"]:
             if not instance.get("ignore_flag"):
-                box = np.asarray(instance["bbox"]) / scale
+                box = np.asarray(instance["bbox"], dtype=float) / scale
+                if not np.isfinite(box).all():
+                    raise ValueError(
+                        f"Expected boxes of numbers, got {instance['bbox']} in "
+                        f"{image.get('img_path')}; correct the annotations."
+                    )
                 found.setdefault(int(instance["bbox_label"]), []).append(box)
     if not found:
         raise ValueError(f"Expected boxes in {len(images)} training images, got none.")

@@ -86,7 +86,7 @@ class LinearLayers:
         error_RKB /= len(x_BC)
         grad_RKD = torch.cat([error_RKB @ x_BC, error_RKB.sum(2, keepdim=True)], dim=2)
         self._adamw(grad_RKD, cosine * self.lr_R11)
-        return (scores_RKB.max(1).indices == y_B).sum(1)
+        return _hits(scores_RKB, y_B)
 
     def _standardized(self, x_BC: Tensor) -> Tensor:
         # Batch by batch: a second copy of all features is never made, and folding the
@@ -159,8 +159,14 @@ def evaluate(
     loss_R = torch.zeros(len(layers.lr_R11), dtype=torch.float64, device=x_MC.device)
     for rows, classes in zip(x_MC.split(4096), y_M.split(4096), strict=True):
         scores_RKB = layers.scores(rows)
-        hits_R += (scores_RKB.max(1).indices == classes).sum(1)
+        hits_R += _hits(scores_RKB, classes)
         wanted_RB = classes.expand(len(scores_RKB), -1)
         loss_R += F.cross_entropy(scores_RKB, wanted_RB, reduction="none").sum(1)
     top1 = [100 * hits / len(y_M) for hits in hits_R.tolist()]
     return top1, (loss_R / len(y_M)).tolist()
+
+
+def _hits(scores_RKB: Tensor, y_B: Tensor) -> Tensor:
+    highest, place = scores_RKB.max(1)
+    # A layer that diverged says NaN everywhere, which is not class 0.
+    return ((place == y_B) & highest.isfinite()).sum(1)

@@ -118,6 +118,11 @@ def linear_probe(
         test_top1 += evaluate(layer, test_x, test_y)[0]
         if on_epoch:
             on_epoch(epoch, train_top1[-1], test_top1[-1])
+    if not layer.params_RKD.isfinite().all():
+        raise ValueError(
+            f"The linear layer's weights became NaN or infinite with lr={lr:g}; take a "
+            "smaller one, or standardize the features."
+        )
     return LinearProbeResult(train_top1, test_top1, 100 / num_classes, majority)
 
 

@@ -25,9 +25,11 @@ def retrieval_scores(
 ) -> dict[str, float]:
     """Let every image look for the others of its class.
 
-    Each image is a query once; the others are the gallery, ordered by their distance
-    (of equal ones the earlier image comes first). Relevant is what has the query's
-    label; a query without anything relevant is left out. With ``r(i)`` one where the
+    Each image is a query once; the others are the gallery, ordered by their distance.
+    Of images at the same distance every order is as good as any other, and each score
+    is its mean over all these orders, so that the order of the data does not matter
+    (McSherry and Najork, ECIR 2008). Relevant is what has the query's label; a query
+    without anything relevant is left out. With ``r(i)`` one where the
     i-th of the order is relevant and else zero, and ``R`` the number of relevant
     images, the means over queries are, in per cent:
 
@@ -38,7 +40,9 @@ def retrieval_scores(
     - ``ndcg@k``: sum of the first k ``r(i) / log2(i + 1)``, over the same sum of an
       order that has all relevant images in front.
 
-    Memory is that of ``_CHUNK`` queries' distances to all images.
+    Memory is that of ``_CHUNK`` queries' distances to all images, in float64: features
+    with a large common part differ in digits that float32 does not have. The cosine to
+    a feature of zeros counts as 0.
 
     Args:
         features: (images, channels).
@@ -55,33 +59,35 @@ def retrieval_scores(
     """
     _check(features, labels, topk, distance)
     images = len(labels)
-    features = features.float()
+    features = features.double()
     if distance == "cosine":
-        features = F.normalize(features, dim=1)
-    discounts = 1 / torch.arange(2, images + 1, device=features.device).log2()
-    places = torch.arange(1, images, device=features.device)
+        features = F.normalize(features, dim=1, eps=1e-300)
+    # One number for equal images, which a matrix product would not promise.
+    different, place_of = features.unique(dim=0, return_inverse=True)
+    places = torch.arange(1, images, device=features.device, dtype=features.dtype)
+    discounts = 1 / (places + 1).log2()
     ideal = F.pad(discounts.cumsum(0), (1, 0))  # of 0, 1, 2, ... relevant images
     sums: dict[str, float] = {}
     queries = 0
     for start in range(0, images, _CHUNK):
         rows = torch.arange(start, min(start + _CHUNK, images), device=features.device)
-        far = _distances(features[rows], features, distance)
+        far = _distances(features[rows], different, distance)[:, place_of]
         far[torch.arange(len(rows)), rows] = math.inf  # the query itself: last, cut off
-        order = far.argsort(dim=1, stable=True)[:, :-1]
-        hits = (labels[order] == labels[rows, None]).float()
+        far, order = (found[:, :-1] for found in far.sort(dim=1))
+        hits = (labels[order] == labels[rows, None]).to(features.dtype)
         relevant = hits.sum(dim=1)
-        hits, relevant = hits[relevant > 0], relevant[relevant > 0]
-        queries += len(hits)
-        found = hits.cumsum(dim=1)
-        scores = {"mAP": (hits * found / places).sum(dim=1) / relevant}
+        some = relevant > 0
+        queries += int(some.sum())
+        ties = _Ties(far[some], hits[some])
+        scores = {"mAP": ties.average_precision() / relevant[some]}
+        expected = ties.share[:, : max(topk)]
         for k in topk:
-            first = hits[:, :k]
-            scores[f"pass@{k}"] = first.mean(dim=1)
-            scores[f"recall@{k}"] = first.amax(dim=1)
-            best = ideal[relevant.clamp(max=k).long()]
-            scores[f"ndcg@{k}"] = (first * discounts[:k]).sum(dim=1) / best
+            best = ideal[relevant[some].clamp(max=k).long()]
+            scores[f"pass@{k}"] = expected[:, :k].mean(dim=1)
+            scores[f"recall@{k}"] = ties.any_of(k)
+            scores[f"ndcg@{k}"] = (expected[:, :k] * discounts[:k]).sum(dim=1) / best
         for name, values in scores.items():
-            sums[name] = sums.get(name, 0.0) + float(values.double().sum())
+            sums[name] = sums.get(name, 0.0) + float(values.sum())
     if not queries:
         raise ValueError(
             f"Retrieval expects a class with at least two images, got {images} images "
@@ -90,6 +96,46 @@ def retrieval_scores(
     return {name: 100 * total / queries for name, total in sums.items()} | dict(
         queries=float(queries)
     )
+
+
+class _Ties:
+    """Orders of galleries, in which images at one distance are in any order.
+
+    Args:
+        far: Ascending distances, (queries, images).
+        hits: 1 where the image is relevant, otherwise 0.
+
+    Attributes:
+        share: Of each place, the share of orders with a relevant image there.
+    """
+
+    def __init__(self, far: Tensor, hits: Tensor) -> None:
+        new = far[:, 1:] != far[:, :-1]
+        group = F.pad(new.cumsum(dim=1), (1, 0))
+        size = torch.zeros_like(hits).scatter_add_(1, group, torch.ones_like(hits))
+        good = torch.zeros_like(hits).scatter_add_(1, group, hits)
+        # Of each place: what its group has, what stands before the group and before
+        # the place in the group.
+        self.size, self.good = size.gather(1, group), good.gather(1, group)
+        self.before = (size.cumsum(1) - size).gather(1, group)
+        self.good_before = (good.cumsum(1) - good).gather(1, group)
+        self.place = torch.arange(hits.shape[1], device=hits.device, dtype=hits.dtype)
+        self.inside = self.place - self.before
+        self.share = self.good / self.size
+
+    def average_precision(self) -> Tensor:
+        """Mean over the orders of the sum of precisions at relevant images."""
+        # A relevant image at a place shares the group's other places with the rest.
+        others = (self.good - 1) / (self.size - 1).clamp(min=1)
+        found = self.good_before + 1 + self.inside * others
+        return (self.share * found / (self.place + 1)).sum(dim=1)
+
+    def any_of(self, k: int) -> Tensor:
+        """Share of the orders with a relevant image among the first k."""
+        inside, size, good = self.inside[:, :k], self.size[:, :k], self.good[:, :k]
+        # The next one is not relevant either, if none before it in its group was.
+        missed = ((size - good - inside) / (size - inside)).clamp(min=0)
+        return 1 - missed.prod(dim=1)
 
 
 def _distances(queries: Tensor, gallery: Tensor, distance: str) -> Tensor:
@@ -175,7 +221,10 @@ class RetrievalMetric(BaseMetric):
                     "true labels."
                 )
             label = int(torch.as_tensor(label))
-            self.results.append((feature.flatten().float().cpu(), label))
+            feature = torch.as_tensor(feature).detach().flatten().cpu()
+            if feature.dtype not in (torch.float32, torch.float64):
+                feature = feature.float()
+            self.results.append((feature, label))
 
     def compute_metrics(self, results: list[tuple[Tensor, int]]) -> dict[str, float]:
         """Rank all images.

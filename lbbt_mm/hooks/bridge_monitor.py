@@ -18,6 +18,7 @@ from torch import nn
 
 from lbbt_mm.analysis.activation import RULES, activation_ratio
 from lbbt_mm.analysis.watch import AlignmentWatch, count_outliers
+from lbbt_mm.evaluation.bridge_accuracy import most_probable
 from lbbt_mm.hooks.fixed_images import take_images, undisturbed
 from lbbt_mm.models import LanguageBackbone
 from lbbt_mm.registry import HOOKS
@@ -234,19 +235,19 @@ class BridgeMonitorHook(Hook):
                 found[f"accuracy/{name}_label"] = 100.0 * sum(hits) / len(hits)
         return found
 
-    def _predict(self, model: nn.Module) -> list[int]:
-        """Most probable classes; empty if the model predicts none."""
+    def _predict(self, model: nn.Module) -> list[int | None]:
+        """Most probable classes, None of NaN; empty if the model predicts none."""
         predict = getattr(getattr(model, "head", None), "predict", None)
         if predict is None or not self._fixed.labels["trained"]:
             return []
-        classes: list[int] = []
+        classes: list[int | None] = []
         for inputs in self._fixed.inputs:
             # Without data samples: predictions are not written into ours.
             for sample in model(inputs, None, mode="predict"):
                 score = sample.get("pred_score")
                 if score is None:
                     return []
-                classes.append(int(score.argmax()))
+                classes.append(most_probable(score))
         return classes
 
 

@@ -124,6 +124,9 @@ class EntropyMinimisation(BaseModel):
 
         Returns:
             Mean entropy of the predictions in nats before each step.
+
+        Raises:
+            ValueError: A score is NaN.
         """
         self.classifier.eval()  # no dropout: it would be noise in the entropy
         optimizer = self._ready()
@@ -135,6 +138,13 @@ class EntropyMinimisation(BaseModel):
             images = inputs.detach().clone().requires_grad_(True)
             for _ in range(self.steps):
                 entropy = mean_entropy(self.classifier(images, mode="tensor"))
+                if not entropy.isfinite():
+                    raise ValueError(
+                        "EntropyMinimisation expects scores that are numbers, got NaN "
+                        f"or infinity in a batch of {len(inputs)} images, which every "
+                        "later batch would inherit: look at the checkpoint and at "
+                        "autocast."
+                    )
                 slopes = torch.autograd.grad(entropy, self.adapted, allow_unused=True)
                 for parameter, slope in zip(self.adapted, slopes, strict=True):
                     parameter.grad = slope

@@ -161,4 +161,5 @@ def answer_loss(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         return logits.sum() * 0.0, logits.new_zeros(())
     logits, labels = logits[learned].float(), labels[learned]
     loss = nn.functional.cross_entropy(logits, labels)
-    return loss, (logits.argmax(dim=-1) == labels).float().mean()
+    highest, place = logits.max(dim=-1)  # NaN is no word
+    return loss, ((place == labels) & highest.isfinite()).float().mean()

@@ -85,3 +85,18 @@ def test_missing_and_multiple_labels_are_refused():
     several = BaseDataElement(pred_score=torch.ones(4), gt_label=torch.tensor([0, 1]))
     with pytest.raises(ValueError, match="one gt_label per image, got 2"):
         evaluator.process([several])
+
+
+@pytest.mark.parametrize("bad", [torch.nan, torch.inf])
+def test_scores_that_are_no_numbers_are_no_class(bad):
+    """argmax of NaN is its place: a diverged model looked like one at chance."""
+    lost = [sample(0, 0, 0), sample(1, 0, 0)]
+    for one in lost:
+        one.pred_score[0] = bad
+    found = evaluate([*lost, sample(2, 2, 1)])
+    assert found["not_finite"] == 2 and found["chance"] == 25
+    assert found["random_label/top1"] == pytest.approx(100 / 3)
+    assert found["true_label/top1"] == 0
+    low = sample(1, 1)
+    low.pred_score = torch.tensor([-torch.inf, 0, -1, -2])
+    assert evaluate([low])["random_label/top1"] == 100

@@ -65,3 +65,8 @@ def test_images_with_neither_are_refused() -> None:
         ConstantBaseline(Classified([dict(gt_label=1)]))
     with pytest.raises(ValueError, match="got none"):
         ConstantBaseline(Classified())
+
+
+def test_a_box_that_is_no_number_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"boxes of numbers, got \[0, nan, 1, 1\]"):
+        mean_boxes([image(10, 10, (0, [0, float("nan"), 1, 1], 0))])

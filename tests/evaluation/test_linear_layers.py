@@ -84,3 +84,12 @@ def test_evaluating_in_parts_changes_nothing():
     once = evaluate(layers, x, y)
     often = evaluate(layers, x.repeat(300, 1), y.repeat(300))  # more than one part
     assert_close(torch.tensor(often), torch.tensor(once))
+
+
+def test_a_layer_that_diverged_is_right_in_nothing():
+    x, y = toy_data(40)
+    layers = LinearLayers(x, LRS, 4, DECAY, True)
+    layers.params_RKD[1, :, 0] = torch.nan
+    assert layers.step(x, torch.zeros_like(y), 1.0)[1] == 0
+    top1, loss = evaluate(layers, x, torch.zeros_like(y))
+    assert top1[1] == 0 and math.isnan(loss[1]) and top1[0] > 0

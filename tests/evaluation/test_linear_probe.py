@@ -191,3 +191,8 @@ def test_bad_data_is_refused(data, message):
 def test_bad_settings_are_refused(bad):
     with pytest.raises(ValueError, match="Expected epochs, batch_size and lr above 0"):
         linear_probe(*split(*toy_data()), 3, **bad)
+
+
+def test_a_learning_rate_that_is_too_large_is_said():
+    with pytest.raises(ValueError, match="became NaN or infinite with lr=1e.38"):
+        linear_probe(*split(*toy_data()), num_classes=3, epochs=3, lr=1e38)

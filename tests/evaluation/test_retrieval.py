@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import pytest
@@ -83,6 +84,102 @@ def test_length_counts_only_where_it_is_asked_for() -> None:
     assert retrieval_scores(features, labels, (1,))["mAP"] == 100
     far = retrieval_scores(features, labels, (1,), "euclidean")
     assert far["mAP"] < 100
+
+
+def every_order(features: Tensor, labels: Tensor, k: int) -> dict[str, float]:
+    """Each query's scores, averaged over all orders of the gallery that distances
+    allow; features on a line."""
+    sums: dict[str, float] = {"mAP": 0, "pass": 0, "recall": 0, "ndcg": 0}
+    for query in range(len(labels)):
+        others = [i for i in range(len(labels)) if i != query]
+        far = {i: float((features[i] - features[query]).abs()) for i in others}
+        rows = []
+        for order in itertools.permutations(others):
+            if [far[i] for i in order] != sorted(far.values()):
+                continue
+            hits = [int(labels[i] == labels[query]) for i in order]
+            at = [sum(hits[: i + 1]) / (i + 1) for i in range(len(hits))]
+            gain = [1 / math.log2(i + 2) for i in range(len(hits))]
+            rows.append(
+                dict(
+                    mAP=sum(h * p for h, p in zip(hits, at, strict=True)) / sum(hits),
+                    recall=float(any(hits[:k])),
+                    ndcg=sum(h * g for h, g in zip(hits[:k], gain, strict=False))
+                    / sum(gain[: min(k, sum(hits))]),
+                )
+                | {"pass": at[k - 1]}
+            )
+        for name in sums:
+            sums[name] += 100 * sum(r[name] for r in rows) / len(rows) / len(labels)
+    return sums
+
+
+@pytest.mark.parametrize(
+    "line",
+    [[0] * 7, [0, 0, 1, 1, 1, 2, 0], [0, 1, 1, 2, 2, 0, 5], [0, 1, 3, 7, 9, 20, 40]],
+)
+@pytest.mark.parametrize("k", [1, 2, 3, 5])
+def test_equal_distances_count_as_every_order_of_them(line: list, k: int) -> None:
+    labels = torch.tensor([0, 0, 0, 1, 1, 2, 2])
+    features = torch.tensor(line, dtype=torch.float32)[:, None]
+    found = retrieval_scores(features, labels, (k,), "euclidean")
+    for name, value in every_order(features[:, 0], labels, k).items():
+        key = name if name == "mAP" else f"{name}@{k}"
+        assert found[key] == pytest.approx(value, rel=1e-9), name
+
+
+@pytest.mark.parametrize("distance", ["cosine", "euclidean"])
+def test_the_order_of_the_data_does_not_matter(distance: str) -> None:
+    """Data lie sorted by class; what says nothing is at chance."""
+    labels = torch.arange(40) // 8
+    equal = retrieval_scores(torch.full((40, 3), 0.3), labels, (1,), distance)
+    assert equal["pass@1"] == pytest.approx(100 * 7 / 39)
+    generator = torch.Generator().manual_seed(0)
+    coarse = torch.randint(1, 3, (40, 3), generator=generator).float()
+    mixed = torch.randperm(40, generator=generator)
+    found, other = (
+        retrieval_scores(f, y, (1, 5), distance)
+        for f, y in ((coarse, labels), (coarse[mixed], labels[mixed]))
+    )
+    assert found == pytest.approx(other)
+
+
+def test_average_precision_is_scikit_learns() -> None:
+    from sklearn.metrics import average_precision_score
+
+    generator = torch.Generator().manual_seed(0)
+    features = torch.randn(30, 4, generator=generator)
+    labels = torch.arange(30) % 3
+    unit = (features / features.norm(dim=1, keepdim=True)).double()
+    expected = [
+        average_precision_score(
+            (labels == labels[n])[torch.arange(30) != n],
+            (unit @ unit[n])[torch.arange(30) != n],
+        )
+        for n in range(30)
+    ]
+    found = retrieval_scores(features, labels, (1,))["mAP"]
+    assert found == pytest.approx(100 * sum(expected) / 30)
+
+
+def test_a_large_common_part_hides_nothing() -> None:
+    """The cosine of features far from zero differs in digits beyond float32."""
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.arange(20) // 2
+    features = torch.randn(10, 6, generator=generator)[labels].double() + 1e5
+    features += 1e-3 * torch.randn(20, 6, generator=generator)
+    assert retrieval_scores(features, labels, (1,))["pass@1"] == 100
+    metric = RetrievalMetric(topk=(1,))
+    for feature, label in zip(features, labels, strict=True):
+        metric.process(None, [dict(feature=feature, gt_label=label)])
+    assert metric.evaluate(20)["retrieval/pass@1"] == 100
+
+
+def test_features_of_zeros_resemble_nothing() -> None:
+    features = torch.tensor([[0.0, 0], [0, 0], [1, 0], [1, 0], [-1, 0]])
+    found = retrieval_scores(features, torch.tensor([0, 0, 1, 1, 2]), (1,))
+    # Both zeros: any of four. Both others: each other.
+    assert found["pass@1"] == pytest.approx(100 * (2 / 4 + 2) / 4)
 
 
 @pytest.mark.parametrize(

@@ -186,3 +186,13 @@ def test_what_it_is_not_for():
     )
     with pytest.raises(ValueError, match="with norms .*, got ImageClassifier without"):
         EntropyMinimisation(bare)
+
+
+def test_a_batch_without_numbers_does_not_reach_the_norms():
+    model = build()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    images = model.data_preprocessor(dict(inputs=IMAGES, data_samples=None))["inputs"]
+    images[3, 0, 0, 0] = torch.nan
+    with pytest.raises(ValueError, match="got NaN or infinity in a batch of 8 images"):
+        model(images, mode="tensor")
+    assert_close(model.state_dict(), before, rtol=0, atol=0)

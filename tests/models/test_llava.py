@@ -479,5 +479,5 @@ def test_peft_is_imported_by_lora_alone(chat_model: str) -> None:
 
 def test_lora_without_peft_says_so(chat_model: str, monkeypatch) -> None:
     monkeypatch.setitem(sys.modules, "peft", None)
-    with pytest.raises(ImportError, match="needs peft.*pip install peft"):
+    with pytest.raises(ImportError, match="needs peft.*pip install .peft"):
         MODELS.build(llava_config(chat_model, train_language=LORA))

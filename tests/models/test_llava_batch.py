@@ -89,3 +89,9 @@ def test_half_precision_logits_give_a_float_loss() -> None:
     expected = nn.functional.cross_entropy(logits[0].float(), torch.tensor([1, 2]))
     assert loss.dtype == torch.float32
     assert_close(loss, expected)
+
+
+def test_nan_is_no_word() -> None:
+    logits = torch.full((1, 2, 5), torch.nan)
+    loss, accuracy = answer_loss(logits, torch.tensor([[0, 0]]))
+    assert loss.isnan() and accuracy == 0
