@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from mmengine.dataset import RepeatDataset
 from mmengine.structures import InstanceData, PixelData
 
 
@@ -112,13 +113,22 @@ class ConstantBaseline:
     :func:`commonest_class` everywhere.
 
     Args:
-        dataset: Training images of mmdet or of mmseg; only annotations are read.
+        dataset: Training images of mmdet or of mmseg, wrapped or not, as often as the
+            wrappers show them; only annotations are read.
 
     Raises:
         ValueError: They are neither.
     """
 
     def __init__(self, dataset: Any) -> None:
+        while isinstance(dataset, RepeatDataset):  # all of them equally often
+            dataset = dataset.dataset
+        if not hasattr(dataset, "get_data_info"):
+            raise ValueError(
+                "The constant baseline expects a data set of mmengine with "
+                f"get_data_info, got {type(dataset).__name__}; give the data set that "
+                "it is around."
+            )
         images = [dataset.get_data_info(i) for i in range(len(dataset))]
         self.boxes: MeanBoxes | None = None
         if images and "instances" in images[0]:
@@ -129,11 +139,18 @@ class ConstantBaseline:
                 "The constant baseline expects training images with boxes (mmdet) or "
                 f"label maps (mmseg), got {sorted(images[0]) if images else 'none'}."
             )
+        ignored = {leaf.ignore_index for leaf in _leaves(dataset)}
+        if len(ignored) > 1:
+            raise ValueError(
+                "The constant baseline expects one ignore_index, got "
+                f"{sorted(ignored)} in the parts of {type(dataset).__name__}; give "
+                "them the same."
+            )
         from mmseg.datasets.transforms import LoadAnnotations
 
         load = LoadAnnotations()
         maps = [load(dict(image))["gt_seg_map"] for image in images]
-        self.commonest = commonest_class(maps, dataset.ignore_index)
+        self.commonest = commonest_class(maps, ignored.pop())
 
     def predict(self, samples: Sequence[Any]) -> list[Any]:
         """Write the prediction into data samples, as a model's ``predict`` does.
@@ -152,3 +169,13 @@ class ConstantBaseline:
                 answer = torch.full((1, height, width), self.commonest)
                 sample.pred_sem_seg = PixelData(data=answer)
         return list(samples)
+
+
+def _leaves(dataset: Any) -> Iterator[Any]:
+    """The data sets that wrappers are around."""
+    inner = getattr(dataset, "datasets", None) or [getattr(dataset, "dataset", None)]
+    for part in inner:
+        if part is None:
+            yield dataset
+        else:
+            yield from _leaves(part)

@@ -47,13 +47,22 @@ class CommonestAnswers:
     """Answers every question with the commonest training answer of its type.
 
     Args:
-        dataset: A ``lbbt_mm.VQADataset`` of training questions.
+        dataset: A ``lbbt_mm.VQADataset`` of training questions, wrapped or not.
+
+    Raises:
+        ValueError: A sample has no answers.
     """
 
     def __init__(self, dataset: Any) -> None:
         counts: dict[str, Counter[str]] = defaultdict(Counter)
         for number in range(len(dataset)):
             sample = dataset.get_data_info(number)
+            if not sample.get("answers") or "question_type" not in sample:
+                raise ValueError(
+                    "The commonest answers expect training questions of a "
+                    f"lbbt_mm.VQADataset with answers, got {sorted(sample)} in number "
+                    f"{number}."
+                )
             for kind in {sample["question_type"], ""}:
                 counts[kind].update(sample["answers"])
         self.answers = {kind: _commonest(known) for kind, known in counts.items()}

@@ -70,3 +70,20 @@ def test_images_with_neither_are_refused() -> None:
 def test_a_box_that_is_no_number_is_refused() -> None:
     with pytest.raises(ValueError, match=r"boxes of numbers, got \[0, nan, 1, 1\]"):
         mean_boxes([image(10, 10, (0, [0, float("nan"), 1, 1], 0))])
+
+
+def test_parts_have_to_ignore_the_same() -> None:
+    class Part(Classified):
+        metainfo: dict = {}
+
+        def __init__(self, ignore_index: int) -> None:
+            super().__init__([dict(seg_map_path="a.png")])
+            self.ignore_index = ignore_index
+
+    class Both(Classified):
+        datasets = (Part(255), Part(0))
+
+    with pytest.raises(ValueError, match=r"one ignore_index, got \[0, 255\]"):
+        ConstantBaseline(Both([dict(seg_map_path="a.png")]))
+    with pytest.raises(ValueError, match="mmengine with get_data_info, got list"):
+        ConstantBaseline([1])

@@ -17,14 +17,17 @@ LEAVES = dict(
 )
 
 
-def scores(tool, task: str, scenes: Path, folder: Path) -> dict[str, float]:
-    """Run the tool on a shipped config whose images are toys."""
+def scores(tool, task: str, scenes: Path, folder: Path, wrap=None) -> dict[str, float]:
+    """Run the tool on a shipped config whose images are toys, perhaps wrapped."""
     cfg = Config.fromfile(ROOT / "configs" / LEAVES[task])
     for name in ("train_dataloader", "val_dataloader", "test_dataloader"):
         cfg[name].dataset.data_root = str(scenes)
         cfg[name].update(batch_size=5, num_workers=0)
     if task == "detr":
         cfg.test_evaluator.ann_file = str(scenes / "detection/val.json")
+    if wrap:
+        train = cfg.train_dataloader
+        train.dataset = Config(dict(dataset=wrap(train.dataset.to_dict()))).dataset
     path, out = folder / f"{task}.py", folder / "scores.json"
     cfg.dump(path)
     tool("constant_baseline.py", path, "--out", out).main()
@@ -44,6 +47,27 @@ def test_a_segmenter_that_always_says_background(tool, toy_scenes, tmp_path) -> 
 def test_a_detector_with_one_box_a_class(tool, toy_scenes, tmp_path) -> None:
     found = scores(tool, "detr", toy_scenes, tmp_path)
     assert 0 <= found["coco/bbox_mAP"] < 0.1
+
+
+WRAPPERS = {
+    "repeat": lambda one: dict(type="RepeatDataset", times=3, dataset=one),
+    "concat": lambda one: dict(type="ConcatDataset", datasets=[one, one]),
+    "both": lambda one: dict(
+        type="ConcatDataset",
+        datasets=[dict(type="mmengine.RepeatDataset", times=2, dataset=one)] * 2,
+    ),
+    "folds": lambda one: dict(
+        type="mmpretrain.KFoldDataset", dataset=one, num_splits=2, fold=0
+    ),
+}
+
+
+@pytest.mark.parametrize("wrapper", WRAPPERS)
+@pytest.mark.parametrize("task", LEAVES)
+def test_wrapped_training_images(tool, toy_scenes, tmp_path, task, wrapper) -> None:
+    found = scores(tool, task, toy_scenes, tmp_path, WRAPPERS[wrapper])
+    if wrapper != "folds":
+        assert found == scores(tool, task, toy_scenes, tmp_path)
 
 
 def test_it_is_right_where_nothing_varies(tool, toy_scenes, tmp_path) -> None:
