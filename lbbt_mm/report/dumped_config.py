@@ -197,3 +197,12 @@ def _value(node: ast.AST) -> Any:
         values = [_value(one) for one in node.elts]
         return values if isinstance(node, ast.List) else tuple(values)
     return ast.literal_eval(node)
+
+
+def last_checkpoint(config: Mapping[str, Any]) -> str:
+    """Name the checkpoint that a training ends with; ``CHECKPOINT`` if unknown."""
+    train = at(config, "train_cfg") or {}
+    for kind in ("epoch", "iter"):
+        if train.get(f"max_{kind}s"):
+            return f"{kind}_{train[f'max_{kind}s']}.pth"
+    return "CHECKPOINT"

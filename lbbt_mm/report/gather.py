@@ -15,12 +15,14 @@ from lbbt_mm.report.dumped_config import (
     describe_labels,
     innermost_dataset,
     language_start,
+    last_checkpoint,
     plain_model,
     plain_name,
     read_dumped_config,
 )
 from lbbt_mm.report.logs import BridgeCurve, read_bridge_curve
 from lbbt_mm.report.records import FOLDER, MeasurementRecord, find_records
+from lbbt_mm.report.starts import older_checkpoint, outdated
 
 _SELF_SUPERVISED = ("rotation", "simclr", "mae", "dino")
 _LARGEST = 50_000_000  # bytes of a JSON file that could be a result
@@ -155,7 +157,12 @@ def gather(folders: Sequence[Path]) -> Gathered:
             except (ValueError, OSError) as error:
                 found.problems.append(str(error))
                 continue
-            run = by_folder.get(path.parent.parent.parent.resolve())
+            home = path.parent.parent.parent
+            run = by_folder.get(home.resolve())
+            names = ("checkpoint", "sha256")
+            if problem := outdated(path, home, *map(record.model.get, names)):
+                found.problems.append(problem)
+                continue
             found.records.append((record, run))
             if record.error is not None:
                 found.problems.append(
@@ -203,12 +210,15 @@ def _read_run(home: Path, problems: list[str]) -> Run | None:
     test = _read_json(home / "test.json", problems) or {}  # tools/test.py --out
     if "accuracy/top1" in test:
         run.metrics.setdefault("test", test["accuracy/top1"])
-    run.last = _last_checkpoint(config)
+    run.last = last_checkpoint(config)
     latest = home / "last_checkpoint"
     if latest.is_file():
         run.checkpoint = Path(latest.read_text(encoding="utf-8").strip()).name
         run.last = run.last if run.last != "CHECKPOINT" else run.checkpoint
         run.finished = run.checkpoint == run.last
+        if problem := older_checkpoint(home, run.checkpoint):
+            run.finished = False
+            problems.append(problem)
     else:
         run.finished = bool(record)
     after = probes.get("after", {})
@@ -273,7 +283,10 @@ def _probes_in(home: Path, problems: list[str]) -> dict[str, Mapping[str, Any]]:
     probes = {}
     for path in sorted(home.glob("linear_probe*.json")):
         probe = _read_json(path, problems)
-        if probe and isinstance(probe.get("last_test_top1"), (int, float)):
+        named = map((probe or {}).get, ("checkpoint", "checkpoint_sha256"))
+        if problem := outdated(path, home, *named):
+            problems.append(problem)
+        elif probe and isinstance(probe.get("last_test_top1"), (int, float)):
             probes["after" if probe.get("checkpoint") else "before"] = probe
         elif probe:
             problems.append(f"{path} has no last_test_top1: it is no linear probe.")
@@ -377,14 +390,6 @@ def _numbers(curve: Mapping[Any, Any] | None) -> dict[int, float]:
         for epoch, value in (curve or {}).items()
         if value is not None and math.isfinite(float(value))
     }
-
-
-def _last_checkpoint(config: Mapping[str, Any]) -> str:
-    train = at(config, "train_cfg") or {}
-    for kind in ("epoch", "iter"):
-        if train.get(f"max_{kind}s"):
-            return f"{kind}_{train[f'max_{kind}s']}.pth"
-    return "CHECKPOINT"
 
 
 def short_model(name: str) -> str:

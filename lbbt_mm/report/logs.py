@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from lbbt_mm.report.starts import records_of
 
 # Types of tools/make_fashion_questions.py.
 _QUESTIONS = ("what", "how_many", "where", "larger")
@@ -46,7 +47,10 @@ class BridgeCurve:
 
 
 def read_bridge_curve(work_dir: Path) -> BridgeCurve:
-    """Collect a bridge's accuracies from the scalars of all its starts and resumes.
+    """Collect a bridge's accuracies from the newest training in its folder.
+
+    What other trainings logged there before is left out; the parts of one that was
+    interrupted and resumed are joined.
 
     Args:
         work_dir: Folder of the run.
@@ -58,7 +62,7 @@ def read_bridge_curve(work_dir: Path) -> BridgeCurve:
         FileNotFoundError: The folder holds no log of a run.
     """
     curve = BridgeCurve()
-    for record in _records(work_dir):
+    for record in records_of(work_dir):
         speed = record.get("images_per_second")
         curve.images_per_second = speed or curve.images_per_second
         if "train_acc" in record:
@@ -89,7 +93,7 @@ def read_scores(metrics: Mapping[str, Any]) -> dict[str, float]:
 
 
 def read_score_curves(work_dir: Path) -> dict[str, dict[int, float]]:
-    """Collect the scores of all validations of a run.
+    """Collect the scores of all validations of the newest training in a folder.
 
     Args:
         work_dir: Folder of the run.
@@ -102,23 +106,7 @@ def read_score_curves(work_dir: Path) -> dict[str, dict[int, float]]:
         FileNotFoundError: The folder holds no log of a run.
     """
     curves: dict[str, dict[int, float]] = {}
-    for record in _records(work_dir):
+    for record in records_of(work_dir):
         for name, value in read_scores(record).items():
             curves.setdefault(name, {})[record["step"]] = value
     return curves
-
-
-def _records(work_dir: Path) -> Iterator[dict[str, Any]]:
-    """Read JSON lines; a line that a killed run left half-written is passed over."""
-    files = sorted(work_dir.glob("*/vis_data/scalars.json"))
-    if not files:
-        raise FileNotFoundError(
-            f"{work_dir} holds no */vis_data/scalars.json; expected the work_dir of a "
-            f"training run."
-        )
-    for path in files:
-        for line in path.read_text(encoding="utf-8").split("\n"):
-            try:
-                yield json.loads(line)
-            except ValueError:
-                continue

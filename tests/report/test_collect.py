@@ -13,9 +13,9 @@ def test_a_page_of_the_copies_is_the_page(work_dir, tmp_path: Path) -> None:
     for arm in ("language", "scratch"):
         run = work_dir.run(arm=arm)
         scores = {"mAP": 51.23456789, "Pass@1": 70.0}
+        (run / "epoch_3.pth").write_bytes(b"weights")
         work_dir.measure(run, "retrieval", scores)
         (run / "test.json").write_text('{"accuracy/top1": 12.5}')
-        (run / "epoch_3.pth").write_bytes(b"weights")
     found = gather([work_dir.folder])
     files = collect(found, tmp_path / "copies")
     assert files and not list((tmp_path / "copies").rglob("*.pth"))

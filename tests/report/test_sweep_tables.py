@@ -154,7 +154,12 @@ def test_questions_are_drawn_by_type_beside_the_blind_ones(
     from matplotlib.figure import Figure
 
     drawn = []
-    monkeypatch.setattr(Figure, "savefig", lambda self, *_, **__: drawn.append(self))
+
+    def savefig(self, path, **_):
+        drawn.append(self)
+        path.touch()
+
+    monkeypatch.setattr(Figure, "savefig", savefig)
     kinds = dict(qa=60.0, qa_what=40.0, shuffled=30.0, shuffled_what=9.0)
     runs = [
         SweepRun("n", "v", arm, seed, {}, {k: v + seed for k, v in kinds.items()})
