@@ -69,7 +69,9 @@ def _translate(hf: Mapping[str, Any], origin: str, advice: str) -> LanguageConfi
     family = "t5" if family == "mt5" else family  # T5 1.1's architecture
     if not isinstance(family, str) or family not in FAMILIES:
         raise CheckpointError(
-            f"{origin} is of model_type {str(family)[:60]!r}; supported families: "
+            f"The configuration of {origin} has no model_type; {advice}."
+            if family is None
+            else f"{origin} is of model_type {str(family)[:60]!r}; supported families: "
             f"{', '.join(FAMILIES)}. A new one is a table in "
             f"lbbt_mm/language/families.py."
         )

