@@ -13,7 +13,7 @@ _launch.hide_gpus_if_asked()
 import torch  # noqa: E402
 from mmengine.device import get_device  # noqa: E402
 
-from lbbt_mm.datasets.damaged import DamagedImageError  # noqa: E402
+from lbbt_mm.datasets.damaged import DataError  # noqa: E402
 from lbbt_mm.evaluation.checkpoint_config import use_checkpoint_only  # noqa: E402
 from lbbt_mm.hooks.atomic_checkpoint import (  # noqa: E402
     CheckpointWriteError,
@@ -162,7 +162,7 @@ def main() -> None:
         _launch.build_runner(cfg).train()
     except (CheckpointError, CheckpointWriteError, TransplantError) as error:
         _launch.fail(str(error))
-    except DamagedImageError as error:
+    except DataError as error:
         _launch.fail(error.sentence)
 
 

@@ -6,7 +6,16 @@ import os
 from typing import Any
 
 
-class DamagedImageError(RuntimeError):
+class DataError(RuntimeError):
+    """Something is wrong with the files of a dataset: one sentence says what."""
+
+    @property
+    def sentence(self) -> str:
+        """The sentence alone, also if the error comes from a data loader's worker."""
+        return str(self).rsplit(f"{type(self).__name__}: ", 1)[-1].strip()
+
+
+class DamagedImageError(DataError):
     """An image file cannot be read.
 
     Args:
@@ -19,11 +28,6 @@ class DamagedImageError(RuntimeError):
         super().__init__(message)
         self.path = path
         self.why = why
-
-    @property
-    def sentence(self) -> str:
-        """The sentence alone, also if the error comes from a worker."""
-        return str(self).rsplit("DamagedImageError: ", 1)[-1].strip()
 
 
 def why_unreadable(pipeline: Any, path: str) -> str | None:

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from mmengine.dataset import BaseDataset, ConcatDataset
 
-from lbbt_mm.datasets.wrapper import DatasetWrapper, checked_integer, private_stream
+from lbbt_mm.datasets.arguments import checked_integer, private_stream
+from lbbt_mm.datasets.wrapper import DatasetWrapper
 from lbbt_mm.registry import DATASETS
 
 _CHOICE = 2  # a purpose of private_stream; 0 and 1 are in random_label.py
@@ -68,6 +69,7 @@ class FewLabelDataset(DatasetWrapper):
             An int: the number of images altogether, as even over the classes as these
             have images.
         seed: Another seed, another choice.
+        **kwargs: ``pipeline`` and ``accept_changed_images``, see ``DatasetWrapper``.
 
     Raises:
         TypeError: An argument is of the wrong type, or an image has several labels.
@@ -75,15 +77,18 @@ class FewLabelDataset(DatasetWrapper):
             of one class.
     """
 
+    _restricts = True
+
     def __init__(
         self,
         dataset: BaseDataset | ConcatDataset | dict,
         labels: float | int = 0.01,
         seed: int = 0,
+        **kwargs: Any,
     ) -> None:
         self.labels = checked_amount("FewLabelDataset", labels)
         self.seed = checked_integer("FewLabelDataset", "seed", seed, 0, "give one")
-        super().__init__(dataset)
+        super().__init__(dataset, **kwargs)
 
     @property
     def metainfo(self) -> dict:
@@ -105,6 +110,9 @@ class FewLabelDataset(DatasetWrapper):
         self._labels.flags.writeable = self._kept.flags.writeable = False
         return len(self._kept)
 
+    def _origin(self) -> tuple[int, np.ndarray]:
+        return len(self._kept), np.arange(len(self._kept))
+
     def _source(self, index: int) -> int:
         return int(self._kept[index])
 
@@ -117,13 +125,6 @@ class FewLabelDataset(DatasetWrapper):
                 "among the few; take what mixes images out of the inner dataset."
             )
         return index
-
-    def _view(self, leaf: Any, start: int) -> Any:
-        """As inherited, and a broken image is replaced by another of the few."""
-        view = super()._view(leaf, start)
-        low, high = np.searchsorted(self._kept, (start, start + len(leaf)))
-        view._rand_another = lambda: self._source(np.random.randint(low, high)) - start
-        return view
 
     def __repr__(self) -> str:
         """One line: how many labels, of what."""

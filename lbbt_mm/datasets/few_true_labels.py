@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from mmengine.dataset import BaseDataset, ConcatDataset
 
+from lbbt_mm.datasets.arguments import checked_integer
 from lbbt_mm.datasets.few_labels import checked_amount, checked_choice
 from lbbt_mm.datasets.instance_label import InstanceLabelDataset
 from lbbt_mm.datasets.label_field import LabelFieldDataset
 from lbbt_mm.datasets.random_label import RandomLabelDataset
-from lbbt_mm.datasets.wrapper import DatasetWrapper, checked_integer
+from lbbt_mm.datasets.wrapper import DatasetWrapper
 from lbbt_mm.registry import DATASETS
 
 UNKNOWN = -1  # the label of an image whose true label nobody may read
@@ -33,6 +36,7 @@ class FewTrueLabelsDataset(LabelFieldDataset):
             An int: the number of images altogether.
         seed: Another seed, another choice.
         field: Where the true labels go.
+        **kwargs: ``pipeline`` and ``accept_changed_images``, see ``DatasetWrapper``.
 
     Raises:
         TypeError: An argument is of the wrong type, or an image has several labels.
@@ -50,10 +54,11 @@ class FewTrueLabelsDataset(LabelFieldDataset):
         labels: float | int = 0.01,
         seed: int = 0,
         field: str = "few_label",
+        **kwargs: Any,
     ) -> None:
         self.labels = checked_amount("FewTrueLabelsDataset", labels)
         self.seed = checked_integer("FewTrueLabelsDataset", "seed", seed, 0, "give one")
-        super().__init__(dataset, field)
+        super().__init__(dataset, field, **kwargs)
 
     @property
     def metainfo(self) -> dict:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-import numpy as np
+from typing import Any
+
 from mmengine.dataset import BaseDataset, ConcatDataset
 
+from lbbt_mm.datasets.arguments import checked_integer
+from lbbt_mm.datasets.folds import origin_inside
 from lbbt_mm.datasets.label_field import LabelFieldDataset
-from lbbt_mm.datasets.wrapper import DatasetWrapper, checked_integer
+from lbbt_mm.datasets.wrapper import DatasetWrapper
 from lbbt_mm.registry import DATASETS
 
 
@@ -26,6 +29,7 @@ class InstanceLabelDataset(LabelFieldDataset):
             images, which a changed ``indices`` changes too.
         field: Where the label goes. Under another name than ``gt_label``, it stands
             beside the label of the dataset inside, for a mix of objectives.
+        **kwargs: ``pipeline`` and ``accept_changed_images``, see ``DatasetWrapper``.
 
     Raises:
         ValueError: ``num_classes`` is not the number of images.
@@ -38,6 +42,7 @@ class InstanceLabelDataset(LabelFieldDataset):
         dataset: BaseDataset | ConcatDataset | DatasetWrapper | dict,
         num_classes: int | None = None,
         field: str = "gt_label",
+        **kwargs: Any,
     ) -> None:
         if num_classes is not None:
             num_classes = checked_integer(
@@ -48,7 +53,7 @@ class InstanceLabelDataset(LabelFieldDataset):
                 cure="there are as many classes as images",
             )
         self.num_classes = num_classes
-        super().__init__(dataset, field)
+        super().__init__(dataset, field, **kwargs)
 
     @property
     def metainfo(self) -> dict:
@@ -61,13 +66,14 @@ class InstanceLabelDataset(LabelFieldDataset):
 
     def _prepare(self, num_images: int) -> int:
         """Number the images."""
-        if self.num_classes not in (None, num_images):
+        whole, numbers = origin_inside(self.dataset)  # of a fold: as without folds
+        if self.num_classes not in (None, whole):
             raise ValueError(
                 f"InstanceLabelDataset: expected as many classes as images, "
-                f"{num_images}, got num_classes={self.num_classes}; set num_classes "
-                f"here and of the head to {num_images}."
+                f"{whole}, got num_classes={self.num_classes}; set num_classes "
+                f"here and of the head to {whole}."
             )
-        self._labels = np.arange(num_images)
+        self._labels = numbers
         self._labels.flags.writeable = False
         return num_images
 

@@ -26,6 +26,7 @@ class LabelFieldDataset(DatasetWrapper):
         dataset: Config or built dataset: a ``BaseDataset``, a ``ConcatDataset``, or
             another wrapper that decides on labels.
         field: Where the label goes.
+        **kwargs: ``pipeline`` and ``accept_changed_images``, see ``DatasetWrapper``.
 
     Raises:
         TypeError: ``field`` is no name.
@@ -35,7 +36,7 @@ class LabelFieldDataset(DatasetWrapper):
     _inside: tuple[type, ...] = (BaseDataset, FewLabelDataset, RandomLabelDataset)
     _taken = ("img", "img_path", "sample_idx", "true_label", "is_random_label")
 
-    def __init__(self, dataset: Any, field: str = "gt_label") -> None:
+    def __init__(self, dataset: Any, field: str = "gt_label", **kwargs: Any) -> None:
         name = type(self).__name__
         if not isinstance(field, str) or not field.isidentifier():
             raise TypeError(
@@ -48,7 +49,7 @@ class LabelFieldDataset(DatasetWrapper):
                 "something else; use 'gt_label' or a new name."
             )
         self.field = field
-        super().__init__(dataset)
+        super().__init__(dataset, **kwargs)
 
     def _edit(self, info: dict, index: int) -> dict:
         if self.field == "gt_label":

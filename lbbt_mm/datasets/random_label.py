@@ -13,8 +13,10 @@ from typing import Any
 import numpy as np
 from mmengine.dataset import BaseDataset, ConcatDataset
 
+from lbbt_mm.datasets.arguments import checked_integer, private_stream
 from lbbt_mm.datasets.few_labels import FewLabelDataset
-from lbbt_mm.datasets.wrapper import DatasetWrapper, checked_integer, private_stream
+from lbbt_mm.datasets.folds import origin_inside
+from lbbt_mm.datasets.wrapper import DatasetWrapper
 from lbbt_mm.registry import DATASETS
 
 # The purposes of private streams; a third is in few_labels.py.
@@ -89,6 +91,7 @@ class RandomLabelDataset(DatasetWrapper):
         seed: Another seed, another independent draw.
         exclude_true_label: Draw from the *other* classes only. This is what the
             paper's authors did; it needs, and leaks, the true labels.
+        **kwargs: ``pipeline`` and ``accept_changed_images``, see ``DatasetWrapper``.
     """
 
     gives_other_labels = True
@@ -102,6 +105,7 @@ class RandomLabelDataset(DatasetWrapper):
         ratio: float,
         seed: int = 0,
         exclude_true_label: bool = False,
+        **kwargs: Any,
     ) -> None:
         self.num_classes = checked_integer(
             "RandomLabelDataset",
@@ -119,7 +123,7 @@ class RandomLabelDataset(DatasetWrapper):
             )
         self.exclude_true_label = exclude_true_label
 
-        super().__init__(dataset)
+        super().__init__(dataset, **kwargs)
 
     @property
     def metainfo(self) -> dict:
@@ -154,14 +158,21 @@ class RandomLabelDataset(DatasetWrapper):
         """Draw all labels."""
         # The uniform law at ratio 1 must not depend on true labels: it never asks.
         needs_truth = self.exclude_true_label or self.ratio < 1
-        self._labels, self._redrawn = redraw_labels(
-            num_images,
+        # Of a fold, the labels are those that its images have without folds.
+        whole, numbers = origin_inside(self.dataset)
+        truth = None
+        if needs_truth:
+            truth = np.zeros(whole, dtype=np.int64)
+            truth[numbers] = self._read_true_labels()
+        labels, redrawn = redraw_labels(
+            whole,
             self.num_classes,
             self.ratio,
             self.seed,
-            self._read_true_labels() if needs_truth else None,
+            truth,
             self.exclude_true_label,
         )
+        self._labels, self._redrawn = labels[numbers], redrawn[numbers]
         self._labels.flags.writeable = self._redrawn.flags.writeable = False
         return num_images
 

@@ -11,8 +11,10 @@ import torch
 from mmengine.dataset import BaseDataset, ConcatDataset
 from torch import Tensor
 
+from lbbt_mm.datasets.arguments import checked_integer, private_stream
+from lbbt_mm.datasets.folds import origin_inside
 from lbbt_mm.datasets.label_field import LabelFieldDataset
-from lbbt_mm.datasets.wrapper import DatasetWrapper, checked_integer, private_stream
+from lbbt_mm.datasets.wrapper import DatasetWrapper
 from lbbt_mm.registry import DATASETS
 
 CLASSES = ("0 degrees", "90 degrees", "180 degrees", "270 degrees")
@@ -134,6 +136,7 @@ class RotationDataset(LabelFieldDataset):
         seed: Of the rotations if ``copies=1``, otherwise without effect.
         field: Where the label goes. Under another name than ``gt_label``, it stands
             beside the label of the dataset inside, for a mix of objectives.
+        **kwargs: ``pipeline`` and ``accept_changed_images``, see ``DatasetWrapper``.
 
     Raises:
         TypeError: ``copies`` or ``seed`` is no integer.
@@ -149,6 +152,7 @@ class RotationDataset(LabelFieldDataset):
         copies: int = 4,
         seed: int = 0,
         field: str = "gt_label",
+        **kwargs: Any,
     ) -> None:
         why = "4: each image in all rotations; 1: each in one of them"
         self.copies = checked_integer("RotationDataset", "copies", copies, 1, why)
@@ -158,7 +162,7 @@ class RotationDataset(LabelFieldDataset):
             )
         self.seed = checked_integer("RotationDataset", "seed", seed, 0, "give one")
         self._copy = 0  # of the image that is being read; see __getitem__
-        super().__init__(dataset, field)
+        super().__init__(dataset, field, **kwargs)
 
     @property
     def metainfo(self) -> dict:
@@ -171,11 +175,17 @@ class RotationDataset(LabelFieldDataset):
     def _prepare(self, num_images: int) -> int:
         """Say how often each image is turned."""
         if self.copies == 1:
-            self._labels = draw_rotations(num_images, self.seed)
+            whole, numbers = origin_inside(self.dataset)  # of a fold: as without folds
+            self._labels = draw_rotations(whole, self.seed)[numbers]
         else:
             self._labels = np.tile(np.arange(self.copies), num_images)
         self._labels.flags.writeable = False
         return len(self._labels)
+
+    def _origin(self) -> tuple[int, np.ndarray]:
+        whole, numbers = origin_inside(self.dataset)
+        copies = np.arange(self.copies)
+        return whole * self.copies, (numbers[:, None] * self.copies + copies).ravel()
 
     def _source(self, index: int) -> int:
         return index // self.copies

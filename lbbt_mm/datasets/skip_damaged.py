@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -10,11 +11,12 @@ import torch
 from mmengine.dataset import BaseDataset, ConcatDataset
 from mmengine.logging import print_log
 
+from lbbt_mm.datasets.arguments import checked_integer
 from lbbt_mm.datasets.damaged import DamagedImageError, is_torn_jpeg
 from lbbt_mm.datasets.few_labels import FewLabelDataset
 from lbbt_mm.datasets.label_field import LabelFieldDataset
 from lbbt_mm.datasets.random_label import RandomLabelDataset
-from lbbt_mm.datasets.wrapper import DatasetWrapper, checked_integer
+from lbbt_mm.datasets.wrapper import DatasetWrapper
 from lbbt_mm.registry import DATASETS
 
 
@@ -43,6 +45,7 @@ class SkipDamagedImages(DatasetWrapper):
             ``RandomLabelDataset``, a ``FewLabelDataset``, a ``RotationDataset`` or the
             like.
         max_damaged: Number of damaged images that are accepted.
+        **kwargs: ``pipeline`` and ``accept_changed_images``, see ``DatasetWrapper``.
 
     Raises:
         ValueError: The loader of the pipeline hides damaged files (``ignore_empty``).
@@ -54,6 +57,7 @@ class SkipDamagedImages(DatasetWrapper):
         self,
         dataset: BaseDataset | ConcatDataset | DatasetWrapper | dict,
         max_damaged: int = 10,
+        **kwargs: Any,
     ) -> None:
         self.max_damaged = checked_integer(
             "SkipDamagedImages",
@@ -62,7 +66,7 @@ class SkipDamagedImages(DatasetWrapper):
             at_least=0,
             cure="it is the number of damaged images to accept",
         )
-        super().__init__(dataset)
+        super().__init__(dataset, **kwargs)
 
     @property
     def damaged(self) -> np.ndarray:
@@ -86,7 +90,7 @@ class SkipDamagedImages(DatasetWrapper):
         """
         index = self._checked(idx)
         errors = {}
-        for candidate in (*range(index, len(self)), *range(index)):
+        for candidate in self._candidates(index):
             if self._damaged[candidate]:
                 continue
             try:
@@ -110,6 +114,13 @@ class SkipDamagedImages(DatasetWrapper):
             "SkipDamagedImages: expected a readable image, but all "
             f"{len(self)} are damaged; check the dataset's folder."
         )
+
+    def _candidates(self, index: int) -> Iterator[int]:
+        """The image itself, and then those after it that may take its place."""
+        yield index
+        others = np.arange(len(self)) if self._only is None else self._only()
+        first = int(np.searchsorted(others, index, side="right"))
+        yield from (int(i) for i in np.roll(others, -first) if i != index)
 
     def _stop_if_torn(self, index: int) -> None:
         if self._looked_at[index]:

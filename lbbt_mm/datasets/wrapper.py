@@ -4,49 +4,36 @@ from __future__ import annotations
 
 import copy
 import operator
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from mmengine.dataset import BaseDataset, ConcatDataset
 from mmengine.registry import DATASETS as MMENGINE_DATASETS
 
+from lbbt_mm.datasets.arguments import with_pipeline
 from lbbt_mm.datasets.damaged import DamagedImageError, why_unreadable
+from lbbt_mm.datasets.same_images import describe_images, enlist, join_descriptions
 
 
-def private_stream(
-    purpose: int, num_images: int, num_classes: int, seed: int
-) -> np.random.RandomState:
-    """A private generator; its numbers never change between numpy versions.
-
-    NumPy froze ``RandomState`` for good (NEP 19) and may still improve
-    ``default_rng``, which would silently relabel every image of a resumed run.
-
-    Args:
-        purpose: What the numbers are used for; two purposes never share a stream, so
-            that, say, the choice of images says nothing about their labels.
-        num_images: Number of images.
-        num_classes: Number of classes.
-        seed: 0 or more, of any size.
-
-    Returns:
-        The generator, a pure function of the arguments.
-    """
-    words = [purpose, num_images & 0xFFFFFFFF, num_images >> 32, num_classes]
-    for shift in range(0, max(seed.bit_length(), 1), 32):
-        words.append(seed >> shift & 0xFFFFFFFF)
-    return np.random.RandomState(np.array(words, dtype=np.uint32))
-
-
-class DatasetWrapper:
+class DatasetWrapper(BaseDataset):
     """A dataset around others, which decides what an index means.
 
     A subclass says so in :meth:`_prepare`, :meth:`_source`, :meth:`_index` and
-    :meth:`_edit`; each is the identity here.
+    :meth:`_edit`; each is the identity here. It is a ``BaseDataset`` only so that
+    mmengine's own wrappers accept one that is built already: it holds no data.
+
+    Number and names of the images stand in every checkpoint, for what is drawn depends
+    on them: a run that is resumed with others stops with a sentence.
 
     Args:
         dataset: Config or built dataset: a ``BaseDataset``, a ``ConcatDataset`` of
-            them, or a wrapper named in ``_inside``.
+            them, mmpretrain's ``KFoldDataset`` as a config, or a wrapper named in
+            ``_inside``.
+        pipeline: Exchanges that of the dataset inside, which must be a config then.
+            mmpretrain's cross-validation tool sets it.
+        accept_changed_images: Go on although images came or went since the run was
+            begun.
     """
 
     # Whether the label of an image is another than its true one, or that of a part of
@@ -55,22 +42,69 @@ class DatasetWrapper:
     _inside: tuple[type, ...] = (BaseDataset,)
     _labels: np.ndarray  # shape (n,), int64, read-only; made by _prepare
 
-    def __init__(self, dataset: Any) -> None:
-        # From the root, as mmengine's wrappers do: the user's default scope decides.
-        self.dataset = (
-            MMENGINE_DATASETS.build(dataset) if isinstance(dataset, dict) else dataset
-        )
+    _restricts = False  # whether it shows a part of the images only
+    _only: Callable[[], np.ndarray] | None = None  # which ones a wrapper outside shows
+    _images: list | None = None  # number and fingerprint, once somebody asked
+    _enlisted: str | None = None  # in which run they are noted
+
+    def __init__(
+        self,
+        dataset: Any,
+        pipeline: list | None = None,
+        accept_changed_images: bool = False,
+    ) -> None:
+        self.dataset = self._built(dataset, pipeline)
         self._leaves = list(self._walk(self.dataset))
+        self._accept_changed = accept_changed_images or any(
+            getattr(leaf, "_accept_changed", False) for leaf in self._leaves
+        )
+        if self._accept_changed:
+            self._accept_inside()
         self._fully_initialized = False
         if self.dataset._fully_initialized:  # else it was asked to be lazy: so are we
             self.full_init()
 
+    def _built(self, dataset: Any, pipeline: list | None) -> Any:
+        from lbbt_mm.datasets.folds import build_folds
+
+        if not isinstance(dataset, Mapping):
+            if pipeline is not None:
+                raise TypeError(
+                    f"{type(self).__name__}: expected the dataset as a config to "
+                    f"exchange its pipeline, got {type(dataset).__name__}; give that "
+                    "one the pipeline."
+                )
+            return dataset
+        if pipeline is not None:
+            dataset = with_pipeline(dataset, pipeline)
+        # From the root, as mmengine's wrappers do: the user's default scope decides.
+        return build_folds(dataset) or MMENGINE_DATASETS.build(dataset)
+
     def _walk(self, dataset: Any) -> Iterator[Any]:
         """The datasets that hold the images, in order."""
+        from lbbt_mm.datasets.folds import Subset, is_folds
+
+        wrappers = tuple(kind for kind in self._inside if kind is not BaseDataset)
+        inner = dataset
+        while isinstance(inner, Subset):
+            inner = inner.dataset
         if isinstance(dataset, ConcatDataset):
             for part in dataset.datasets:
                 yield from self._walk(part)
-        elif isinstance(dataset, self._inside):
+        elif is_folds(dataset):
+            if not hasattr(dataset, "whole"):
+                raise TypeError(
+                    f"{type(self).__name__}: expected a KFoldDataset as a config, got "
+                    "one that is built, which no longer knows all images; give its "
+                    f"config, or put it outside, KFoldDataset({type(self).__name__}"
+                    "(...))."
+                )
+            yield from self._walk(dataset.dataset)
+        elif isinstance(inner, wrappers) or (
+            BaseDataset in self._inside
+            and isinstance(inner, BaseDataset)
+            and not isinstance(inner, DatasetWrapper)
+        ):
             yield dataset
         else:
             # RepeatDataset and ClassBalancedDataset show an image under several
@@ -81,6 +115,18 @@ class DatasetWrapper:
                 f"got {name}; if it is a wrapper, put it outside, {name}({ours}(...)), "
                 "so that an image has one index and one label only."
             )
+
+    def _accept_inside(self) -> None:
+        for leaf in self._leaves:
+            if isinstance(leaf, DatasetWrapper):
+                leaf._accept_changed = True
+                leaf._accept_inside()
+
+    def _origin(self) -> tuple[int, np.ndarray]:
+        """How many images there were before any fold was taken, and which are ours."""
+        from lbbt_mm.datasets.folds import origin_inside
+
+        return origin_inside(self.dataset)
 
     # ------------------------------------------------------- what a subclass decides
 
@@ -123,6 +169,7 @@ class DatasetWrapper:
         if self._fully_initialized:
             return
         self.dataset.full_init()
+        self._leaves = list(self._walk(self.dataset))  # a fold is taken just now
         self._ends = np.cumsum([len(leaf) for leaf in self._leaves])
         if self._ends[-1] == 0:
             raise ValueError(
@@ -133,9 +180,24 @@ class DatasetWrapper:
         self._fully_initialized = True
 
     def __len__(self) -> int:
-        """Number of images."""
+        """Number of images.
+
+        Raises:
+            ChangedImagesError: They are others than before the run was resumed.
+        """
         self.full_init()
+        enlist(self, self._describe(), self._accept_changed)
         return self._length
+
+    def _describe(self) -> list:
+        if self._images is None:
+            self._images = join_descriptions(
+                leaf._describe()
+                if isinstance(leaf, DatasetWrapper)
+                else describe_images(leaf)
+                for leaf in self._leaves
+            )
+        return self._images
 
     def __getitem__(self, idx: int) -> Any:
         """Run the inner pipeline on our data info.
@@ -146,6 +208,7 @@ class DatasetWrapper:
         Raises:
             DamagedImageError: The pipeline failed because its loader cannot read the
                 image's file.
+            ChangedImagesError: See :meth:`__len__`.
         """
         leaf, leaf_idx, start = self._locate(self._checked(idx))
         view = self._view(leaf, start)
@@ -181,7 +244,27 @@ class DatasetWrapper:
             return self.get_data_info(view.asked)
 
         view.get_data_info = our_info
+        if self._only is not None or self._restricts:
+            # An image that is read in place of a broken one is one that we show.
+            def others() -> np.ndarray:
+                shown = self._shown()
+                low, high = np.searchsorted(shown, (start, start + len(leaf)))
+                return shown[low:high] - start
+
+            def another() -> int:
+                found = others()
+                return int(found[np.random.randint(len(found))])
+
+            if isinstance(leaf, DatasetWrapper):
+                view._only = others
+            else:
+                view._rand_another = another
         return view
+
+    def _shown(self) -> np.ndarray:
+        """The images inside that may be shown, ascending."""
+        own = range(len(self)) if self._only is None else self._only()
+        return np.unique([self._source(int(index)) for index in own])
 
     def _stop_if_damaged(self, index: int, leaf: Any, error: Exception) -> None:
         path = self.get_data_info(index).get("img_path")
@@ -213,15 +296,24 @@ class DatasetWrapper:
         self.full_init()
         return self._labels.copy()
 
-    def get_subset(self, indices: Any) -> None:
+    def get_subset(self, indices: Sequence[int] | int) -> DatasetWrapper:
+        """Some of the images, each with the label that it has among all of them.
+
+        Args:
+            indices: Which ones; a number n means the first n, or the last -n.
+        """
+        from lbbt_mm.datasets.folds import Subset
+
+        self.full_init()
+        return Subset(self, indices)
+
+    def get_subset_(self, indices: Sequence[int] | int) -> None:
         """Refused: see the message."""
         raise NotImplementedError(
-            f"{type(self).__name__} has no subsets, because what it does with an image "
-            "depends on all images, which a subset changes; set `indices` in the inner "
-            "dataset."
+            f"{type(self).__name__} does not shrink in place, because what it does "
+            "with an image depends on all images; use get_subset, which returns a part "
+            "with the labels of the whole, or set `indices` in the inner dataset."
         )
-
-    get_subset_ = get_subset
 
     # ---------------------------------------------------------------------- machinery
 
@@ -289,35 +381,3 @@ class DatasetWrapper:
                 f"class, or {cure}."
             )
         return truth
-
-
-def checked_integer(owner: str, name: str, value: Any, at_least: int, cure: str) -> int:
-    """An integer argument, or one sentence.
-
-    Args:
-        owner: The class that wants it.
-        name: The argument.
-        value: What was given.
-        at_least: The smallest that will do.
-        cure: The end of the sentence.
-
-    Returns:
-        The value as an ``int``.
-
-    Raises:
-        TypeError: Not an integer; True and False are not taken for one.
-        ValueError: Below ``at_least``.
-    """
-    message = (
-        f"{owner}: expected an integer {name} of {at_least} or more, got {value!r}; "
-        f"{cure}."
-    )
-    if isinstance(value, (bool, np.bool_)):
-        raise TypeError(message)
-    try:
-        number = operator.index(value)
-    except TypeError:
-        raise TypeError(message) from None
-    if number < at_least:
-        raise ValueError(message)
-    return number

@@ -17,6 +17,7 @@ from mmengine.runner import Runner, set_random_seed
 from torch import nn
 from torch.utils.data import DataLoader
 
+from lbbt_mm.datasets.arguments import with_pipeline
 from lbbt_mm.evaluation.checkpoint_config import use_checkpoint_only
 from lbbt_mm.evaluation.feature_key import (
     UnknownContentError,
@@ -48,7 +49,7 @@ def true_label_dataset(dataset: Any, pipeline: list | None = None) -> Any:
         The config without ``RandomLabelDataset``, ``RotationDataset`` and the like, at
         whatever depth they were.
     """
-    return _rewritten(dataset, pipeline, keep_labels=False)
+    return _rewritten(dataset, pipeline)
 
 
 def same_label_dataset(dataset: Any, pipeline: list) -> Any:
@@ -61,18 +62,21 @@ def same_label_dataset(dataset: Any, pipeline: list) -> Any:
     Returns:
         The config with all its wrappers.
     """
-    return _rewritten(dataset, pipeline, keep_labels=True)
+    return with_pipeline(dataset, pipeline)
 
 
-def _rewritten(dataset: Any, pipeline: list | None, keep_labels: bool) -> Any:
-    if not keep_labels and _gives_other_labels(dataset):
-        return _rewritten(dataset["dataset"], pipeline, keep_labels)
+def _rewritten(dataset: Any, pipeline: list | None) -> Any:
+    if "dataset" in dataset and pipeline is None:  # a wrapper may exchange it
+        pipeline = dataset.get("pipeline")
+    if _gives_other_labels(dataset):
+        return _rewritten(dataset["dataset"], pipeline)
     dataset = copy.deepcopy(dataset)
     if "dataset" in dataset:
-        dataset["dataset"] = _rewritten(dataset["dataset"], pipeline, keep_labels)
+        dataset.pop("pipeline", None)
+        dataset["dataset"] = _rewritten(dataset["dataset"], pipeline)
     elif "datasets" in dataset:
         dataset["datasets"] = [
-            _rewritten(part, pipeline, keep_labels) for part in dataset["datasets"]
+            _rewritten(part, pipeline) for part in dataset["datasets"]
         ]
     elif pipeline is not None:
         dataset["pipeline"] = copy.deepcopy(pipeline)
@@ -91,8 +95,11 @@ def find_pipeline(dataset: Mapping) -> list:
         dataset: Config of a dataset.
 
     Returns:
-        The pipeline of the first dataset at the bottom; empty if it has none.
+        The pipeline of the first dataset at the bottom, unless a wrapper exchanges it;
+        empty if it has none.
     """
+    if dataset.get("pipeline") is not None:
+        return dataset["pipeline"]
     if "dataset" in dataset:
         return find_pipeline(dataset["dataset"])
     if "datasets" in dataset:

@@ -125,8 +125,8 @@ def test_it_holds_the_chosen_images_with_their_labels(serialize, as_config):
         dataset[20]
     with pytest.raises(ValueError, match="read-only"):
         dataset.labelled[0] = 1
-    with pytest.raises(NotImplementedError, match="set `indices` in the inner"):
-        dataset.get_subset(3)
+    with pytest.raises(NotImplementedError, match="use get_subset"):
+        dataset.get_subset_(3)
 
 
 def test_a_broken_image_is_replaced_by_another_of_the_few():

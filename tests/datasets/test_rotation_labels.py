@@ -108,8 +108,8 @@ def test_parts_and_subsets_count_on():
     assert len(dataset) == 20
     expected = np.rot90(parts[1].images[1], 3)
     np.testing.assert_array_equal(dataset[19]["img"], expected)
-    with pytest.raises(NotImplementedError, match="set `indices` in the inner"):
-        dataset.get_subset(3)
+    with pytest.raises(NotImplementedError, match="use get_subset"):
+        dataset.get_subset_(3)
 
 
 def test_an_image_in_the_place_of_a_broken_one_has_its_own_label():

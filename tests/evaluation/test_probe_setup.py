@@ -144,6 +144,9 @@ def test_random_labels_come_off_at_any_depth_and_the_input_is_kept():
     assert nested == before
     assert true_label_dataset(random_labels(inner)) == inner
     assert find_pipeline(nested) == ["augment"]
+    exchanged = random_labels(inner, pipeline=["other"])
+    assert find_pipeline(exchanged) == ["other"]
+    assert true_label_dataset(exchanged) == dict(inner, pipeline=["other"])
 
 
 @pytest.mark.parametrize(
