@@ -287,9 +287,20 @@ def build_runner(cfg: Any) -> Any:
         cfg: A complete config.
 
     Returns:
-        The runner, ready to train or test; it runs no code from checkpoints.
+        The runner, ready to train or test; it runs no code from checkpoints, and says
+        in one sentence which file of its data is wrong.
     """
     from mmengine.registry import RUNNERS
     from mmengine.runner import Runner
 
-    return RUNNERS.build(cfg) if "runner_type" in cfg else Runner.from_cfg(cfg)
+    from lbbt_mm.datasets.guard import build_guarded
+
+    runner = RUNNERS.build(cfg) if "runner_type" in cfg else Runner.from_cfg(cfg)
+    build = runner.build_dataloader
+
+    def build_dataloader(dataloader: Any, *args: Any, **kwargs: Any) -> Any:
+        return build_guarded(lambda: build(dataloader, *args, **kwargs), dataloader)
+
+    # Its loops ask the runner; before any worker of a data loader is started.
+    runner.build_dataloader = build_dataloader
+    return runner

@@ -28,6 +28,7 @@ from mmengine.device import get_device  # noqa: E402
 from mmengine.logging import MMLogger  # noqa: E402
 from mmengine.utils.dl_utils import set_multi_processing  # noqa: E402
 
+from lbbt_mm.datasets.damaged import DataError  # noqa: E402
 from lbbt_mm.evaluation.linear_probe import LinearProbeResult, linear_probe  # noqa: E402
 from lbbt_mm.evaluation.probe_selection import (  # noqa: E402
     DEFAULT_HELD_OUT,
@@ -416,6 +417,8 @@ def main() -> None:
     except (ValueError, OSError, CheckpointError) as error:
         # What is wrong with the config, the checkpoint or the data is in the message.
         _launch.fail(str(error))
+    except DataError as error:
+        _launch.fail(error.sentence)
     print_table(args, data, result, selection)
     name = "linear_probe.json" if args.checkpoint else "linear_probe_unbridged.json"
     out = Path(args.out) if args.out else work_dir / name

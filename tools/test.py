@@ -16,6 +16,7 @@ from mmengine.dist import is_main_process  # noqa: E402
 from mmengine.evaluator import DumpResults  # noqa: E402
 from mmengine.logging import print_log  # noqa: E402
 
+from lbbt_mm.datasets.damaged import DataError  # noqa: E402
 from lbbt_mm.evaluation.checkpoint_config import use_checkpoint_only  # noqa: E402
 from lbbt_mm.language.errors import CheckpointError  # noqa: E402
 
@@ -151,6 +152,8 @@ def main() -> None:
         metrics = runner.test()
     except CheckpointError as error:
         _launch.fail(str(error))
+    except DataError as error:
+        _launch.fail(error.sentence)
     if args.out and args.out.endswith(".json") and is_main_process():
         text = mmengine.dump(metrics, file_format="json", indent=2)
         try:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from lbbt_mm.analysis.progress import follow
 from lbbt_mm.analysis.scalar_loss import ScalarLoss
+from lbbt_mm.datasets.guard import build_guarded
 from lbbt_mm.evaluation.checkpoint_config import type_name, use_checkpoint_only
 from lbbt_mm.evaluation.features import Features, pool_features
 from lbbt_mm.evaluation.initial_model import (
@@ -257,7 +258,7 @@ class Subject:
     def _dataset(self, cfg: Any) -> Any:
         key = str(cfg)
         if key not in self._datasets:
-            dataset: Any = DATASETS.build(cfg)
+            dataset: Any = build_guarded(lambda: DATASETS.build(cfg), cfg)
             if hasattr(dataset, "full_init"):
                 dataset.full_init()
             self._datasets[key] = dataset

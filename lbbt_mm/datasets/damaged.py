@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import os
+import sys
+import warnings
 from typing import Any
+
+from PIL import Image
 
 
 class DataError(RuntimeError):
@@ -34,22 +38,27 @@ def why_unreadable(pipeline: Any, path: str) -> str | None:
     """Ask the pipeline's own loader whether it can read a file.
 
     Args:
-        pipeline: mmengine's ``Compose``, or anything.
+        pipeline: mmengine's ``Compose``, one step of it, or anything.
         path: The file.
 
     Returns:
         What is wrong with the file; None if the loader reads it, or if there is none
         and the failure is somebody else's.
     """
-    for step in getattr(pipeline, "transforms", ()):
-        if not type(step).__name__.startswith("LoadImage"):
+    for step in getattr(pipeline, "transforms", (pipeline,)):
+        info = _asked(step, path)
+        if info is None:
             continue
         try:
-            readable = step(dict(img_path=path)) is not None
+            readable = step(info) is not None
         except FileNotFoundError:
             return "there is no such file"
+        except IsADirectoryError:
+            return "it is a folder"
         except PermissionError:
             return "permission denied"
+        except MemoryError:
+            return "the memory does not hold it"
         except Exception:
             # The decoders' own words ("failed to load image", "!buf.empty()") say
             # less than the size does.
@@ -59,7 +68,38 @@ def why_unreadable(pipeline: Any, path: str) -> str | None:
         size = os.path.getsize(path) if os.path.isfile(path) else None
         if size == 0:
             return "the file is empty"
-        return f"{size or 'its'} bytes are no complete image"
+        return _too_large(path) or f"{size or 'its'} bytes are no complete image"
+    return None
+
+
+def _asked(step: Any, path: str) -> dict | None:
+    """What to hand to a step so that it reads the file; None if it reads none."""
+    loading = sys.modules.get("mmcv.transforms.loading")
+    image = getattr(loading, "LoadImageFromFile", ())
+    labels = getattr(loading, "LoadAnnotations", ())
+    if isinstance(step, image) or type(step).__name__.startswith("LoadImage"):
+        return dict(img_path=path)
+    if isinstance(step, labels) and getattr(step, "with_seg", False):
+        return dict(
+            seg_map_path=path,
+            seg_fields=[],
+            # mmseg compares its own setting with the dataset's.
+            reduce_zero_label=getattr(step, "reduce_zero_label", False),
+        )
+    return None
+
+
+def _too_large(path: str) -> str | None:
+    """Say so if an image has more pixels than decoders accept; its header is read."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            Image.open(path).close()
+    except Image.DecompressionBombError as error:
+        size = str(error).partition(" exceeds")[0]  # "Image size (900000000 pixels)"
+        return f"{size.lower()} is more than the decoder accepts; make it smaller"
+    except (OSError, ValueError):
+        pass
     return None
 
 

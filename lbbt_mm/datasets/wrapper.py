@@ -13,6 +13,7 @@ from mmengine.registry import DATASETS as MMENGINE_DATASETS
 
 from lbbt_mm.datasets.arguments import with_pipeline
 from lbbt_mm.datasets.damaged import DamagedImageError, why_unreadable
+from lbbt_mm.datasets.left_out import say_left_out
 from lbbt_mm.datasets.same_images import describe_images, enlist, join_descriptions
 
 
@@ -191,6 +192,8 @@ class DatasetWrapper(BaseDataset):
 
     def _describe(self) -> list:
         if self._images is None:
+            for leaf in self._leaves:
+                say_left_out(leaf)
             self._images = join_descriptions(
                 leaf._describe()
                 if isinstance(leaf, DatasetWrapper)

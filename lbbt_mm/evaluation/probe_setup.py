@@ -8,6 +8,7 @@ import time
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from lbbt_mm.datasets.arguments import with_pipeline
+from lbbt_mm.datasets.guard import build_guarded
 from lbbt_mm.evaluation.checkpoint_config import use_checkpoint_only
 from lbbt_mm.evaluation.feature_key import (
     UnknownContentError,
@@ -299,7 +301,9 @@ def probe_features(
     found, cached, seconds, classes = {}, {}, {}, 0
     for split, loader_cfg in loader_cfgs.items():
         start = time.perf_counter()
-        loader = Runner.build_dataloader(loader_cfg, seed=seed)
+        loader = build_guarded(
+            partial(Runner.build_dataloader, loader_cfg, seed=seed), loader_cfg
+        )
         classes = max(classes, len(loader.dataset.metainfo.get("classes") or ()))
 
         def extract(loader: DataLoader = loader, split: str = split) -> Features:

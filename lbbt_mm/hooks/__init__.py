@@ -2,6 +2,7 @@
 
 from lbbt_mm.hooks.atomic_checkpoint import AtomicCheckpointHook, CheckpointWriteError
 from lbbt_mm.hooks.bridge_monitor import BridgeMonitorHook
+from lbbt_mm.hooks.check_data import CheckDataHook
 from lbbt_mm.hooks.cost import CostHook
 from lbbt_mm.hooks.folder_lock import FolderLockHook
 from lbbt_mm.hooks.language_init import LanguageInitHook
@@ -12,6 +13,7 @@ from lbbt_mm.hooks.throughput import ThroughputHook
 __all__ = [
     "AtomicCheckpointHook",
     "BridgeMonitorHook",
+    "CheckDataHook",
     "CheckpointWriteError",
     "CostHook",
     "FolderLockHook",

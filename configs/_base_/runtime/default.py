@@ -26,6 +26,7 @@ custom_hooks = [
     dict(type="lbbt_mm.RandomStateHook"),
     dict(type="lbbt_mm.TerminationHook"),
     dict(type="lbbt_mm.FolderLockHook"),
+    dict(type="lbbt_mm.CheckDataHook"),
 ]
 log_processor = dict(
     # Over the epoch so far: what the paper calls train accuracy, on the batches as

@@ -1,0 +1,130 @@
+"""Categories of detection data: do the names in the file fit those in the config."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from lbbt_mm.datasets.damaged import DataError
+
+
+class CategoryError(DataError):
+    """Boxes of a dataset would be left out, or get the label of another class."""
+
+
+def check_categories(dataset: Any) -> None:
+    """Refuse detection data that would train without boxes, or with wrong labels.
+
+    mmdet takes those categories of a COCO file whose names are in ``classes``, in the
+    order of the file, and leaves out the boxes of all others without a word.
+
+    Args:
+        dataset: Any dataset; only mmdet's are looked at.
+
+    Raises:
+        CategoryError: No name fits; one that is missing shifts the labels of others;
+            or no image has a box.
+    """
+    classes = list(getattr(dataset, "metainfo", {}).get("classes") or ())
+    chosen = getattr(dataset, "cat_ids", None)
+    if chosen is not None and classes and len(chosen) != len(classes):
+        path = getattr(dataset, "ann_file", "")
+        if os.path.isfile(path):
+            with open(path, encoding="utf-8") as file:
+                content = json.load(file)
+            compare(path, [c["name"] for c in content["categories"]], classes)
+    if _learns_boxes(dataset) and len(dataset) and not dataset.test_mode:
+        infos = (dataset.get_data_info(i) for i in range(len(dataset)))
+        if not any(info.get("instances") for info in infos):
+            raise CategoryError(
+                f"{dataset.ann_file}: expected boxes of {_list(classes)} to train on, "
+                f"got none in {len(dataset)} images; the names of the classes in "
+                "metainfo must be those in the annotations."
+            )
+
+
+def compare(path: str, names: Sequence[str], classes: Sequence[str]) -> None:
+    """Compare the categories of a COCO file with the classes of a config.
+
+    Args:
+        path: The file.
+        names: Of its categories, in its order.
+        classes: Of the dataset's ``metainfo``.
+
+    Raises:
+        CategoryError: No name fits, or one that is missing shifts the labels of others.
+    """
+    taken = [name for name in names if name in set(classes)]
+    if not taken:
+        raise CategoryError(
+            f"{path}: expected categories named as the classes of the dataset, "
+            f"{_list(classes)}, got {_list(names)}; without a common name it has no "
+            "box to train on: set metainfo=dict(classes=...) of each dataset to the "
+            "names in the file, and num_classes of the model to their number."
+        )
+    missing = [name for name in classes if name not in set(names)]
+    if missing and taken != list(classes[: len(taken)]):
+        raise CategoryError(
+            f"{path}: expected all classes of the dataset, {_list(classes)}, got "
+            f"{_list(names)} without {_list(missing)}, and without them mmdet numbers "
+            "the others anew, so that their labels mean other classes; add the missing "
+            "ones to `categories` of the file, or take them out of metainfo."
+        )
+
+
+def coco_problem(dataset: Mapping[str, Any]) -> str | None:
+    """Find out why a dataset of COCO's kind could not be built.
+
+    Args:
+        dataset: Its config.
+
+    Returns:
+        One sentence; None if its file looks sound.
+    """
+    root, name = dataset.get("data_root") or "", dataset.get("ann_file") or ""
+    path = os.path.join(root, name)
+    if not name.endswith(".json") or not os.path.isfile(path):
+        return None
+    try:
+        with open(path, encoding="utf-8") as file:
+            content = json.load(file)
+    except ValueError as error:
+        return f"{path}: expected annotations as JSON, got something else ({error})."
+    needed = ("images", "annotations", "categories")
+    found = list(content) if isinstance(content, dict) else []
+    missing = [key for key in needed if key not in found]
+    if missing:
+        got = _list(found) if found else f"a {type(content).__name__}"
+        return (
+            f"{path}: expected images, annotations and categories as in COCO, got "
+            f"{got}, without {_list(missing)}; mmdet reads no other format of JSON."
+        )
+    if not content["images"]:
+        return f"{path}: expected images, got an empty list."
+    classes = (dataset.get("metainfo") or {}).get("classes")
+    if classes:
+        try:
+            compare(path, [c.get("name") for c in content["categories"]], classes)
+        except CategoryError as error:
+            return error.sentence
+    return None
+
+
+def _learns_boxes(dataset: Any) -> bool:
+    """Whether mmdet trains on its boxes; a pipeline for unlabelled images has none."""
+    detection = sys.modules.get("mmdet.datasets.base_det_dataset")
+    kind = getattr(detection, "BaseDetDataset", ())
+    loading = sys.modules.get("mmcv.transforms.loading")
+    loads = getattr(loading, "LoadAnnotations", ())
+    return isinstance(dataset, kind) and any(
+        isinstance(step, loads) and step.with_bbox
+        for step in dataset.pipeline.transforms
+    )
+
+
+def _list(names: Sequence[str]) -> str:
+    shown = ", ".join(map(str, names[:12]))
+    return f"{shown}, ... ({len(names)})" if len(names) > 12 else shown or "nothing"
