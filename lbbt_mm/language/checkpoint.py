@@ -276,7 +276,7 @@ def open_checkpoint(language_model: str) -> Checkpoint:
     else:
         tensors = merged_state_dict(files.weights)
         check_index(language_model, files.names, tensors)
-        record = own_record(tensors)
+        record = own_record(tensors, language_model)
         if record is not None:
             root, fields = record
             own = {

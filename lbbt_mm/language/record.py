@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lbbt_mm.language.errors import CheckpointError
+
 RECORD_KEY = "_extra_state"
 """Last part of the state-dict key under which a stack of ours describes itself."""
 
@@ -28,11 +30,37 @@ def decode_record(tensor: Tensor) -> dict[str, Any] | None:
     return fields if isinstance(fields, dict) and "lbbt_mm" in fields else None
 
 
-def own_record(tensors: Mapping[str, Any]) -> tuple[str, dict[str, Any]] | None:
-    """Find the stack of ours inside a model: its prefix and its record."""
+def own_record(
+    tensors: Mapping[str, Any], origin: str
+) -> tuple[str, dict[str, Any]] | None:
+    """Find the stack of ours inside a model: its prefix and its record.
+
+    Args:
+        tensors: The model's state dict.
+        origin: What the user gave, for messages.
+
+    Returns:
+        Of several, the one in the model's backbone: momentum encoders and teachers
+        carry copies of it.
+
+    Raises:
+        CheckpointError: There are several, and none or more than one in the backbone.
+    """
+    found: dict[str, dict[str, Any]] = {}
     for name, value in tensors.items():
         if name.rpartition(".")[2] == RECORD_KEY and torch.is_tensor(value):
             fields = decode_record(value)
             if fields is not None:
-                return name[: -len(RECORD_KEY)], fields
-    return None
+                found[name[: -len(RECORD_KEY)]] = fields
+    # Other modules describe themselves too, without an architecture.
+    found = {root: f for root, f in found.items() if "config" in f} or found
+    roots = list(found)
+    if len(roots) > 1:
+        roots = [root for root in roots if root.startswith("backbone.")]
+        if len(roots) != 1:
+            raise CheckpointError(
+                f"{origin} holds {len(found)} language models, as "
+                f"{', '.join(f'{root}*' for root in sorted(found)[:4])}; save the one "
+                f"that is wanted alone."
+            )
+    return (roots[0], found[roots[0]]) if roots else None

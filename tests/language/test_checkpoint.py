@@ -181,6 +181,21 @@ def test_a_checkpoint_of_ours_opens_alone(gpt2: Path, tmp_path: Path) -> None:
     assert copy.origin["parent"] == model.origin
 
 
+def test_which_of_two_stacks_a_checkpoint_means(gpt2: Path, tmp_path: Path) -> None:
+    model = LanguageModel(language_config(str(gpt2)))
+    state = model.state_dict()
+    path = tmp_path / "x.pth"
+
+    def save(*roots: str) -> None:
+        files = {f"{root}{name}": t for root in roots for name, t in state.items()}
+        torch.save(files, path)
+
+    save("momentum.language.", "backbone.language.", "target.module.0.language.")
+    assert open_checkpoint(str(path)).record["origin"] == model.origin
+    save("student.language.", "teacher.language.")
+    check(str(path), "2 language models", "student.language.*, teacher.language.*")
+
+
 @pytest.fixture(params=["this torch", "torch before 2.6"])
 def torch_of_any_age(request, monkeypatch) -> None:
     """Old versions have no exceptions to ``weights_only``; ours is used there."""
