@@ -17,7 +17,6 @@ from mmengine.evaluator import DumpResults  # noqa: E402
 from mmengine.logging import print_log  # noqa: E402
 
 from lbbt_mm.datasets.damaged import DataError  # noqa: E402
-from lbbt_mm.evaluation.checkpoint_config import use_checkpoint_only  # noqa: E402
 from lbbt_mm.language.errors import CheckpointError  # noqa: E402
 
 
@@ -129,7 +128,6 @@ def main() -> None:
             _launch.fail(f"{args.config} has no {key}: there is nothing to evaluate.")
     _launch.check_checkpoint(args.checkpoint)
     cfg.load_from, cfg.resume = args.checkpoint, False
-    use_checkpoint_only(cfg, args.checkpoint)
     if args.show_dir:
         draw_predictions(cfg, args.show_dir)
     if args.amp:

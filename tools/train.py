@@ -14,7 +14,6 @@ import torch  # noqa: E402
 from mmengine.device import get_device  # noqa: E402
 
 from lbbt_mm.datasets.damaged import DataError  # noqa: E402
-from lbbt_mm.evaluation.checkpoint_config import use_checkpoint_only  # noqa: E402
 from lbbt_mm.hooks.atomic_checkpoint import (  # noqa: E402
     CheckpointWriteError,
     is_complete,
@@ -145,7 +144,6 @@ def resume(cfg: Any, checkpoint: str) -> None:
                 "interrupted. --resume without a value takes the latest complete one."
             )
     cfg.resume, cfg.load_from = True, checkpoint
-    use_checkpoint_only(cfg, checkpoint)
 
 
 def main() -> None:

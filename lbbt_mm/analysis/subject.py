@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
@@ -16,7 +15,7 @@ from torch import Tensor, nn
 from lbbt_mm.analysis.progress import follow
 from lbbt_mm.analysis.scalar_loss import ScalarLoss
 from lbbt_mm.datasets.guard import build_guarded
-from lbbt_mm.evaluation.checkpoint_config import type_name, use_checkpoint_only
+from lbbt_mm.evaluation.checkpoint_config import type_name
 from lbbt_mm.evaluation.features import Features, pool_features
 from lbbt_mm.evaluation.initial_model import (
     build_initial_model,
@@ -77,7 +76,7 @@ class Subject:
             TransplantError: The language model of a LanguageInitHook does not fit.
         """
         if self.checkpoint:
-            model = self._build(self.checkpoint)
+            model = build_model(self.cfg, seed_of(self.cfg))
             load_part(model, self.checkpoint)
         else:
             model = build_initial_model(self.cfg)
@@ -122,11 +121,13 @@ class Subject:
         if self.checkpoint is None:
             return self.backbone.patch_embed.projection.weight.detach().clone()
         start = self.cfg.get("load_from")
-        model: Any = self._build(start) if start else build_initial_model(self.cfg)
-        backbone = model.backbone
+        model: Any
         if start:
-            load_part(backbone, start, "backbone.")
-        return backbone.patch_embed.projection.weight.detach().to(self.device)
+            model = build_model(self.cfg, seed_of(self.cfg))
+            load_part(model.backbone, start, "backbone.")
+        else:
+            model = build_initial_model(self.cfg)
+        return model.backbone.patch_embed.projection.weight.detach().to(self.device)
 
     def images(self, split: str, number: int) -> tuple[Stream, dict[str, Any]]:
         """Prepare images through the test pipeline.
@@ -193,11 +194,6 @@ class Subject:
 
         losses = [loss_of(batch) for batch in batches]
         return ScalarLoss(model, losses, data["images"]), data
-
-    def _build(self, checkpoint: str) -> nn.Module:
-        cfg = copy.deepcopy(self.cfg)
-        use_checkpoint_only(cfg, checkpoint)
-        return build_model(cfg, seed_of(cfg))
 
     def _stream(
         self, split: str, number: int, true_labels: bool, parts: int | None = None

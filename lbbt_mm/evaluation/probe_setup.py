@@ -20,7 +20,6 @@ from torch.utils.data import DataLoader
 
 from lbbt_mm.datasets.arguments import with_pipeline
 from lbbt_mm.datasets.guard import build_guarded
-from lbbt_mm.evaluation.checkpoint_config import use_checkpoint_only
 from lbbt_mm.evaluation.feature_key import (
     UnknownContentError,
     feature_key,
@@ -174,8 +173,6 @@ def build_frozen_model(
     require("mmpretrain", "A linear probe")
     init_default_scope(cfg.get("default_scope") or "mmpretrain")
     if checkpoint:
-        cfg = copy.deepcopy(cfg)
-        use_checkpoint_only(cfg, checkpoint)
         model = build_model(_classifier_config(cfg), seed)
     elif _is_self_supervised(cfg.model):
         # It alone knows its start; images are given to the classifier.

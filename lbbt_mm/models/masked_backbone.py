@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from lbbt_mm.language.config import LanguageConfig
 from lbbt_mm.models.language_backbone import LanguageBackbone
 from lbbt_mm.registry import MODELS
 
@@ -35,7 +37,12 @@ class MaskedLanguageBackbone(LanguageBackbone):
     """
 
     def __init__(self, *args: Any, mask_ratio: float = 0.75, **kwargs: Any) -> None:
+        self._mask_ratio = mask_ratio
         super().__init__(*args, **kwargs)
+
+    def _build(self, config: LanguageConfig, options: Mapping[str, Any]) -> None:
+        super()._build(config, options)
+        mask_ratio = self._mask_ratio
         places = self.patch_embed.grid[0] * self.patch_embed.grid[1]
         self.visible = int(places * (1 - mask_ratio))
         if not 0 < mask_ratio < 1 or self.visible < 1:

@@ -14,7 +14,7 @@ from mmengine.runner import FlexibleRunner, Runner
 from torch.testing import assert_close
 
 from lbbt_mm.hooks import LanguageInitHook
-from lbbt_mm.language import open_checkpoint
+from lbbt_mm.language import CheckpointError, open_checkpoint
 from lbbt_mm.transplant import TransplantError, make_plan
 
 TASKS = ["segmenter", "detr"]
@@ -262,3 +262,25 @@ def test_the_flexible_runner_is_refused(bert, tmp_path) -> None:
     cfg.test_cfg = cfg.test_dataloader = cfg.test_evaluator = None
     with pytest.raises(TransplantError, match="expects mmengine's Runner"):
         FlexibleRunner.from_cfg(cfg).train()
+
+
+def test_load_from_needs_no_language_model_if_it_fills_the_layers(
+    bert, tmp_path
+) -> None:
+    first, _ = train(vision_runs.config("segmenter", bert, tmp_path / "first"))
+    trained = copy.deepcopy(first.model.state_dict())
+    whole = tmp_path / "first" / "epoch_1.pth"
+    gone = str(tmp_path / "gone")
+    cfg = vision_runs.config("segmenter", gone, tmp_path / "second")
+    cfg.load_from = str(whole)
+    _, state = train(cfg, "second")
+    names = expected("segmenter", first.model, bert)
+    assert_copied(state, {name: trained[name] for name in names})
+    saved = torch.load(tmp_path / "second" / "epoch_1.pth", weights_only=False)
+    origin = torch.load(whole, weights_only=False)["meta"]["language_init"]
+    assert saved["meta"]["language_init"] == origin
+    # One without these layers does not take the language model's place.
+    torch.save(dict(state_dict={"other": torch.zeros(1)}), tmp_path / "part.pth")
+    cfg.load_from = str(tmp_path / "part.pth")
+    with pytest.raises(CheckpointError, match="There is no file or folder .*gone"):
+        train(cfg, "third")

@@ -13,8 +13,8 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner, find_latest_checkpoint
 from torch.testing import assert_close
 
-from lbbt_mm.evaluation.checkpoint_config import use_checkpoint_only
 from lbbt_mm.language import open_checkpoint
+from lbbt_mm.language.errors import MissingCheckpoint
 
 ROOT = Path(__file__).resolve().parents[2]
 LEAF = "configs/bridge/smollm2-b8_language_random100_6e_fashion-mnist.py"
@@ -180,17 +180,43 @@ def test_a_checkpoint_of_ours_needs_no_other_file(
             assert_close(tensor, trained[name], rtol=0, atol=0)
 
 
-def test_testing_needs_the_checkpoint_only(config: Config, language_model: str) -> None:
+def test_a_plain_runner_needs_the_checkpoint_only(
+    config: Config, language_model: str, tmp_path: Path
+) -> None:
+    """On another machine: testing, training from it and going on from it."""
     runner, _ = train(config, "bridge")
     expected = runner.test()
+    trained = copy.deepcopy(runner.model.state_dict())
     shutil.rmtree(language_model)
     last = find_latest_checkpoint(config.work_dir)
     alone = copy.deepcopy(config)
     alone.load_from = last
     alone.experiment_name = "alone"
-    use_checkpoint_only(alone, last)
     found = Runner.from_cfg(alone).test()
     assert found["accuracy/top1"] == expected["accuracy/top1"]
+
+    elsewhere = str(tmp_path / "elsewhere")
+    loaded, first = train(config, "loaded", load_from=last, work_dir=elsewhere)
+    for name, tensor in blocks(first).items():
+        assert_close(tensor, trained[name], rtol=0, atol=0)
+    groups = loaded.optim_wrapper.optimizer.param_groups
+    assert sum(len(g["params"]) for g in groups) == len([*loaded.model.parameters()])
+
+    options = {"resume": True, "train_cfg.max_epochs": 3}
+    _, first = train(config, "resumed", **options)
+    for name, tensor in blocks(first).items():
+        assert_close(tensor, trained[name], rtol=0, atol=0)
+    # A resumed language arm stays one for whoever reads its config.
+    dumped = max(Path(config.work_dir).glob("*.py"), key=lambda p: p.stat().st_mtime)
+    assert Config.fromfile(dumped).model.backbone.get("pretrained", True) is True
+
+
+def test_training_without_language_model_and_checkpoint(
+    config: Config, language_model: str
+) -> None:
+    shutil.rmtree(language_model)
+    with pytest.raises(MissingCheckpoint, match=r"no file or folder.*language_model\."):
+        train(config, "nothing")
 
 
 def test_mmengines_compile_option(config: Config) -> None:
