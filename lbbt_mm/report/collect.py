@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import re
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from lbbt_mm.files import write_whole
 from lbbt_mm.report.gather import Gathered
+from lbbt_mm.report.reading import read_text
 from lbbt_mm.report.records import FOLDER
 
 _TEXTS = ("config.py", "last_checkpoint")
@@ -25,7 +26,8 @@ def collect(found: Gathered, folder: Path) -> list[Path]:
     """Copy runs and their measurements, without weights, logs and this machine's paths.
 
     ``tools/report.py FOLDER`` makes the same page of the copies. Of a sweep only its
-    runs are copied, not its table.
+    runs are copied, not its table. Only files that lie in the runs' own folders, and
+    those that were fit for the page, are copied.
 
     Args:
         found: What was gathered.
@@ -38,20 +40,23 @@ def collect(found: Gathered, folder: Path) -> list[Path]:
         OSError: One could not be read or written.
     """
     written = []
-    homes = {run.folder for run in found.runs if run.folder.is_dir()}
-    for home in sorted({*homes, *_probed_before(homes)}):
-        target = folder / home.parent.name / home.name
+    for home in sorted(_homes(found)):
+        place = Path(os.path.abspath(home))
+        target = folder / place.parent.name / place.name
         names = [home / name for name in (*_TEXTS, *_RESULTS)]
         names += sorted(home.glob("linear_probe*.json"))
         names += sorted((home / FOLDER).rglob("*.json"))
         for path in names:
-            if not path.is_file():
+            if not path.exists() or path in found.left_out:
                 continue
-            text = path.read_text(encoding="utf-8")
-            if path.suffix == ".json":
-                text = json.dumps(_short(json.loads(text))) + "\n"
+            try:
+                text = read_text(path, home)
+                if path.suffix == ".json":
+                    text = json.dumps(_short(json.loads(text))) + "\n"
+            except (ValueError, RecursionError):
+                continue  # nor is it on the page, which names it
             text = without_machine(text)
-            text = text.replace(str(home.parent.resolve()), home.parent.name)
+            text = text.replace(str(home.parent.resolve()), place.parent.name)
             out = target / path.relative_to(home)
             write_whole(out, text)
             written.append(out)
@@ -63,16 +68,19 @@ def without_machine(text: str) -> str:
     return _MACHINE.sub("", text)
 
 
-def _probed_before(homes: Sequence[Path] | set[Path]) -> set[Path]:
-    """Find the folders that hold the probes of the same models before training."""
-    found = set()
-    for home in homes:
-        path = home / "result.json"
-        record = json.loads(path.read_text("utf-8-sig")) if path.is_file() else {}
-        before = home.parent / str(record.get("before"))
-        if before.is_dir():
-            found.add(before)
-    return found
+def _homes(found: Gathered) -> set[Path]:
+    """Find the runs' folders, and those of the probes of their models before training.
+
+    Both have plain names, and lie below the folders that were looked through.
+    """
+    homes = {run.folder for run in found.runs}
+    homes |= {run.folder.parent / run.before for run in found.runs if run.before}
+    roots = [folder.resolve() for folder in found.folders]
+    return {
+        home
+        for home in homes
+        if home.is_dir() and any(home.resolve().is_relative_to(root) for root in roots)
+    }
 
 
 def _short(value: Any) -> Any:

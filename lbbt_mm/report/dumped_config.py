@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from lbbt_mm.report.shapes import whole_or_none
+
 
 def read_dumped_config(path: Path) -> dict[str, Any]:
     """Read what mmengine dumped: assignments of literals and of ``dict(...)``.
@@ -154,7 +156,7 @@ def describe_labels(config: Any) -> str:
     while isinstance(dataset, Mapping):
         if str(dataset.get("type", "")).endswith("RandomLabelDataset"):
             ratio = dataset.get("ratio", 1.0)
-            if ratio in (0, 1):
+            if not isinstance(ratio, (int, float)) or not 0 < ratio < 1:
                 return "random" if ratio else "correct"
             return f"{100 * ratio:g} % random"
         kind = str(dataset.get("type", "")).rpartition(".")[2]
@@ -185,6 +187,14 @@ def plain_name(dataset: str) -> str:
     return words.lower().removesuffix("-dataset")
 
 
+def short_model(name: str) -> str:
+    """Name a language model without its file's folders and endings."""
+    words = name.removeprefix("package:").rstrip("/").split("/")
+    last = words[-1].removesuffix(".gguf").removesuffix(".safetensors")
+    generic = last in ("model", "pytorch_model", "") and len(words) > 1
+    return words[-2] if generic else last
+
+
 def _value(node: ast.AST) -> Any:
     if isinstance(node, ast.Call):
         if not isinstance(node.func, ast.Name) or node.func.id != "dict" or node.args:
@@ -201,8 +211,7 @@ def _value(node: ast.AST) -> Any:
 
 def last_checkpoint(config: Mapping[str, Any]) -> str:
     """Name the checkpoint that a training ends with; ``CHECKPOINT`` if unknown."""
-    train = at(config, "train_cfg") or {}
     for kind in ("epoch", "iter"):
-        if train.get(f"max_{kind}s"):
-            return f"{kind}_{train[f'max_{kind}s']}.pth"
+        if length := whole_or_none(at(config, "train_cfg", f"max_{kind}s")):
+            return f"{kind}_{length}.pth"
     return "CHECKPOINT"

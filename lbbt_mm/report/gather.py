@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import math
+import os
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from lbbt_mm.report import shapes
 from lbbt_mm.report.dumped_config import (
     at,
     describe_dataset,
@@ -16,16 +18,18 @@ from lbbt_mm.report.dumped_config import (
     innermost_dataset,
     language_start,
     last_checkpoint,
+    parse_dumped_config,
     plain_model,
     plain_name,
-    read_dumped_config,
+    short_model,
 )
 from lbbt_mm.report.logs import BridgeCurve, read_bridge_curve
+from lbbt_mm.report.reading import Reader, read_json, read_text
 from lbbt_mm.report.records import FOLDER, MeasurementRecord, find_records
+from lbbt_mm.report.shapes import whole_or_none
 from lbbt_mm.report.starts import older_checkpoint, outdated
 
 _SELF_SUPERVISED = ("rotation", "simclr", "mae", "dino")
-_LARGEST = 50_000_000  # bytes of a JSON file that could be a result
 
 
 @dataclass
@@ -56,6 +60,7 @@ class Run:
         last: File name of the checkpoint that the whole training ends with.
         sha256: Of that file, as a tool recorded it.
         environment: Machine, versions, commit.
+        before: Name of the folder beside it that has the probe of its model before.
         finished: Whether the run came to its end, as far as its files say.
     """
 
@@ -82,6 +87,7 @@ class Run:
     last: str = "CHECKPOINT"
     sha256: str | None = None
     environment: Mapping[str, Any] = field(default_factory=dict)
+    before: str = ""
     finished: bool = True
 
     @property
@@ -111,6 +117,7 @@ class Gathered:
         problems: Files that could not be read and measurements that failed, a
             sentence each.
         sweeps: Commands that made the sweeps.
+        left_out: Files that could not be read.
     """
 
     folders: list[Path]
@@ -118,6 +125,7 @@ class Gathered:
     records: list[tuple[MeasurementRecord, Run | None]] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     sweeps: list[str] = field(default_factory=list)
+    left_out: set[Path] = field(default_factory=set)
 
 
 def gather(folders: Sequence[Path]) -> Gathered:
@@ -132,7 +140,8 @@ def gather(folders: Sequence[Path]) -> Gathered:
     Raises:
         ValueError: A folder does not exist, or none holds anything to report.
     """
-    found = Gathered(list(folders))
+    reader = Reader()
+    found = Gathered(list(folders), problems=reader.problems, left_out=reader.left_out)
     for folder in folders:
         if not folder.is_dir():
             raise ValueError(
@@ -140,28 +149,29 @@ def gather(folders: Sequence[Path]) -> Gathered:
                 f"of many."
             )
         for home in _run_folders(folder):
-            run = _read_run(home, found.problems)
-            if run and run.folder not in [one.folder for one in found.runs]:
+            run = _read_run(home, reader)
+            if run.folder not in [one.folder for one in found.runs]:
                 found.runs.append(run)
-        _read_sweep_files(folder, found)
+        _read_sweep_files(folder, found, reader)
     _join_probes(found)
     by_folder = {run.folder.resolve(): run for run in found.runs}
-    seen: set[Path] = set()
+    seen: set[str] = set()
     for folder in folders:
         for path in find_records(folder):
-            if path.resolve() in seen:
+            real = os.path.realpath(path)
+            if real in seen:
                 continue
-            seen.add(path.resolve())
+            seen.add(real)
             try:
                 record = MeasurementRecord.read(path)
-            except (ValueError, OSError) as error:
-                found.problems.append(str(error))
+            except ValueError as error:
+                reader.leave_out(path, error)
                 continue
             home = path.parent.parent.parent
             run = by_folder.get(home.resolve())
             names = ("checkpoint", "sha256")
             if problem := outdated(path, home, *map(record.model.get, names)):
-                found.problems.append(problem)
+                reader.leave_out(path, ValueError(problem))
                 continue
             found.records.append((record, run))
             if record.error is not None:
@@ -192,33 +202,39 @@ def _run_folders(folder: Path) -> Iterator[Path]:
     )
 
 
-def _read_run(home: Path, problems: list[str]) -> Run | None:
-    record = _read_json(home / "result.json", problems) or {}
-    settings = record.get("settings") or (
-        _read_json(home / "settings.json", problems) or {}
-    )
-    config = _read_config(home, problems)
+def _read_run(home: Path, reader: Reader) -> Run:
+    record = reader.json(home / "result.json", shapes.RUN, home)
+    settings = reader.json(home / "settings.json", shapes.SETTINGS, home)
+    settings = record.get("settings", settings)
+    config = _read_config(home, reader)
     run = Run(folder=home, name=home.name)
     _fill_from_config(run, config, settings)
     _fill_from_record(run, record)
-    probes = {**_probes_in(home, problems)}
-    if isinstance(record.get("probe"), dict):
+    probes = _probes_in(home, reader)
+    if "probe" in record:
         when = "after" if record.get("curves") else "before"
         probes.setdefault(when, record["probe"])
     run.probes = probes
-    run.cost = _read_json(home / "cost.json", problems) or {}
-    test = _read_json(home / "test.json", problems) or {}  # tools/test.py --out
+    run.before = record.get("before", "")
+    run.cost = reader.json(home / "cost.json", shapes.COST, home)
+    # tools/test.py --out
+    test = reader.json(home / "test.json", shapes.SCORES, home)
     if "accuracy/top1" in test:
         run.metrics.setdefault("test", test["accuracy/top1"])
     run.last = last_checkpoint(config)
     latest = home / "last_checkpoint"
-    if latest.is_file():
-        run.checkpoint = Path(latest.read_text(encoding="utf-8").strip()).name
+    if latest.exists():
+        try:
+            named = Path(read_text(latest, home).strip()).name
+            run.checkpoint = shapes.name(named, f"The checkpoint in {latest}")
+        except ValueError as error:
+            reader.leave_out(latest, error)
+    if run.checkpoint:
         run.last = run.last if run.last != "CHECKPOINT" else run.checkpoint
         run.finished = run.checkpoint == run.last
         if problem := older_checkpoint(home, run.checkpoint):
             run.finished = False
-            problems.append(problem)
+            reader.problems.append(problem)
     else:
         run.finished = bool(record)
     after = probes.get("after", {})
@@ -229,27 +245,31 @@ def _read_run(home: Path, problems: list[str]) -> Run | None:
     if not run.curve.train_acc and any(home.glob("*/vis_data/scalars.json")):
         try:
             run.curve = read_bridge_curve(home)
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            problems.append(f"The log of {home} could not be read ({error}).")
+        except (OSError, ValueError) as error:
+            reader.leave_out(home, ValueError(f"The log of {home}: {error}"))
     return run
 
 
 def _fill_from_config(
     run: Run, config: Mapping[str, Any], settings: Mapping[str, Any]
 ) -> None:
-    backbone = at(plain_model(config), "backbone") or {}
-    run.language_model = short_model(str(at(backbone, "language_model") or ""))
-    run.blocks = at(backbone, "num_layers")
+    backbone = at(plain_model(config), "backbone")
+    backbone = backbone if isinstance(backbone, Mapping) else {}
+    run.language_model = short_model(str(backbone.get("language_model") or ""))
+    run.blocks = whole_or_none(backbone.get("num_layers"))
     dumped = [run.folder / "config.py", *sorted(run.folder.glob("*.py"))]
     run.dumped = next((path for path in dumped if path.is_file()), None)
     run.config = settings.get("config") or str(run.dumped or "CONFIG")
     run.options = settings.get("options") or {}
     run.dataset = describe_dataset(config)
     run.labels = describe_labels(config) if config else ""
-    run.images = innermost_dataset(config, "train_dataloader").get("indices")
-    run.classes = at(config, "model", "head", "num_classes")
-    run.seed = at(config, "randomness", "seed")
-    if "pretrained" in backbone or backbone:
+    images = innermost_dataset(config, "train_dataloader").get("indices")
+    run.images = (
+        len(images) if isinstance(images, (list, tuple)) else whole_or_none(images)
+    )
+    run.classes = whole_or_none(at(config, "model", "head", "num_classes"))
+    run.seed = whole_or_none(at(config, "randomness", "seed"))
+    if backbone:
         run.arm = "language" if backbone.get("pretrained", True) else "scratch"
     start = language_start(config)
     if start:
@@ -263,7 +283,7 @@ def _fill_from_record(run: Run, record: Mapping[str, Any]) -> None:
         run.labels = "self-made"
     run.seed = record.get("seed", run.seed)
     run.point = record.get("point") or {}
-    variant = str(record.get("variant") or "")
+    variant = record.get("variant", "")
     run.variant = "" if variant in ("random", "correct", run.labels) else variant
     run.environment = record.get("environment") or {}
     curves = record.get("curves") or {}
@@ -279,17 +299,15 @@ def _fill_from_record(run: Run, record: Mapping[str, Any]) -> None:
             run.metrics.update(values)
 
 
-def _probes_in(home: Path, problems: list[str]) -> dict[str, Mapping[str, Any]]:
+def _probes_in(home: Path, reader: Reader) -> dict[str, Mapping[str, Any]]:
     probes = {}
     for path in sorted(home.glob("linear_probe*.json")):
-        probe = _read_json(path, problems)
-        named = map((probe or {}).get, ("checkpoint", "checkpoint_sha256"))
+        probe = reader.json(path, shapes.PROBE, home)
+        named = map(probe.get, ("checkpoint", "checkpoint_sha256"))
         if problem := outdated(path, home, *named):
-            problems.append(problem)
-        elif probe and isinstance(probe.get("last_test_top1"), (int, float)):
-            probes["after" if probe.get("checkpoint") else "before"] = probe
+            reader.leave_out(path, ValueError(problem))
         elif probe:
-            problems.append(f"{path} has no last_test_top1: it is no linear probe.")
+            probes["after" if probe.get("checkpoint") else "before"] = probe
     return probes
 
 
@@ -298,8 +316,7 @@ def _join_probes(found: Gathered) -> None:
     by_name = {(run.folder.parent, run.folder.name): run for run in found.runs}
     used = set()
     for run in found.runs:
-        record = _read_json(run.folder / "result.json", []) or {}
-        before = by_name.get((run.folder.parent, str(record.get("before"))))
+        before = by_name.get((run.folder.parent, run.before))
         if before and "before" in before.probes:
             run.probes.setdefault("before", before.probes["before"])
             used.add(id(before))
@@ -311,29 +328,31 @@ def _join_probes(found: Gathered) -> None:
     ]
 
 
-def _read_sweep_files(folder: Path, found: Gathered) -> None:
+def _read_sweep_files(folder: Path, found: Gathered, reader: Reader) -> None:
     """Read results of sweeps whose runs' own folders are not there."""
     known = {(run.folder.parent.name, run.name) for run in found.runs}
     for path in sorted(folder.rglob("*.json")):
         inside = path.relative_to(folder).parts[:-1]
         if FOLDER in inside or "vis_data" in inside:
             continue
-        if path.stat().st_size > _LARGEST:
-            continue
-        problems = found.problems if path.name == "results.json" else []
-        record = _read_json(path, problems)
-        if not record or not isinstance(record.get("runs"), list):
-            continue
-        if "plan" not in record:
-            continue
-        found.sweeps.append(f"python tools/sweep.py {record['plan']}")
-        for one in record["runs"]:
-            if (path.parent.name, one.get("name")) in known:
-                continue
+        if path.name == "results.json":
+            record = reader.json(path, shapes.SWEEP, folder)
+        else:  # any other program's, more likely
             try:
-                found.runs.append(_from_sweep(one, path))
-            except (KeyError, TypeError, ValueError, AttributeError) as error:
-                found.problems.append(f"A run in {path} could not be read ({error!r}).")
+                record = read_json(path, shapes.SWEEP, folder)
+            except ValueError:
+                continue
+        if not record:
+            continue
+        found.sweeps.append(shlex.join(["python", "tools/sweep.py", record["plan"]]))
+        for number, one in enumerate(record["runs"]):
+            try:
+                run = shapes.RUN(one, f"runs[{number}]")
+                if (path.parent.name, run.get("name")) not in known:
+                    found.runs.append(_from_sweep(run, path))
+            except (ValueError, KeyError) as error:
+                problem = f"In {path} a run was left out: {error}."
+                reader.leave_out(path, ValueError(problem))
 
 
 def _from_sweep(record: Mapping[str, Any], path: Path) -> Run:
@@ -345,56 +364,35 @@ def _from_sweep(record: Mapping[str, Any], path: Path) -> Run:
     run.dataset = plain_name(fields[-1])
     run.language_model = fields[0]
     ratio = options.get("train_dataloader.dataset.ratio")
+    ratio = ratio if isinstance(ratio, (int, float)) and 0 <= ratio <= 1 else None
     drawn = any(name.startswith("random") for name in fields) and ratio != 0
     run.labels = "random" if drawn else "correct"
     if ratio not in (None, 0, 1):
         run.labels = f"{100 * ratio:g} % random"
-    run.images = options.get("train_dataloader.dataset.dataset.indices")
+    run.images = whole_or_none(options.get("train_dataloader.dataset.dataset.indices"))
     _fill_from_record(run, record)
     for key, when in (("probe", "after"), ("probe_before", "before")):
-        if isinstance(record.get(key), dict):
+        if key in record:
             run.probes[when] = record[key]
     run.sha256 = run.probes.get("after", {}).get("checkpoint_sha256")
     run.classes = run.probes.get("after", {}).get("num_classes")
     return run
 
 
-def _read_config(home: Path, problems: list[str]) -> dict[str, Any]:
+def _read_config(home: Path, reader: Reader) -> dict[str, Any]:
     paths = sorted(home.glob("*/vis_data/config.py"))[-1:]
-    paths += [path for path in (home / "config.py",) if path.is_file()]
+    paths += [path for path in (home / "config.py",) if path.exists()]
     for path in paths:
         try:
-            return read_dumped_config(path)
-        except (ValueError, OSError) as error:
-            problems.append(str(error))
+            return parse_dumped_config(read_text(path, home), str(path))
+        except ValueError as error:
+            reader.leave_out(path, error)
     return {}
-
-
-def _read_json(path: Path, problems: list[str]) -> dict[str, Any] | None:
-    if not path.is_file():
-        return None
-    try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError) as error:
-        problems.append(f"{path} could not be read ({error}): it is passed over.")
-        return None
-    if not isinstance(content, dict):
-        problems.append(f"{path} holds no JSON object: it is passed over.")
-        return None
-    return content
 
 
 def _numbers(curve: Mapping[Any, Any] | None) -> dict[int, float]:
     return {
-        int(epoch): float(value)
+        epoch: float(value)
         for epoch, value in (curve or {}).items()
-        if value is not None and math.isfinite(float(value))
+        if math.isfinite(value)
     }
-
-
-def short_model(name: str) -> str:
-    """Name a language model without its file's folders and endings."""
-    words = name.removeprefix("package:").rstrip("/").split("/")
-    last = words[-1].removesuffix(".gguf").removesuffix(".safetensors")
-    generic = last in ("model", "pytorch_model", "") and len(words) > 1
-    return words[-2] if generic else last

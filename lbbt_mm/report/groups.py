@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from lbbt_mm.report.charts import Series
-from lbbt_mm.report.dumped_config import plain_name
-from lbbt_mm.report.gather import Gathered, Run, short_model
+from lbbt_mm.report.dumped_config import plain_name, short_model
+from lbbt_mm.report.gather import Gathered, Run
 from lbbt_mm.report.records import MeasurementRecord
 from lbbt_mm.report.style import COLOURS
 from lbbt_mm.report.sweep import interval

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from lbbt_mm.report import shapes
 from lbbt_mm.report.starts import records_of
 
 # Types of tools/make_fashion_questions.py.
@@ -27,6 +28,22 @@ _SCORES = {
     "coco/bbox_mAP_75": ("ap75", 100),
     "mIoU": ("miou", 1),
 }
+
+
+_NUMBERS = shapes.fields(
+    images_per_second=shapes.number,
+    train_acc=shapes.number,
+    **{f"{labels}_label/top1": shapes.number for labels in ("random", "true")},
+    **dict.fromkeys(_SCORES, shapes.number),
+)
+
+
+def _checked(line: Mapping[str, Any]) -> dict[str, Any]:
+    """Check a line of a log: what is read of it are numbers, at an epoch or a step."""
+    record = _NUMBERS(line, "in a line of scalars.json,")
+    scored = any(key in record for key in ("random_label/top1", *_SCORES))
+    needed = ["step"] * scored
+    return shapes.fields(*needed)(record, "in a line of scalars.json,")
 
 
 @dataclass
@@ -60,12 +77,13 @@ def read_bridge_curve(work_dir: Path) -> BridgeCurve:
 
     Raises:
         FileNotFoundError: The folder holds no log of a run.
+        ValueError: A line of it holds something else than numbers.
     """
     curve = BridgeCurve()
-    for record in records_of(work_dir):
+    for record in map(_checked, records_of(work_dir)):
         speed = record.get("images_per_second")
         curve.images_per_second = speed or curve.images_per_second
-        if "train_acc" in record:
+        if "train_acc" in record and "epoch" in record:
             curve.train_acc[record["epoch"]] = record["train_acc"]
         # mmengine numbers validations by epoch in `step`.
         elif "random_label/top1" in record:
@@ -104,9 +122,10 @@ def read_score_curves(work_dir: Path) -> dict[str, dict[int, float]]:
 
     Raises:
         FileNotFoundError: The folder holds no log of a run.
+        ValueError: A line of it holds something else than numbers.
     """
     curves: dict[str, dict[int, float]] = {}
-    for record in records_of(work_dir):
+    for record in map(_checked, records_of(work_dir)):
         for name, value in read_scores(record).items():
             curves.setdefault(name, {})[record["step"]] = value
     return curves

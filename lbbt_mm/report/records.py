@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from lbbt_mm.files import write_whole
+from lbbt_mm.report import shapes
+from lbbt_mm.report.reading import UnreadableError, read_json
 
 FOLDER = "analysis"  # beside the checkpoints
 SUFFIX = ".json"
@@ -60,16 +62,18 @@ class MeasurementRecord:
         """Read what :meth:`write` wrote.
 
         Args:
-            path: The file.
+            path: The file, in ``RUN/analysis/CHECKPOINT/``.
 
         Raises:
             ValueError: It is not such a file.
         """
         try:
-            return cls(**json.loads(path.read_text(encoding="utf-8-sig")))
-        except (ValueError, TypeError) as error:
+            found = read_json(path, shapes.record, path.parents[2])
+            return cls(**dict(dict(result=None, error=None), **found))
+        except (UnreadableError, TypeError) as error:
+            reason = getattr(error, "reason", error)
             raise ValueError(
-                f"{path} is not the result of a measurement ({error}): delete it and "
+                f"{path} is not the result of a measurement ({reason}): delete it and "
                 f"run tools/analyze.py again."
             ) from error
 

@@ -146,7 +146,7 @@ def made_by(command: str) -> str:
     return f"Made on {when}, with lbbt_mm {__version__}, by: {command}"
 
 
-_SURPRISES = (KeyError, TypeError, ValueError, IndexError, AttributeError)
+_SURPRISES = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError)
 
 
 def _guarded(

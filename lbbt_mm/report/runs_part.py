@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 
 from lbbt_mm.report.charts import Chart, bar_chart, legend, line_chart
@@ -219,12 +220,11 @@ def _probes(
 
 
 def _probe_command(run: Run, when: str) -> str:
-    config = shown_path(run.dumped or run.config)
-    command = f"python tools/linear_probe.py {config}"
+    words = ["python", "tools/linear_probe.py", shown_path(run.dumped or run.config)]
     if when == "before":
-        return f"{command} --work-dir {shown_path(run.folder)}"
-    checkpoint = shown_path(run.folder / run.last)
-    return f"{command} {checkpoint} --out {shown_path(run.folder)}/linear_probe.json"
+        return shlex.join([*words, "--work-dir", shown_path(run.folder)])
+    out = f"{shown_path(run.folder)}/linear_probe.json"
+    return shlex.join([*words, shown_path(run.folder / run.last), "--out", out])
 
 
 def probe_top1(run: Run, when: str) -> float | None:

@@ -11,6 +11,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from lbbt_mm.report import shapes
+from lbbt_mm.report.reading import read_text
+
+_PLACE = shapes.fields(epoch=shapes.whole, step=shapes.whole, iter=shapes.whole)
 _RESUMED = re.compile(r"resumed epoch: (\d+), iter: (\d+)")
 _RESUME = re.compile(r"^resume = True", re.M)
 
@@ -49,6 +53,7 @@ def newest_training(work_dir: Path) -> list[Start]:
 
     Raises:
         FileNotFoundError: The folder holds no log of a run.
+        ValueError: A log is damaged; the message names it.
     """
     files = sorted(work_dir.glob("*/vis_data/scalars.json"))
     if not files:
@@ -109,20 +114,26 @@ def _step(record: dict[str, Any]) -> float:
 
 
 def _read(path: Path) -> Start:
-    """Read JSON lines; a line that a killed run left half-written is passed over."""
+    """Read JSON lines; a line that a killed run left half-written is passed over.
+
+    Raises:
+        ValueError: The file is none, or a line says something else than a number where
+            an epoch or a step should stand.
+    """
     records = []
-    for line in path.read_text(encoding="utf-8").splitlines():
+    lines = read_text(path, path.parents[2]).split("\n")
+    for number, line in enumerate(lines, start=1):
         try:
             record = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
         if isinstance(record, dict):
-            records.append(record)
+            records.append(_PLACE(record, f"{path}, line {number}"))
     return Start(path.parents[1], records, _resumed(path, records))
 
 
 def _resumed(path: Path, records: list[dict[str, Any]]) -> tuple[int, int] | None:
-    logs = sorted(path.parents[1].glob("*.log"))
+    logs = sorted(log for log in path.parents[1].glob("*.log") if log.is_file())
     for log in logs:
         found = _RESUMED.findall(log.read_text(encoding="utf-8", errors="replace"))
         if found:
@@ -156,7 +167,7 @@ def older_checkpoint(work_dir: Path, checkpoint: str) -> str:
         began = first[0].time if first else None
         if began is None or path.stat().st_mtime >= began:
             return ""
-    except OSError:
+    except (OSError, ValueError):
         return ""
     return (
         f"{path} is older than the newest training there: the curves are of that one, "

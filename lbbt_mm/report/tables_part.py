@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -248,7 +249,10 @@ def table_13(groups: Sequence[Group]) -> Section:
         section.gap(
             f"test accuracy in our table 13, {run.name}",
             "The whole model was not tested on images with true labels.",
-            f"python tools/test.py {config} {checkpoint} --out {folder}/test.json",
+            shlex.join(
+                ["python", "tools/test.py", config, checkpoint]
+                + ["--out", f"{folder}/test.json"]
+            ),
         )
     if not ours:
         section.gap(
