@@ -229,7 +229,7 @@ def stored_architecture(checkpoint: str) -> LanguageConfig | None:
     if not path.is_file():
         return None
     try:
-        found = own_record(load_state_dict(path))
+        found = own_record(load_state_dict(path), checkpoint)
         return LanguageConfig.from_dict(found[1].get("config")) if found else None
     except CheckpointError:
         return None
