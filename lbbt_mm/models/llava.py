@@ -24,6 +24,7 @@ from lbbt_mm.models.llava_parts import (
     recompute_frozen,
     with_lora,
 )
+from lbbt_mm.models.llava_settings import sample_weights
 from lbbt_mm.registry import MODELS
 
 _ON_LONG = ("error", "skip")
@@ -97,10 +98,7 @@ class LLaVA(BaseModel):
         init_cfg: Any = None,
     ) -> None:
         super().__init__(
-            data_preprocessor=dict(
-                data_preprocessor or dict(type="lbbt_mm.TilePreprocessor")
-            ),
-            init_cfg=init_cfg,
+            dict(data_preprocessor or dict(type="lbbt_mm.TilePreprocessor")), init_cfg
         )
         if on_long not in _ON_LONG:
             raise ValueError(f"on_long: expected one of {_ON_LONG}, got {on_long!r}.")
@@ -141,6 +139,7 @@ class LLaVA(BaseModel):
             projector=train_projector,
             language_model=train_language != "none",
         )
+        language_weights = sample_weights(language.parameters())
         if not isinstance(train_language, str):
             language = with_lora(language, train_language)
         if with_cp:
@@ -162,6 +161,8 @@ class LLaVA(BaseModel):
                 projector=type(self.projector).__name__,
                 trained_parameters=self.trained_parameters,
             ),
+            dict(vision_encoder=vision_encoder, projector=projector),
+            language_weights,
         )
         # Also mmengine's own way of reading a model's state calls this.
         self._register_state_dict_hook(_only_held)
@@ -233,6 +234,8 @@ class LLaVA(BaseModel):
             likely ones) and, with ``on_long='skip'``, ``skipped``.
         """
         batch, skipped, unused = self.batch(inputs, data_samples, answers=True)
+        if self.training:
+            self._held.trained(inputs[0].shape[-1])
         loss, accuracy = answer_loss(*self._logits(batch))
         log = dict(loss=loss + unused, token_accuracy=accuracy.detach())
         if self.on_long == "skip":
@@ -254,6 +257,7 @@ class LLaVA(BaseModel):
         self, inputs: Sequence[Tensor], data_samples: Sequence[Any]
     ) -> tuple[list[str], dict[int, str]]:
         """Answers, and why some, by their numbers, are empty."""
+        self._held.check_answers(self, inputs[0].shape[-1])
         batch, problems, _ = self.batch(inputs, data_samples)
         texts, diverged = generate(
             self.language_model, batch, self.conversations, self.generation
@@ -392,4 +396,4 @@ class LLaVA(BaseModel):
 
 
 def _only_held(model: LLaVA, state: dict, prefix: str, metadata: Any) -> None:
-    model._held.reduce(state, prefix)
+    model._held.reduce(model, state, prefix)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,6 +11,12 @@ from torch import Tensor, nn
 
 from lbbt_mm.language.errors import CheckpointError
 from lbbt_mm.language.record import decode_record, encode_record
+from lbbt_mm.models.llava_settings import (
+    differences,
+    same_weights,
+    sample_weights,
+    settings,
+)
 from lbbt_mm.version import require
 
 PARTS = ("vision_encoder", "projector", "language_model")
@@ -93,13 +100,30 @@ class HeldParts:
     Encoder and projector are held whole or not at all, of the language model the
     parameters that train: all, LoRA's, or none. What is loaded is held from then on.
 
+    A checkpoint also says with which settings it was trained. Loading refuses what
+    would make another function of its tensors (LoRA's scaling, the projector's
+    settings). Another prompt, other images or other frozen weights are right for a next
+    stage of training: loading says them, and :meth:`check_answers` refuses them.
+
     Args:
         model: With the parts as attributes.
         record: What the checkpoint says about what it was trained on.
+        configs: Of ``vision_encoder`` and ``projector``.
+        language_weights: A sample of the language model's weights before training.
     """
 
-    def __init__(self, model: nn.Module, record: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        record: Mapping[str, Any],
+        configs: Mapping[str, Mapping],
+        language_weights: list[float] | None = None,
+    ) -> None:
         self.record = dict(record)
+        self.settings = settings(model, configs)
+        self.language_weights = language_weights
+        self._trained_with: dict[str, Any] = {}  # of the checkpoint that was loaded
+        self._unlike: list[str] = []
         trained = {n for n, p in _parameters(model).items() if p.requires_grad}
         self.parts = {part_of(name) for name in trained} - {"language_model"}
         self.names = {name for name in trained if part_of(name) == "language_model"}
@@ -108,12 +132,58 @@ class HeldParts:
         """Whether a name of the state dict is held."""
         return part_of(name) in self.parts or name in self.names
 
-    def reduce(self, state: dict[str, Any], prefix: str) -> None:
+    def trained(self, tile_size: int) -> None:
+        """Take note of a step of training: from now on the model's settings hold."""
+        self.settings["tile_size"] = tile_size
+        self._trained_with, self._unlike = {}, []
+
+    def check_answers(self, model: nn.Module, tile_size: int) -> None:
+        """Refuse to answer otherwise than the loaded checkpoint was trained to.
+
+        Raises:
+            CheckpointError: Settings or frozen weights are others.
+        """
+        stored = self._trained_with
+        if not stored:
+            return
+        unlike = list(self._unlike)
+        unlike += differences(dict(tile_size=tile_size), stored, ["tile_size"])
+        now = dict(language_model=self.language_weights)
+        if "vision_encoder" not in self.parts:
+            now["vision_encoder"] = sample_weights(model.vision_encoder.parameters())
+        unlike += [
+            f"the frozen weights of the {part}"
+            for part, sample in now.items()
+            if not same_weights(sample, stored.get(f"{part}_weights"))
+        ]
+        if unlike:
+            raise CheckpointError(
+                "LLaVA: the checkpoint was not trained to answer with the settings "
+                f"that the config builds (built != stored: {'; '.join(unlike)}); build "
+                "the model with those of the checkpoint, or train it on."
+            )
+        self._trained_with = {}
+
+    def reduce(self, model: nn.Module, state: dict[str, Any], prefix: str) -> None:
         """Take out of a state dict, in place, what is not held; add the record."""
+        record = dict(self.record, settings=dict(self.settings))
+        if "vision_encoder" not in self.parts:
+            names = [
+                prefix + n for n in _names(model) if part_of(n) == "vision_encoder"
+            ]
+            record["settings"]["vision_encoder_weights"] = sample_weights(
+                state[name] for name in names if name in state
+            )
+        if self.language_weights is not None and not self._whole_language(model):
+            record["settings"]["language_model_weights"] = self.language_weights
         for name in [name for name in state if name.startswith(prefix)]:
             if not self.holds(name[len(prefix) :]):
                 del state[name]
-        state[prefix + RECORD] = encode_record(self.record)
+        state[prefix + RECORD] = encode_record(record)
+
+    def _whole_language(self, model: nn.Module) -> bool:
+        own = {n for n in _parameters(model) if part_of(n) == "language_model"}
+        return bool(self.names) and self.names >= own
 
     def complete(self, model: nn.Module, state: dict[str, Any], prefix: str) -> None:
         """Check a state dict that is being loaded, and fill in, in place, the rest.
@@ -159,6 +229,7 @@ class HeldParts:
                     f"checkpoint has {tuple(shapes[0] or ())}; build the model with "
                     "the config that the checkpoint was trained with."
                 )
+        self._compare(record.get("settings"), here)
         self.parts |= here & {"vision_encoder", "projector"}
         self.names = names
         for part in sorted(set(PARTS) - here):
@@ -169,6 +240,41 @@ class HeldParts:
         # FSDP keeps what is absent, and checks shapes when it copies.
         for name in () if sharded else set(own) - given:
             state[prefix + name] = own[name]
+
+    def _compare(self, stored: Mapping[str, Any] | None, here: set[str]) -> None:
+        """Compare the settings of a checkpoint, which has the parts ``here``."""
+        if stored is None:
+            print_log(
+                "LLaVA: the checkpoint does not say its settings (chat template, "
+                "tokeniser, preprocessing, scaling of LoRA, ...), which are not "
+                "compared with the config's.",
+                "current",
+            )
+            self._trained_with, self._unlike = {}, []
+            return
+        names = sorted(self.settings.keys() & stored.keys())
+        of_projector = [name for name in names if name.startswith("projector.")]
+        fixed = of_projector if "projector" in here else []
+        if "language_model" in here:
+            fixed = [*fixed, "lora_scaling"]
+        wrong = differences(self.settings, stored, fixed)
+        if wrong:
+            raise CheckpointError(
+                "LLaVA: expected the settings that the checkpoint's tensors were "
+                f"trained with, got (built != stored) {'; '.join(wrong)}; build the "
+                "model with the config that the checkpoint was trained with."
+            )
+        rest = [name for name in names if name not in [*of_projector, "lora_scaling"]]
+        self._trained_with = dict(stored)
+        self._unlike = differences(self.settings, stored, rest)
+        if self._unlike:
+            print_log(
+                "LLaVA: the checkpoint was trained with other settings than the "
+                f"config builds (built != stored: {'; '.join(self._unlike)}). A next "
+                "stage of training may be; an evaluation is refused.",
+                "current",
+                logging.WARNING,
+            )
 
     def _check_names(self, missing: set[str], unknown: set[str]) -> None:
         # mmengine would only log both, and another model would answer.

@@ -73,6 +73,12 @@ def move_projector(
         moved[name] = moved[name][torch.tensor(places)].clone()
     moved[_ENTRIES] = encode_entries(kept)
     config = causal_lm_config(language_model)
+    stays = {
+        name: value
+        for name, value in (record.get("settings") or {}).items()
+        # The words belong to the old language model.
+        if name not in ("chat_template", "tokenizer", "language_model_weights")
+    }
     moved[RECORD] = encode_record(
         record
         | dict(
@@ -82,6 +88,7 @@ def move_projector(
             width=config.hidden_size,
             vocabulary=config.vocab_size,
             transferred_from=record.get("language_model"),
+            settings=stays,
         )
     )
     return Moved(moved, kept, left_out)
