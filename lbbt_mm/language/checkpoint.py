@@ -14,8 +14,9 @@ from lbbt_mm.language.block import BlockWeights, block_shapes
 from lbbt_mm.language.config import LanguageConfig
 from lbbt_mm.language.errors import CheckpointError
 from lbbt_mm.language.families import FAMILIES, OURS, KeyTable
+from lbbt_mm.language.gguf_config import config_from_gguf
 from lbbt_mm.language.gguf_store import GGUFStore
-from lbbt_mm.language.hf_config import config_from_gguf, config_from_hf
+from lbbt_mm.language.hf_config import config_from_hf
 from lbbt_mm.language.locate import config_alone, local_path, locate
 from lbbt_mm.language.names import sort_names
 from lbbt_mm.language.presets import preset_config

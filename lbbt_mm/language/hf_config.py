@@ -1,4 +1,4 @@
-"""Read :class:`LanguageConfig` from transformers' ``config.json`` and gguf metadata."""
+"""Read :class:`LanguageConfig` from transformers' ``config.json``."""
 
 from __future__ import annotations
 
@@ -31,20 +31,12 @@ _ROPE_TYPES = {
     ),
 }
 """Context extensions -> the numbers, all above 0, that they need."""
-_GGUF_NEEDED = (
-    "block_count",
-    "embedding_length",
-    "attention.head_count",
-    "feed_forward_length",
-    "context_length",
-    "vocab_size",
-)
-_GGUF_EPSILON = {
-    "gpt2": "attention.layer_norm_epsilon",
-    "bert": "attention.layer_norm_epsilon",
+_LEFT_OUT: dict[str, dict[str, int]] = {
+    "mistral": {"num_key_value_heads": 8},
+    "qwen2": {"num_key_value_heads": 32},
+    "qwen3": {"num_key_value_heads": 32, "head_dim": 128},
 }
-"""Key of the norms' epsilon; of the other families, RMSNorm's."""
-_CONVERT = "fetch it again, or convert it with a current llama.cpp"
+"""What transformers' configuration classes put where a ``config.json`` is silent."""
 
 
 def config_from_hf(hf: Mapping[str, Any], origin: str) -> LanguageConfig:
@@ -61,10 +53,17 @@ def config_from_hf(hf: Mapping[str, Any], origin: str) -> LanguageConfig:
         CheckpointError: The family is unknown, a key is missing, or the model uses a
             variant that the stack does not compute.
     """
-    return _translate(hf, origin, "copy the model's own config.json beside its weights")
+    return translate(hf, origin, "copy the model's own config.json beside its weights")
 
 
-def _translate(hf: Mapping[str, Any], origin: str, advice: str) -> LanguageConfig:
+def translate(hf: Mapping[str, Any], origin: str, advice: str) -> LanguageConfig:
+    """Translate a configuration as :func:`config_from_hf` does.
+
+    Args:
+        hf: As of :func:`config_from_hf`.
+        origin: As of :func:`config_from_hf`.
+        advice: What to do where something is missing or of another kind.
+    """
     family = hf.get("model_type")
     family = "t5" if family == "mt5" else family  # T5 1.1's architecture
     if not isinstance(family, str) or family not in FAMILIES:
@@ -75,6 +74,8 @@ def _translate(hf: Mapping[str, Any], origin: str, advice: str) -> LanguageConfi
             f"{', '.join(FAMILIES)}. A new one is a table in "
             f"lbbt_mm/language/families.py."
         )
+    if hf.get("pruned_heads"):
+        _refuse(hf, origin, "pruned_heads", {})
     read = {"gpt2": _gpt2, "bert": _bert, "t5": _t5}.get(family, _llama_like)
     try:
         return read(family, hf, origin)
@@ -88,92 +89,6 @@ def _translate(hf: Mapping[str, Any], origin: str, advice: str) -> LanguageConfi
             f"The configuration of {origin} holds a value of another kind than a "
             f"{family} model's ({str(error)[:200]}); {advice}."
         ) from error
-
-
-def config_from_gguf(
-    metadata: Mapping[str, Any], vocab_size: int | None, origin: str
-) -> LanguageConfig:
-    """Translate the metadata of a llama.cpp file.
-
-    Args:
-        metadata: Key -> value, as stored.
-        vocab_size: Number of tokens, if the file carries a vocabulary.
-        origin: Where it comes from, for messages.
-
-    Returns:
-        The same architecture in our vocabulary. Mistral files call themselves llama.
-
-    Raises:
-        CheckpointError: As :func:`config_from_hf`.
-    """
-    arch = metadata.get("general.architecture")
-    if not isinstance(arch, str):
-        raise CheckpointError(
-            f"The header of {origin} has general.architecture={str(arch)[:60]}; "
-            f"expected the name of a family; {_CONVERT}."
-        )
-    epsilon = _GGUF_EPSILON.get(arch, "attention.layer_norm_rms_epsilon")
-
-    def get(key: str, default: Any = None) -> Any:
-        if f"{arch}.{key}.length" in metadata:  # a long array, which is not kept
-            raise CheckpointError(
-                f"The header of {origin} has an array for {arch}.{key}; expected one "
-                f"value: layers that differ are not computed."
-            )
-        value = metadata.get(f"{arch}.{key}", default)
-        # Stored as float32: 1e-5 comes back as 9.999999747378752e-06.
-        return float(f"{value:.6g}") if isinstance(value, float) else value
-
-    if arch in FAMILIES and FAMILIES[arch].gguf is None:
-        raise CheckpointError(
-            f"{origin} is a gguf file of a {arch} model, which is not read; use the "
-            f"model's safetensors file with its config.json."
-        )
-    if arch in FAMILIES:
-        absent = [
-            f"{arch}.{key}"
-            for key in (*_GGUF_NEEDED, epsilon)
-            if get(key) is None and not (key == "vocab_size" and vocab_size is not None)
-        ]
-        if absent:
-            raise CheckpointError(
-                f"The header of {origin} lacks {', '.join(absent)}, which a {arch} "
-                f"model needs; {_CONVERT}."
-            )
-    hf: dict[str, Any] = {
-        "model_type": arch,
-        "num_hidden_layers": get("block_count"),
-        "hidden_size": get("embedding_length"),
-        "num_attention_heads": get("attention.head_count"),
-        "num_key_value_heads": get("attention.head_count_kv"),
-        "head_dim": get("attention.key_length", get("rope.dimension_count")),
-        "intermediate_size": get("feed_forward_length"),
-        "max_position_embeddings": get("context_length"),
-        "vocab_size": get("vocab_size") if vocab_size is None else vocab_size,
-        "rms_norm_eps": get("attention.layer_norm_rms_epsilon"),
-        "layer_norm_eps": get("attention.layer_norm_epsilon"),
-        "rope_theta": get("rope.freq_base", 10000.0),
-        # The format does not store these two; they are what the families use.
-        "hidden_act": {"gpt2": "gelu_new", "bert": "gelu"}.get(arch, "silu"),
-    }
-    scaling = get("rope.scaling.type")
-    if scaling not in (None, "none"):
-        hf["rope_scaling"] = {
-            "rope_type": scaling,
-            "factor": get("rope.scaling.factor", 1.0),
-        }
-    for ours, theirs in (
-        ("n_layer", "num_hidden_layers"),
-        ("n_embd", "hidden_size"),
-        ("n_head", "num_attention_heads"),
-        ("n_inner", "intermediate_size"),
-        ("n_positions", "max_position_embeddings"),
-        ("layer_norm_epsilon", "layer_norm_eps"),
-        ("activation_function", "hidden_act"),
-    ):
-        hf[ours] = hf[theirs]
-    present = {key: value for key, value in hf.items() if value is not None}
-    return _translate(present, origin, _CONVERT)
 
 
 def _gpt2(family: str, hf: Mapping[str, Any], origin: str) -> LanguageConfig:
@@ -245,29 +160,17 @@ def _bert(family: str, hf: Mapping[str, Any], origin: str) -> LanguageConfig:
 
 def _llama_like(family: str, hf: Mapping[str, Any], origin: str) -> LanguageConfig:
     width, heads = hf["hidden_size"], hf["num_attention_heads"]
+    # Where a file does not say, transformers' class does: not always what it derives.
+    hf = {**_LEFT_OUT.get(family, {}), **hf}
     head_dim = hf.get("head_dim")
     if head_dim is None:
         head_dim = _head_dim(width, heads, origin)
-    # transformers 5 gathers the rotary settings in one dictionary.
-    rope = hf.get("rope_parameters") or hf.get("rope_scaling") or {}
-    rope_type = rope.get("rope_type", rope.get("type", "default"))
-    if rope_type not in _ROPE_TYPES:
-        raise CheckpointError(
-            f"{origin} extends its context by rope_type {rope_type!r}; the stack "
-            f"computes {', '.join(_ROPE_TYPES)}. Use the model's short-context config."
-        )
-    for key in _ROPE_TYPES[rope_type]:
-        if not 0 < float(rope[key]) < math.inf:
-            raise CheckpointError(
-                f"{origin} extends its context with {key}={rope[key]!r}; expected a "
-                f"number above 0."
-            )
-    windowed = family == "mistral" or hf.get("use_sliding_window", False)
-    if windowed and family != "mistral" and hf.get("sliding_window"):
-        raise CheckpointError(
-            f"{origin} uses sliding windows in some layers only, which the stack does "
-            f"not compute; set use_sliding_window to false in its config.json."
-        )
+    rope_type, theta, rope = _rope(hf, origin)
+    # Only these read the keys; Mistral's projections have no biases, Qwen2's queries,
+    # keys and values have theirs without saying so.
+    attention_bias = family in ("llama", "qwen3") and _given(
+        hf, "attention_bias", False
+    )
     return LanguageConfig(
         family=family,
         num_layers=hf["num_hidden_layers"],
@@ -285,16 +188,75 @@ def _llama_like(family: str, hf: Mapping[str, Any], origin: str) -> LanguageConf
         gated=True,
         attention="causal",
         position="rotary",
-        # Qwen2's attention has biases without saying so; the others say it.
-        qkv_bias=family == "qwen2" or _given(hf, "attention_bias", False),
-        out_bias=family != "qwen2" and _given(hf, "attention_bias", False),
-        ffn_bias=_given(hf, "mlp_bias", False),
+        qkv_bias=family == "qwen2" or attention_bias,
+        out_bias=attention_bias,
+        ffn_bias=family == "llama" and _given(hf, "mlp_bias", False),
         qk_norm=family == "qwen3",
-        rope_theta=rope.get("rope_theta", hf.get("rope_theta", 10000.0)),
+        rope_theta=theta,
         rope_scaling=None if rope_type == "default" else dict(rope),
-        sliding_window=hf.get("sliding_window") if windowed else None,
+        sliding_window=_window(family, hf, origin),
         attn_drop=hf.get("attention_dropout", 0.0),
         init_std=hf.get("initializer_range", 0.02),
+    )
+
+
+def _rope(hf: Mapping[str, Any], origin: str) -> tuple[str, float, Mapping[str, Any]]:
+    """Return the kind of rotary positions, their base, and the kind's numbers."""
+    # transformers 5 gathers the rotary settings in one dictionary.
+    rope = hf.get("rope_parameters") or hf.get("rope_scaling") or {}
+    for settings in (hf, rope):
+        if settings.get("partial_rotary_factor") is not None:
+            _refuse(settings, origin, "partial_rotary_factor", 1.0)
+    if any(isinstance(value, Mapping) for value in rope.values()):
+        raise CheckpointError(
+            f"{origin} sets rope_parameters for kinds of layers ({', '.join(rope)}); "
+            f"the stack computes the same rotary positions in all."
+        )
+    kind = rope.get("rope_type", rope.get("type"))
+    if kind is None and "factor" in rope:
+        raise CheckpointError(
+            f"{origin} sets rope_scaling={dict(rope)!r} without its rope_type; write "
+            f"the type that the model was trained with into its config.json "
+            f"({', '.join(_ROPE_TYPES)} are computed)."
+        )
+    kind = kind or "default"
+    if kind not in _ROPE_TYPES:
+        raise CheckpointError(
+            f"{origin} extends its context by rope_type {kind!r}; the stack "
+            f"computes {', '.join(_ROPE_TYPES)}. Use the model's short-context config."
+        )
+    for key in _ROPE_TYPES[kind]:
+        if not 0 < float(rope[key]) < math.inf:
+            raise CheckpointError(
+                f"{origin} extends its context with {key}={rope[key]!r}; expected a "
+                f"number above 0."
+            )
+    return kind, rope.get("rope_theta", hf.get("rope_theta", 10000.0)), rope
+
+
+def _window(family: str, hf: Mapping[str, Any], origin: str) -> int | None:
+    """Return the sliding window, which all layers must share."""
+    window = hf.get("sliding_window", 4096)
+    if family == "llama":
+        return None
+    if family == "mistral":
+        return window
+    if not hf.get("use_sliding_window", False):
+        window = None
+    layers, full = hf["num_hidden_layers"], hf.get("max_window_layers", 28)
+    kinds = hf.get("layer_types") or [
+        "full_attention" if window is None or index < full else "sliding_attention"
+        for index in range(layers)
+    ]
+    if set(kinds) == {"full_attention"}:
+        return None
+    if set(kinds) == {"sliding_attention"} and window is not None:
+        return window
+    raise CheckpointError(
+        f"{origin} attends in more than one way (layer_types, or use_sliding_window "
+        f"with max_window_layers={full}: {', '.join(sorted(set(kinds)))}; "
+        f"sliding_window={window!r}); the stack computes all layers with the same "
+        f"window or all without."
     )
 
 
