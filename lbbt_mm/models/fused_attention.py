@@ -96,7 +96,21 @@ class FusedAttention(MultiheadAttention):
 
         Returns:
             As ``query``, with the identity added.
+
+        Raises:
+            TypeError: Something stands in the place of ``attn.out_proj``, as LoRA on it
+                would: torch multiplies by its weight and never calls it.
         """
+        attention = self.attn
+        if isinstance(attention, nn.MultiheadAttention) and not isinstance(
+            attention.out_proj, nn.Linear
+        ):
+            raise TypeError(
+                f"torch's MultiheadAttention never calls its out_proj, so the "
+                f"{type(attention.out_proj).__name__} there would have no effect; let "
+                f"it take the place of the whole attention (target_modules=['attn'] in "
+                f"peft)."
+            )
         dim = 1 if self.batch_first else 0
         tokens = max(x.shape[dim] for x in (query, key) if x is not None)
         with _kernels(query.device.type, tokens):

@@ -12,6 +12,7 @@ from mmengine.logging import print_log
 from mmengine.model import BaseModel
 from torch import Tensor, nn
 
+from lbbt_mm.language.layers import stream_dtype
 from lbbt_mm.models.causal_lm import open_causal_lm, open_tokenizer
 from lbbt_mm.models.conversation import IGNORED, Conversations
 from lbbt_mm.models.image_tiles import pack_features
@@ -351,8 +352,10 @@ class LLaVA(BaseModel):
         Raises:
             ValueError: The encoder does not give a map.
         """
-        embeddings = self.language_model.get_input_embeddings().weight
-        return self.projector(self.seen(pixels), embeddings)
+        table = self.language_model.get_input_embeddings()
+        looks_up = getattr(self.projector, "looks_up", False)
+        seen = self.seen(pixels).to(stream_dtype(self.projector))
+        return self.projector(seen, table if looks_up else table.weight)
 
     def seen(self, pixels: Tensor) -> Tensor:
         """Tiles ``(N, 3, side, side)`` -> visual tokens ``(N, rows, columns, C)``.
@@ -360,7 +363,7 @@ class LLaVA(BaseModel):
         Raises:
             ValueError: The encoder does not give a map.
         """
-        maps = self.vision_encoder(pixels)
+        maps = self.vision_encoder(pixels.to(stream_dtype(self.vision_encoder)))
         maps = maps[-1] if isinstance(maps, (tuple, list)) else maps
         if maps.dim() != 4:
             raise ValueError(

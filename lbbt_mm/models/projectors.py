@@ -101,7 +101,11 @@ class LangBridgeProjector(BaseModule):
     Attributes:
         vocabulary: The entries, once known.
         ids: Their rows in the language model's table, ``(K,)``; empty until bound.
+        looks_up: Tells LLaVA to hand over the module that looks words up, not its
+            table: what is around it (LoRA, a scale) is part of a word's embedding.
     """
+
+    looks_up = True
 
     ids: Tensor
 
@@ -186,14 +190,15 @@ class LangBridgeProjector(BaseModule):
         logits = self.layers(tokens) / self.temperature
         return logits.softmax(-1) if self.softmax else logits
 
-    def forward(self, tokens: Tensor, embeddings: Tensor) -> Tensor:
+    def forward(self, tokens: Tensor, embeddings: Tensor | nn.Module) -> Tensor:
         """Combine the language model's embeddings.
 
         Args:
             tokens: ``(..., in_channels)``.
-            embeddings: The language model's input embeddings, ``(V, out_channels)``.
-                Only the K rows of the entries are read; where the table trains, their
-                gradient reaches it.
+            embeddings: The language model's input embeddings, ``(V, out_channels)``,
+                or the module that looks words up in it, which adapters and scales of
+                its own belong to. Only the K rows of the entries are read; where the
+                table trains, their gradient reaches it.
 
         Returns:
             ``(..., out_channels)``, in the embeddings' dtype (autocast aside).
@@ -206,14 +211,16 @@ class LangBridgeProjector(BaseModule):
                 "LangBridgeProjector is not bound to a language model; call "
                 "bind(tokenizer) first."
             )
-        if embeddings.shape[1] != self.out_channels or len(embeddings) <= self.last_row:
+        table = embeddings.weight if isinstance(embeddings, nn.Module) else embeddings
+        if table.shape[1] != self.out_channels or len(table) <= self.last_row:
             raise VocabularyError(
                 f"LangBridgeProjector expects embeddings of at least "
                 f"{self.last_row + 1} rows and {self.out_channels} columns, got "
-                f"{tuple(embeddings.shape)}; bind it to this language model's "
+                f"{tuple(table.shape)}; bind it to this language model's "
                 "tokenizer and give out_channels its width."
             )
-        table_KD = embeddings[self.ids]
+        called = isinstance(embeddings, nn.Module)
+        table_KD = embeddings(self.ids) if called else embeddings[self.ids]
         return self.word_weights(tokens).to(table_KD.dtype) @ table_KD
 
     @torch.no_grad()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -54,6 +54,7 @@ class StandardizeNeck(BaseModule):
         super().__init__(init_cfg=init_cfg)
         self.register_buffer("mean", torch.zeros(input_features))
         self.register_buffer("var", torch.ones(input_features))
+        self._dtype = torch.float32  # of the output
         # Not a float: 100 epochs of ImageNet would not fit into one.
         self.register_buffer("images", torch.zeros((), dtype=torch.int64))
 
@@ -64,7 +65,7 @@ class StandardizeNeck(BaseModule):
             inputs: Stages of a backbone; the last one is (B, C).
 
         Returns:
-            (B, C), float32, in a tuple as heads expect it.
+            (B, C), float32, or what the model was cast to, in a tuple as heads expect.
 
         Raises:
             ValueError: The last stage has another shape.
@@ -76,10 +77,27 @@ class StandardizeNeck(BaseModule):
                 f"{tuple(last.shape)}; correct input_features, or set the backbone's "
                 "out_type to 'last' or 'avg'."
             )
-        last = last.float()
+        wide = last.float()
         if self.training:
-            self._learn(last.detach())
-        return ((last - self.mean) * inverse_std(self.mean, self.var),)
+            self._learn(wide.detach())
+        out = (wide - self.mean) * inverse_std(self.mean, self.var)
+        return (out.to(self._dtype),)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], *args: Any) -> StandardizeNeck:
+        """Keep the statistics in float32 when the model is cast.
+
+        The variance of a language model's largest channels is beyond float16.
+        """
+        kept = self.mean, self.var
+        for name in ("mean", "var"):  # what is cast tells the dtype of the model
+            setattr(self, name, getattr(self, name).to(self._dtype))
+        super()._apply(fn, *args)
+        self._dtype = self.mean.dtype
+        self.mean, self.var = (
+            wide.to(cast.device)
+            for wide, cast in zip(kept, (self.mean, self.var), strict=True)
+        )
+        return self
 
     @torch.no_grad()
     def _learn(self, x_BC: Tensor) -> None:

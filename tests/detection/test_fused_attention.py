@@ -254,3 +254,27 @@ def test_the_detr_of_mmdet_leaks_until_the_cure_is_imported(shared_default) -> N
     cured = MultiheadAttention.__init__
     importlib.import_module(CURE).stop_dropout_leak()
     assert MultiheadAttention.__init__ is cured, "wrapped once"
+
+
+def test_lora_takes_effect_or_is_refused() -> None:
+    """torch multiplies by the weight of out_proj itself and never calls it."""
+    from peft import LoraConfig, inject_adapter_in_model
+
+    x = torch.randn(2, 5, 32)
+    for target in ("attn", "out_proj"):
+        torch.manual_seed(0)
+        model = torch.nn.ModuleDict(
+            {"layer": FusedAttention(32, 4, batch_first=True)}
+        ).eval()
+        before = model["layer"](x)
+        config = LoraConfig(target_modules=[target], r=2, init_lora_weights=False)
+        inject_adapter_in_model(config, model)
+        if target == "out_proj":
+            with pytest.raises(TypeError, match="never calls its out_proj"):
+                model["layer"](x)
+        else:
+            out = model["layer"](x)
+            assert (out - before).abs().max() > 1e-3
+            out.sum().backward()
+            adapters = [p for n, p in model.named_parameters() if "lora_B" in n]
+            assert adapters and all(p.grad.abs().max() > 0 for p in adapters)

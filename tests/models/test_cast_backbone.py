@@ -115,3 +115,53 @@ def test_autocast_keeps_the_stream_and_the_output_in_float32(sources) -> None:
     with torch.autocast("cpu", torch.bfloat16):
         (tokens,) = make(sources["llama"], out_type="raw")(torch.randn(1, 3, 16, 16))
     assert tokens.dtype == torch.float32
+
+
+# Around it -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_a_whole_classifier_may_be_cast(sources, dtype) -> None:
+    from mmpretrain.models import ImageClassifier
+    from mmpretrain.structures import DataSample
+
+    def build() -> ImageClassifier:
+        torch.manual_seed(0)
+        return ImageClassifier(
+            backbone=dict(
+                type="lbbt_mm.LanguageBackbone",
+                language_model=sources["gpt2"],
+                pretrained=False,
+                img_size=16,
+                patch_size=4,
+                drop_rate=0.0,
+            ),
+            neck=dict(type="lbbt_mm.StandardizeNeck", input_features=32),
+            head=dict(type="LinearClsHead", num_classes=3, in_channels=32),
+            data_preprocessor=dict(type="ClsDataPreprocessor"),
+        )
+
+    images = torch.randn(4, 3, 16, 16)
+    samples = [DataSample().set_gt_label(label) for label in (0, 1, 2, 0)]
+    exact, cast = build(), build().to(dtype)
+    for model in (exact, cast):
+        loss = model.loss(images, samples)["loss"]
+        loss.backward()
+    assert loss.dtype == dtype
+    scores = [
+        torch.stack([s.pred_score for s in m.eval().predict(images)]).double()
+        for m in (exact, cast)
+    ]
+    torch.testing.assert_close(scores[1], scores[0], rtol=0.1, atol=0.05)
+
+
+def test_a_cast_neck_keeps_statistics_beyond_float16() -> None:
+    from lbbt_mm.models import StandardizeNeck
+
+    neck = StandardizeNeck(2).half()
+    images = torch.tensor([[3000.0, 1.0], [-3000.0, 3.0]], dtype=torch.float16)
+    (out,) = neck.train()((images,))
+    assert out.dtype == torch.float16 and neck.var.dtype == torch.float32
+    torch.testing.assert_close(out.float(), torch.tensor([[1.0, -1.0], [-1.0, 1.0]]))
+    (back,) = neck.float()((images,))
+    assert back.dtype == torch.float32

@@ -481,3 +481,31 @@ def test_lora_without_peft_says_so(chat_model: str, monkeypatch) -> None:
     monkeypatch.setitem(sys.modules, "peft", None)
     with pytest.raises(ImportError, match="needs peft.*pip install .peft"):
         MODELS.build(llava_config(chat_model, train_language=LORA))
+
+
+@pytest.mark.parametrize("projector", ["MLPProjector", "LangBridgeProjector"])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+def test_a_whole_llava_may_be_cast(chat_model: str, projector: str, dtype) -> None:
+    options = dict(projector=dict(type=f"lbbt_mm.{projector}"))
+    if projector == "LangBridgeProjector":
+        options["projector"]["vocabulary_size"] = 20
+    exact = build_llava(chat_model, **options)
+    cast = build_llava(chat_model, **options).to(dtype)
+    data = collate(exact, *mixed_samples())
+    losses = [model(**data, mode="loss")["loss"] for model in (exact, cast)]
+    assert_close(losses[1].float(), losses[0], rtol=0.1, atol=0.1)
+    losses[1].backward()
+    assert cast.projector.layers[0].weight.grad.dtype == dtype
+    assert len(cast(**data, mode="predict")) == 3
+
+
+def test_langbridge_looks_words_up_as_sentences_are(chat_model: str) -> None:
+    """LoRA on the embeddings, or a scale in their module, is part of a word."""
+    projector = dict(type="lbbt_mm.LangBridgeProjector", vocabulary_size=20)
+    model = build_llava(chat_model, projector=projector)
+    pixels = torch.randn(1, 3, 16, 16)
+    before = model.features(pixels)
+    model.language_model.get_input_embeddings().register_forward_hook(
+        lambda module, inputs, out: out * 3
+    )
+    assert_close(model.features(pixels), before * 3)
