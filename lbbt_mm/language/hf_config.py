@@ -244,10 +244,10 @@ def _window(family: str, hf: Mapping[str, Any], origin: str) -> int | None:
     if not hf.get("use_sliding_window", False):
         window = None
     layers, full = hf["num_hidden_layers"], hf.get("max_window_layers", 28)
-    kinds = hf.get("layer_types") or [
-        "full_attention" if window is None or index < full else "sliding_attention"
-        for index in range(layers)
-    ]
+    kinds = hf.get("layer_types")
+    if kinds is None:
+        kinds = ["full_attention"] * (window is None or full > 0)
+        kinds += ["sliding_attention"] * (window is not None and full < layers)
     if set(kinds) == {"full_attention"}:
         return None
     if set(kinds) == {"sliding_attention"} and window is not None:
