@@ -135,12 +135,18 @@ def load_config(args: argparse.Namespace) -> Any:
     return cfg
 
 
-def check_checkpoint(path: str) -> None:
+def check_checkpoint(path: str, local: bool = False) -> None:
     """End with a sentence if a local checkpoint does not exist.
 
     Args:
         path: A file, or an address that mmengine resolves (``https://...``).
+        local: Whether it has to be a file on this machine.
     """
+    if local and "://" in path:
+        fail(
+            f"{path} is an address, and the results name the file by its content: "
+            "download it, and give its path."
+        )
     if "://" not in path and not os.path.isfile(os.path.expanduser(path)):
         fail(f"the checkpoint {path} does not exist (from {os.getcwd()}).")
 

@@ -166,7 +166,7 @@ def targets_of(args: argparse.Namespace, settings: Settings) -> list[Target]:
 
     found = []
     for checkpoint in args.checkpoint:
-        _launch.check_checkpoint(checkpoint)
+        _launch.check_checkpoint(checkpoint, local=True)
         path = Path(checkpoint).expanduser()
         model = dict(common, name=path.resolve().parent.name, stage="trained")
         model |= dict(checkpoint=path.name, sha256=file_sha256(path))

@@ -375,7 +375,7 @@ def prepare(args: argparse.Namespace) -> Any:
     if not cfg.get("model"):
         _launch.fail(f"{args.config} has no model: there is nothing to probe.")
     if args.checkpoint:
-        _launch.check_checkpoint(args.checkpoint)
+        _launch.check_checkpoint(args.checkpoint, local=True)
     elif cfg.get("load_from"):
         _launch.fail(
             f"{args.config} has load_from={cfg.load_from!r}, but no CHECKPOINT was "

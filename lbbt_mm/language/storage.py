@@ -208,9 +208,21 @@ def load_state_dict(path: Path) -> dict[str, Any]:
     Raises:
         CheckpointError: As :func:`load_pickle`, or there is no state dict in it.
     """
-    content = load_pickle(path)
+    return weights_in(load_pickle(path), str(path))
+
+
+def weights_in(content: Any, name: str) -> dict[str, Any]:
+    """Find the state dict in what a file held; see :func:`load_state_dict`.
+
+    Args:
+        content: What was saved.
+        name: Of the file, for messages.
+
+    Raises:
+        CheckpointError: There is none.
+    """
     if isinstance(content, dict):
-        reason = nanogpt_message(str(path), content)
+        reason = nanogpt_message(name, content)
         if reason is not None:
             raise CheckpointError(reason)
         for key in _WHERE_WEIGHTS_LIE:
@@ -222,7 +234,7 @@ def load_state_dict(path: Path) -> dict[str, Any]:
             content = content.get("state_dict", content)
     if not isinstance(content, Mapping) or not all(isinstance(k, str) for k in content):
         raise CheckpointError(
-            f"{path} holds a {type(content).__name__}; expected a state dict, whose "
+            f"{name} holds a {type(content).__name__}; expected a state dict, whose "
             f"keys are the names of tensors. Save model.state_dict() instead."
         )
     return dict(content)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,10 +17,9 @@ from lbbt_mm.language.config import LanguageConfig
 from lbbt_mm.language.errors import CheckpointError, MissingCheckpoint
 from lbbt_mm.language.flops import counting
 from lbbt_mm.language.record import RECORD_KEY, decode_record, own_record
-from lbbt_mm.language.storage import load_state_dict
 from lbbt_mm.models.bridge_source import describe_origin, say_other_use
 from lbbt_mm.models.patch_tokens import PatchTokens
-from lbbt_mm.models.pretrained import InitCfg, split_pretrained
+from lbbt_mm.models.pretrained import InitCfg, read_weights, split_pretrained
 
 _KNOWN_LATER = frozenset(
     {"embed_dims", "num_layers", "out_indices", "trainable", "language", "patch_embed"}
@@ -220,16 +218,13 @@ def stored_architecture(checkpoint: str) -> LanguageConfig | None:
     """Read the architecture that a checkpoint of ours states.
 
     Args:
-        checkpoint: A file.
+        checkpoint: A file or an address.
 
     Returns:
         That of the language blocks in it; ``None`` if it is no such file.
     """
-    path = Path(checkpoint).expanduser()
-    if not path.is_file():
-        return None
     try:
-        found = own_record(load_state_dict(path), checkpoint)
+        found = own_record(read_weights(checkpoint), checkpoint)
         return LanguageConfig.from_dict(found[1].get("config")) if found else None
     except CheckpointError:
         return None

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from mmengine.logging import print_log
 from mmengine.model import PretrainedInit
+from mmengine.runner import CheckpointLoader
 from torch import nn
 
+from lbbt_mm.checkpoint_guard import guard_checkpoints
 from lbbt_mm.language import CheckpointError
-from lbbt_mm.language.storage import load_state_dict
+from lbbt_mm.language.errors import MissingCheckpoint
+from lbbt_mm.language.record import RECORD_KEY
+from lbbt_mm.language.storage import load_state_dict, weights_in
 
 InitCfg = Mapping[str, Any] | list[Mapping[str, Any]] | None
 
@@ -32,6 +38,39 @@ def split_pretrained(init_cfg: InitCfg) -> tuple[list[Mapping[str, Any]], InitCf
     return pretrained, others or None
 
 
+def read_weights(checkpoint: str) -> dict[str, Any]:
+    """Read the state dict of a file, or of an address as mmengine loads it.
+
+    Args:
+        checkpoint: A path; or ``https://...`` and whatever else mmengine knows, which
+            is fetched once.
+
+    Returns:
+        Name -> tensor, without the names of wrappers around the model.
+
+    Raises:
+        CheckpointError: It is missing or unreadable, or no state dict.
+    """
+    path = Path(checkpoint).expanduser()
+    if "://" in str(checkpoint):
+        guard_checkpoints()
+        content = CheckpointLoader.load_checkpoint(checkpoint, map_location="cpu")
+        state = weights_in(content, checkpoint)
+    elif not path.is_file():
+        raise MissingCheckpoint(
+            f"init_cfg: expected the checkpoint {checkpoint}, found no such file (from "
+            f"{os.getcwd()}); train what writes it first (a bridge writes "
+            f"work_dirs/NAME_OF_ITS_CONFIG/epoch_N.pth), or name another file: "
+            f"--cfg-options model.backbone.init_cfg.checkpoint=FILE."
+        )
+    else:
+        state = load_state_dict(path)
+    return {
+        name.removeprefix("module.").replace("_orig_mod.", ""): value
+        for name, value in state.items()
+    }
+
+
 def load_part(module: nn.Module, checkpoint: str, prefix: str | None = None) -> None:
     """Load a module from the checkpoint of a model that contains it.
 
@@ -40,40 +79,82 @@ def load_part(module: nn.Module, checkpoint: str, prefix: str | None = None) -> 
 
     Args:
         module: Gets the weights, in place.
-        checkpoint: A file on this machine.
-        prefix: What stands before the module's names, such as ``'backbone.'``; by
-            default the checkpoint is of the module alone.
+        checkpoint: A file on this machine, or an address.
+        prefix: What stands before the module's names, such as ``'backbone.'``. Without
+            one the checkpoint is of the module alone, or of a model that contains it
+            once.
 
     Raises:
         CheckpointError: The file is missing or unreadable, or holds other tensors than
             the module.
     """
-    path = Path(checkpoint).expanduser()
-    if not path.is_file():
-        raise CheckpointError(
-            f"init_cfg: expected the checkpoint {checkpoint}, found no such file (from "
-            f"{os.getcwd()}); train what writes it first (a bridge writes "
-            f"work_dirs/NAME_OF_ITS_CONFIG/epoch_N.pth), or name another file: "
-            f"--cfg-options model.backbone.init_cfg.checkpoint=FILE."
+    state = read_weights(checkpoint)
+    own = [name for name in module.state_dict() if not name.endswith(RECORD_KEY)]
+    roots, nearest = _prefixes(own, state)
+    if prefix:
+        root = f"{prefix.rstrip('.')}."
+    elif "" in roots or not roots:
+        root = "" if roots else nearest
+    elif len(roots) == 1:
+        (root,) = roots
+        print_log(
+            f"{type(module).__name__}: found in {checkpoint} with prefix={root!r}.",
+            logger="current",
         )
-    state = load_state_dict(path)
-    state = {name.removeprefix("module."): value for name, value in state.items()}
-    root = f"{prefix.rstrip('.')}." if prefix else ""
+    else:
+        raise CheckpointError(
+            f"{checkpoint} holds a {type(module).__name__} as "
+            f"{', '.join(f'{root}*' for root in roots)}; say which one by prefix."
+        )
     wanted = {
         name[len(root) :]: value
         for name, value in state.items()
         if name.startswith(root)
     }
+    meant = f" One is there with prefix={roots[0]!r}." if roots else ""
     if not wanted:
         found = ", ".join(list(state)[:3]) or "none"
         raise CheckpointError(
             f"Expected weights named {root}* in {checkpoint}, got {found}, ... Is it a "
-            f"checkpoint of this config?"
+            f"checkpoint of this config?{meant}"
         )
     try:
         module.load_state_dict(wanted)
     except RuntimeError as error:
         raise CheckpointError(
             f"The {type(module).__name__} in {checkpoint} is not the one in the "
-            f"config: {error}"
+            f"config: {_shortened(str(error))}{meant}"
         ) from error
+
+
+def _prefixes(own: Sequence[str], state: Collection[str]) -> tuple[list[str], str]:
+    """Find what stands before a module's names in a state dict.
+
+    Returns:
+        Every prefix with which it has all of the names; and the one with most.
+    """
+    ends = own[:: max(1, len(own) // 8)]
+    places = {
+        name.removesuffix(end)
+        for end in ends
+        for name in state
+        if name == end or name.endswith(f".{end}")
+    }
+    held = {root: sum(f"{root}{name}" in state for name in own) for root in places}
+    whole = sorted(root for root, count in held.items() if count == len(own))
+    return whole, max(held, key=lambda root: (held[root], root), default="")
+
+
+def _shortened(error: str) -> str:
+    """Keep three of each list of names in torch's message."""
+    lines = [line.strip() for line in error.splitlines()]
+    for number, line in enumerate(lines):
+        names = re.findall(r'"[^"]+"', line)
+        if len(names) > 3:
+            start = line[: line.index(names[0])]
+            kept = ", ".join(names[:3])
+            lines[number] = f"{start}{kept} and {len(names) - 3} more."
+    shapes = [line for line in lines if line.startswith("size mismatch")]
+    kept = [line for line in lines if line not in shapes[3:]]
+    more = f" ({len(shapes) - 3} more of these)" if len(shapes) > 3 else ""
+    return " ".join(kept) + more

@@ -57,6 +57,14 @@ def test_the_patch_embedding_comes_along(tmp_path, said, prefix, position) -> No
     assert ("positions" in said[0]) == (position in ("sincos2d", "learned"))
 
 
+def test_learned_positions_are_resized(tmp_path) -> None:
+    path, state = bridge(tmp_path, position="learned")
+    model = start(path, position="learned", img_size=32)
+    table = state["patch_embed.positions"].permute(2, 0, 1)[None]
+    wanted = torch.nn.functional.interpolate(table, (4, 4), mode="bicubic")
+    assert_close(model.patch_embed.positions, wanted[0].permute(1, 2, 0))
+
+
 @pytest.mark.parametrize("other", [dict(patch_size=4), dict(in_channels=1)])
 def test_one_that_does_not_fit_is_drawn_and_said(tmp_path, said, other) -> None:
     path, _ = bridge(tmp_path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -92,6 +93,58 @@ def test_wrong_prefix_shows_what_is_there(bridged, tmp_path) -> None:
     torch.save([1, 2], tmp_path / "list.pth")
     with pytest.raises(CheckpointError, match="holds a list; expected a state dict"):
         backbone(tmp_path / "list.pth").init_weights()
+
+
+@pytest.mark.parametrize("saved_as", ["backbone.", "_orig_mod.backbone.", "a.b."])
+def test_a_prefix_that_was_forgotten_is_found(bridged, tmp_path, saved_as) -> None:
+    path = save(tmp_path / "epoch_3.pth", bridged.state_dict(), saved_as)
+    model = backbone(path, prefix=None)
+    model.init_weights()
+    for name, value in bridged.state_dict().items():
+        assert_close(model.state_dict()[name], value, rtol=0, atol=0)
+
+
+def test_which_of_two_is_asked(bridged, tmp_path) -> None:
+    both = {
+        f"{who}.{name}": value
+        for who in ("student", "teacher")
+        for name, value in bridged.state_dict().items()
+    }
+    path = save(tmp_path / "two.pth", both, "")
+    with pytest.raises(CheckpointError, match=r"student\.\*, teacher\.\*; say which"):
+        backbone(path, prefix=None).init_weights()
+
+
+def test_a_wrong_prefix_names_the_right_one(bridged, tmp_path) -> None:
+    path = save(tmp_path / "b.pth", bridged.state_dict(), "encoder.")
+    with pytest.raises(CheckpointError, match="One is there with prefix='encoder.'"):
+        backbone(path).init_weights()
+
+
+def test_the_checkpoint_of_another_model_in_few_words(bridged, tmp_path) -> None:
+    path = save(tmp_path / "whole.pth", bridged.state_dict())
+    for prefix in (None, "backbone."):
+        with pytest.raises(CheckpointError, match="blocks.1") as caught:
+            backbone(path, prefix, num_layers=3).init_weights()
+        assert "21 more" in str(caught.value) and len(str(caught.value)) < 700
+
+
+def test_an_address_is_loaded_as_mmengine_does(bridged, tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    path = save(tmp_path / "epoch_3.pth", bridged.state_dict())
+    address = "https://example.org/bridges/epoch_3.pth"
+    fetched = []
+
+    def fetch(url: str, target: str, **_) -> None:
+        fetched.append(url)
+        shutil.copy(path, target)
+
+    monkeypatch.setattr(torch.hub, "download_url_to_file", fetch)
+    model = backbone(address)
+    model.init_weights()
+    assert fetched == [address]
+    wanted = bridged.patch_embed.projection.weight
+    assert_close(model.patch_embed.projection.weight, wanted, rtol=0, atol=0)
 
 
 class Evil:
