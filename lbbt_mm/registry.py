@@ -34,7 +34,7 @@ FUNCTIONS = _child(
 )
 
 
-def find_type(node: object, registry: Registry) -> Any:
+def find_type(node: object, registry: Registry, scope: str | None = None) -> Any:
     """Find the class that a config builds: what it means, whatever it is called.
 
     A subclass of the user's and a name registered as an alias are found too, which a
@@ -42,7 +42,8 @@ def find_type(node: object, registry: Registry) -> Any:
 
     Args:
         node: A dict of a config, or its ``type`` alone.
-        registry: Where it is registered; looked up in the current default scope.
+        registry: Where it is registered.
+        scope: Where names without a prefix are looked up; that of the process if None.
 
     Returns:
         The class or function; None if there is none of that name.
@@ -57,7 +58,7 @@ def find_type(node: object, registry: Registry) -> Any:
         return kind or None
     root = registry.root
     try:
-        with root.switch_scope_and_registry(None) as found:
+        with root.switch_scope_and_registry(scope) as found:
             kind = found.get(kind)
         # What needs a library is registered as a function: see lbbt_mm/models/lazy.py.
         return getattr(kind, "load", lambda: kind)()
@@ -75,3 +76,24 @@ def builds(node: object, registry: Registry, *classes: type) -> bool:
     """
     kind = find_type(node, registry)
     return isinstance(kind, type) and issubclass(kind, classes)
+
+
+def names_of(node: object, registry: Registry, scope: str | None = None) -> set[str]:
+    """Name all that a config's class is, without importing what it is compared with.
+
+    Args:
+        node: See :func:`find_type`.
+        registry: See :func:`find_type`.
+        scope: See :func:`find_type`.
+
+    Returns:
+        The name in the config without its scope, and those of the class that it means
+        and of all that this one inherits from.
+    """
+    get = getattr(node, "get", None)
+    kind = get("type") if callable(get) else node
+    names = {kind.rpartition(".")[2]} if isinstance(kind, str) else set()
+    found = find_type(node, registry, scope)
+    if isinstance(found, type):
+        names |= {one.__name__ for one in found.__mro__}
+    return names

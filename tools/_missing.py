@@ -6,7 +6,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from lbbt_mm.evaluation.checkpoint_config import find_dicts, type_name
+from mmengine.registry import DATASETS
+
+from lbbt_mm.evaluation.checkpoint_config import find_dicts
+from lbbt_mm.registry import names_of
 
 _PASCAL = (
     "VOCtrainval_03-May-2010.tar of http://host.robots.ox.ac.uk/pascal/VOC/voc2010, "
@@ -30,7 +33,6 @@ _PUBLISHED = {
     "PascalContextDataset59": ("VOC2010", _PASCAL),
 }
 _SCENES = "fashion_scenes"
-_SCOPES = ("", "mmdet.", "mmseg.")
 
 
 def missing_images(cfg: Mapping[str, Any], *loaders: str) -> str | None:
@@ -44,13 +46,12 @@ def missing_images(cfg: Mapping[str, Any], *loaders: str) -> str | None:
         What is missing, what to download and where to put it, in one sentence; None if
         all is there, or a data set is of another type.
     """
-    names = (*_PUBLISHED, "BaseSegDataset")
-    types = {scope + name for scope in _SCOPES for name in names}
+    names, scope = {*_PUBLISHED, "BaseSegDataset"}, cfg.get("default_scope")
     for loader in loaders:
-        for dataset in find_dicts(cfg.get(loader) or {}, types):
+        for dataset in find_dicts(cfg.get(loader) or {}, names, DATASETS, scope):
             for path in _paths(dataset):
                 if not path.exists():
-                    return _sentence(loader, dataset, path)
+                    return _sentence(loader, dataset, path, scope)
     return None
 
 
@@ -64,10 +65,13 @@ def _paths(dataset: Mapping[str, Any]) -> Iterator[Path]:
         yield Path(root, part)
 
 
-def _sentence(loader: str, dataset: Mapping[str, Any], path: Path) -> str:
+def _sentence(
+    loader: str, dataset: Mapping[str, Any], path: Path, scope: str | None
+) -> str:
     root = dataset.get("data_root")
-    name = type_name(dataset).rpartition(".")[2]
-    mark, download = _PUBLISHED.get(name, ("", None))
+    names = names_of(dataset, DATASETS, scope)
+    published = (_PUBLISHED[name] for name in _PUBLISHED if name in names)
+    mark, download = next(published, ("", None))
     what = f"{loader} expects {path}, which does not exist (from {Path.cwd()}): "
     if Path(str(root)).name == _SCENES:
         return what + (

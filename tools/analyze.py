@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import functools
 import os
 import platform
 import shlex
@@ -27,6 +28,7 @@ _launch.hide_gpus_if_asked()
 import torch  # noqa: E402
 from mmengine.device import get_device  # noqa: E402
 from mmengine.logging import MMLogger  # noqa: E402
+from mmengine.registry import DATASETS, HOOKS, MODELS  # noqa: E402
 
 from lbbt_mm.analysis.language_weights import language_model_weights  # noqa: E402
 from lbbt_mm.analysis.measurements import (  # noqa: E402
@@ -38,9 +40,10 @@ from lbbt_mm.analysis.measurements import (  # noqa: E402
 )
 from lbbt_mm.analysis.outliers import weight_statistics  # noqa: E402
 from lbbt_mm.analysis.subject import Subject  # noqa: E402
-from lbbt_mm.evaluation.checkpoint_config import type_name  # noqa: E402
+from lbbt_mm.evaluation.checkpoint_config import LANGUAGE_BACKBONES, type_name  # noqa: E402
 from lbbt_mm.evaluation.features import feature_key, file_sha256  # noqa: E402
 from lbbt_mm.language import CheckpointError  # noqa: E402
+from lbbt_mm.registry import names_of  # noqa: E402
 from lbbt_mm.report.dumped_config import (  # noqa: E402
     describe_labels,
     language_hooks,
@@ -110,11 +113,13 @@ class Target:
         folder: Where its results go.
         model: What the records say of it.
         build: Makes what is measured; called once, and only if something is to do.
+        content: Of a split, hashes its images; see ``Subject.content``.
     """
 
     folder: Path
     model: dict[str, Any]
     build: Callable[[], Any]
+    content: Callable[[str], str | None] = lambda split: None
 
 
 def targets_of(args: argparse.Namespace, settings: Settings) -> list[Target]:
@@ -130,6 +135,7 @@ def targets_of(args: argparse.Namespace, settings: Settings) -> list[Target]:
     if not cfg.get("model"):
         _launch.fail(f"{args.config} has no model: there is nothing to measure.")
     cfg.model = plain_model(cfg)
+    scope = cfg.get("default_scope")
     # A run's own folder: its config lies beside its checkpoints.
     home = Path(cfg.work_dir)
     beside = Path(args.config).resolve().parent
@@ -139,14 +145,18 @@ def targets_of(args: argparse.Namespace, settings: Settings) -> list[Target]:
     kind = type_name(backbone)
     arm = "language" if backbone.get("pretrained", True) else "scratch"
     source = backbone.get("language_model")
-    start = language_start(cfg)
+
+    def hook_names(node: Any) -> set[str]:
+        return names_of(node, HOOKS, scope)
+
+    start = language_start(cfg, hook_names)
     if start:
         arm, source = start
-    elif not kind.endswith("LanguageBackbone"):
+    elif not names_of(backbone, MODELS, scope) & LANGUAGE_BACKBONES:
         arm = kind or type_name(cfg.model)
     common = dict(
         arm=arm,
-        labels=describe_labels(cfg),
+        labels=describe_labels(cfg, lambda node: names_of(node, DATASETS, scope)),
         language_model=source,
         blocks=backbone.get("num_layers"),
         backbone=kind,
@@ -155,7 +165,7 @@ def targets_of(args: argparse.Namespace, settings: Settings) -> list[Target]:
         seed=(cfg.get("randomness") or {}).get("seed") or 0,
     )
     deciding = [cfg.get(key) for key in _DECIDING] + [common["seed"]]
-    if hooks := language_hooks(cfg):
+    if hooks := language_hooks(cfg, hook_names):
         deciding.append(hooks)
     common["fingerprint"] = feature_key(deciding=deciding)
 
@@ -164,6 +174,7 @@ def targets_of(args: argparse.Namespace, settings: Settings) -> list[Target]:
             cfg, checkpoint, get_device(), settings.seed, progress=True
         )
 
+    content = functools.cache(lambda split: subject(None)().content(split))
     found = []
     for checkpoint in args.checkpoint:
         _launch.check_checkpoint(checkpoint, local=True)
@@ -171,13 +182,13 @@ def targets_of(args: argparse.Namespace, settings: Settings) -> list[Target]:
         model = dict(common, name=path.resolve().parent.name, stage="trained")
         model |= dict(checkpoint=path.name, sha256=file_sha256(path))
         folder = record_folder(path.parent, path.name)
-        found.append(Target(folder, model, subject(str(path))))
+        found.append(Target(folder, model, subject(str(path)), content))
     if args.initial or not args.checkpoint:
         if args.checkpoint and not args.work_dir:
             home = Path(args.checkpoint[0]).expanduser().parent
         model = dict(common, name=home.resolve().name, stage="initial")
         model |= dict(checkpoint=None, sha256=None)
-        found.append(Target(record_folder(home, None), model, subject(None)))
+        found.append(Target(record_folder(home, None), model, subject(None), content))
     return found
 
 
@@ -282,7 +293,7 @@ def settings_of(name: str, settings: Settings) -> dict[str, Any]:
 
 
 def is_done(target: Target, name: str, settings: Settings) -> bool:
-    """Whether the same weights were measured with the same settings.
+    """Whether the same weights were measured with the same settings and images.
 
     Args:
         target: The model.
@@ -301,7 +312,16 @@ def is_done(target: Target, name: str, settings: Settings) -> bool:
         for key in ("sha256", "fingerprint", "language_model")
     )
     asked = settings_of(name, settings)
-    return record.error is None and same and record.settings == asked
+    if record.error is not None or not same or record.settings != asked:
+        return False
+    split = record.data.get("split")
+    if not split:
+        return True  # it looked at weights alone
+    try:
+        content = target.content(split)
+    except Exception:  # measuring says what is wrong
+        return False
+    return content is not None and record.data.get("content") == content
 
 
 def keep(record: MeasurementRecord, folder: Path) -> Path:

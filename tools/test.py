@@ -15,9 +15,11 @@ import torch  # noqa: E402
 from mmengine.dist import is_main_process  # noqa: E402
 from mmengine.evaluator import DumpResults  # noqa: E402
 from mmengine.logging import print_log  # noqa: E402
+from mmengine.registry import HOOKS  # noqa: E402
 
 from lbbt_mm.datasets.damaged import DataError  # noqa: E402
 from lbbt_mm.language.errors import CheckpointError  # noqa: E402
+from lbbt_mm.registry import names_of  # noqa: E402
 
 
 def parse_args() -> argparse.Namespace:
@@ -106,17 +108,16 @@ def draw_predictions(cfg: Any, folder: str) -> None:
             "--show-dir expects default_hooks.visualization in the config, for "
             "example dict(type='VisualizationHook') for mmpretrain."
         )
-    name = hook["type"] if isinstance(hook["type"], str) else hook["type"].__name__
-    name = name.rsplit(".", 1)[-1]
-    if name == "VisualizationHook":  # mmpretrain
-        hook.update(enable=True, out_dir=folder)
-    elif name == "DetVisualizationHook":
+    names = names_of(hook, HOOKS, cfg.get("default_scope"))
+    if "DetVisualizationHook" in names:
         hook.update(draw=True, test_out_dir=folder)
-    elif name == "SegVisualizationHook":
+    elif "SegVisualizationHook" in names:
         hook["draw"] = True
         cfg.visualizer["save_dir"] = folder
+    elif "VisualizationHook" in names:  # mmpretrain
+        hook.update(enable=True, out_dir=folder)
     else:
-        _launch.fail(f"--show-dir does not know how to switch on a {name}.")
+        _launch.fail(f"--show-dir does not know how to switch on a {hook['type']}.")
 
 
 def main() -> None:

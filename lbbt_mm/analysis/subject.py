@@ -16,6 +16,7 @@ from lbbt_mm.analysis.progress import follow
 from lbbt_mm.analysis.scalar_loss import ScalarLoss
 from lbbt_mm.datasets.guard import build_guarded
 from lbbt_mm.evaluation.checkpoint_config import type_name
+from lbbt_mm.evaluation.feature_key import UnknownContentError, images_sha256
 from lbbt_mm.evaluation.features import Features, pool_features
 from lbbt_mm.evaluation.initial_model import (
     build_initial_model,
@@ -64,6 +65,7 @@ class Subject:
         self.device, self.seed, self.progress = device, seed, progress
         self._features: dict[tuple[str, int], tuple[Features, dict[str, Any]]] = {}
         self._datasets: dict[str, Any] = {}
+        self._contents: dict[str, str | None] = {}
 
     @cached_property
     def model(self) -> nn.Module:
@@ -195,6 +197,32 @@ class Subject:
         losses = [loss_of(batch) for batch in batches]
         return ScalarLoss(model, losses, data["images"]), data
 
+    def content(self, split: str) -> str | None:
+        """Hash the images that are measured on, and their true labels.
+
+        Args:
+            split: ``'train'`` or ``'test'``.
+
+        Returns:
+            See :func:`~lbbt_mm.evaluation.feature_key.images_sha256`; None where an
+            image that is replaced could not be told from its successor.
+        """
+        dataset = self._dataset(self._plain(split))
+        if split not in self._contents:
+            try:
+                self._contents[split] = images_sha256(dataset)
+            except UnknownContentError:
+                self._contents[split] = None
+        return self._contents[split]
+
+    def _plain(self, split: str) -> Any:
+        """The config of a dataset with true labels, and the test images' pipeline."""
+        loader_cfg = self.cfg.get(f"{split}_dataloader")
+        test_cfg = self.cfg.get("test_dataloader") or loader_cfg
+        return true_label_dataset(
+            loader_cfg["dataset"], find_pipeline(test_cfg["dataset"])
+        )
+
     def _stream(
         self, split: str, number: int, true_labels: bool, parts: int | None = None
     ) -> tuple[Stream, dict[str, Any]]:
@@ -206,7 +234,7 @@ class Subject:
             )
         test_cfg = self.cfg.get("test_dataloader") or loader_cfg
         pipeline = find_pipeline(test_cfg["dataset"])
-        plain_cfg = true_label_dataset(loader_cfg["dataset"], pipeline)
+        plain_cfg = self._plain(split)
         dataset_cfg = plain_cfg
         if not true_labels:
             dataset_cfg = same_label_dataset(loader_cfg["dataset"], pipeline)
@@ -249,6 +277,7 @@ class Subject:
             images=len(order),
             classes=len(classes) if classes else None,
             fingerprint=hashlib.sha256(first.tobytes()).hexdigest()[:16],
+            content=self.content(split),
         )
 
     def _dataset(self, cfg: Any) -> Any:

@@ -77,7 +77,8 @@ def _asked(step: Any, path: str) -> dict | None:
     loading = sys.modules.get("mmcv.transforms.loading")
     image = getattr(loading, "LoadImageFromFile", ())
     labels = getattr(loading, "LoadAnnotations", ())
-    if isinstance(step, image) or type(step).__name__.startswith("LoadImage"):
+    names = [kind.__name__ for kind in type(step).__mro__]
+    if isinstance(step, image) or any(name.startswith("LoadImage") for name in names):
         return dict(img_path=path)
     if isinstance(step, labels) and getattr(step, "with_seg", False):
         return dict(

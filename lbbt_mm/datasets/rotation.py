@@ -90,7 +90,7 @@ class _Rotated:
         data: Any = info
         rotated = False
         for transform in self.transforms:
-            if not rotated and type(transform).__name__.startswith("Pack"):
+            if not rotated and _is_packer(transform):
                 data, rotated = self._rotate(data, turns), True
             data = transform(data)
             if data is None:  # a broken image, which mmengine replaces
@@ -106,6 +106,11 @@ class _Rotated:
             )
         data["img"] = rotate(data["img"], turns)
         return data
+
+
+def _is_packer(transform: Any) -> bool:
+    """Whether it is what all libraries call Pack...Inputs, or inherits from it."""
+    return any(kind.__name__.startswith("Pack") for kind in type(transform).__mro__)
 
 
 @DATASETS.register_module()

@@ -25,7 +25,7 @@ from lbbt_mm.evaluation.checkpoint_config import (
 from lbbt_mm.language.errors import CheckpointError
 from lbbt_mm.language.storage import load_pickle
 from lbbt_mm.registered_names import check_config
-from lbbt_mm.registry import MODELS
+from lbbt_mm.registry import MODELS, names_of
 from lbbt_mm.report.dumped_config import at
 
 
@@ -125,7 +125,10 @@ def open_answering(
     cfg = _read_config(found, checkpoint, config)
     if options:
         cfg.merge_from_dict(options)
-    if type_name(cfg.get("model") or {}) not in ("LLaVA", "lbbt_mm.LLaVA"):
+    kind = type_name(cfg.get("model") or {})
+    # A config of the user's may have a class of the user's; one in a file may not.
+    names = names_of(kind, MODELS, cfg.get("default_scope")) if config else {kind}
+    if not names & {"LLaVA", "lbbt_mm.LLaVA"}:
         raise ValueError(
             f"{config or checkpoint}: expected a config of lbbt_mm.LLaVA, got one of "
             f"{type_name(cfg.get('model') or {}) or 'no model'}."

@@ -7,17 +7,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from mmengine.config import Config
+from mmengine.registry import Registry
 
 from lbbt_mm.language import CheckpointError, language_config
 from lbbt_mm.models.pretrained import split_pretrained
 from lbbt_mm.registered_names import check_config, registered_names_only
+from lbbt_mm.registry import MODELS, names_of
 from lbbt_mm.report.dumped_config import parse_dumped_config
 
-_LANGUAGE_BACKBONES = {
-    f"{scope}{name}"
-    for scope in ("lbbt_mm.", "")
-    for name in ("LanguageBackbone", "MaskedLanguageBackbone")
-}
+LANGUAGE_BACKBONES = {"LanguageBackbone", "MaskedLanguageBackbone"}
 
 
 def type_name(node: Mapping) -> str:
@@ -33,24 +31,28 @@ def type_name(node: Mapping) -> str:
     return kind if isinstance(kind, str) else getattr(kind, "__name__", "")
 
 
-def find_dicts(node: Any, type_names: set[str]) -> Iterator[dict]:
+def find_dicts(
+    node: Any, names: set[str], registry: Registry = MODELS, scope: str | None = None
+) -> Iterator[dict]:
     """Walk a config and yield its dicts of certain types, outermost first.
 
     Args:
         node: A config, or any dict, list or leaf of one.
-        type_names: Values of ``type`` to look for; a class counts by its name.
+        names: Classes to look for, by their names; a subclass counts.
+        registry: Where they are registered.
+        scope: Of names without a prefix; the process's if None.
 
     Yields:
         The dicts themselves, which can be edited in place.
     """
     if isinstance(node, Mapping):
-        if type_name(node) in type_names:
+        if "type" in node and names & names_of(node, registry, scope):
             yield node
         for value in node.values():
-            yield from find_dicts(value, type_names)
+            yield from find_dicts(value, names, registry, scope)
     elif isinstance(node, (list, tuple)):
         for value in node:
-            yield from find_dicts(value, type_names)
+            yield from find_dicts(value, names, registry, scope)
 
 
 def foreign_config(text: str, where: str, parts: Sequence[str]) -> Config:
@@ -122,10 +124,11 @@ def use_checkpoint_only(cfg: Any, checkpoint: str) -> None:
         cfg: A config with a ``model``; edited in place.
         checkpoint: The checkpoint that will be loaded.
     """
-    for llava in find_dicts(cfg.model, {"lbbt_mm.LLaVA", "LLaVA"}):
+    scope = cfg.get("default_scope")
+    for llava in find_dicts(cfg.model, {"LLaVA"}, scope=scope):
         if not llava.get("train_encoder", True):
             return  # its checkpoint may hold no encoder, which then has its own source
-    for backbone in find_dicts(cfg.model, _LANGUAGE_BACKBONES):
+    for backbone in find_dicts(cfg.model, LANGUAGE_BACKBONES, scope=scope):
         backbone["pretrained"] = False
         if "init_cfg" in backbone:
             backbone["init_cfg"] = split_pretrained(backbone["init_cfg"])[1]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -90,31 +90,38 @@ def plain_model(config: Any) -> Any:
     return inner if wrapped else model
 
 
-def language_hooks(config: Any) -> list[Mapping[str, Any]]:
+def language_hooks(
+    config: Any, names_of: Callable[[Any], set[str]] | None = None
+) -> list[Mapping[str, Any]]:
     """Find the LanguageInitHooks: what they copy belongs to the model's start.
 
     Args:
         config: Of the run.
+        names_of: See :func:`describe_labels`.
     """
     hooks = at(config, "custom_hooks")
     return [
         hook
         for hook in (hooks if isinstance(hooks, (list, tuple)) else ())
-        if _class_name(at(hook, "type")) == "LanguageInitHook"
+        if "LanguageInitHook"
+        in (names_of(hook) if names_of else {_class_name(at(hook, "type"))})
     ]
 
 
-def language_start(config: Any) -> tuple[str, str | None] | None:
+def language_start(
+    config: Any, names_of: Callable[[Any], set[str]] | None = None
+) -> tuple[str, str | None] | None:
     """Say what a model starts from, where LanguageInitHook decides it.
 
     Args:
         config: Of the run.
+        names_of: See :func:`describe_labels`.
 
     Returns:
         ``'language'`` or ``'scratch'``, and the language model; ``None`` without such
         a hook.
     """
-    hooks = language_hooks(config)
+    hooks = language_hooks(config, names_of)
     if not hooks:
         return None
     copies = any(hook.get("pretrained", True) for hook in hooks)
@@ -139,30 +146,52 @@ def innermost_dataset(config: Mapping[str, Any], loader: str) -> Mapping[str, An
     return dataset if isinstance(dataset, Mapping) else {}
 
 
-def describe_labels(config: Any) -> str:
+# What leaves each image its label; any other wrapper may do anything to it.
+_KEEP_LABELS = {
+    "RepeatDataset",
+    "ClassBalancedDataset",
+    "ConcatDataset",
+    "KFoldDataset",
+    "MultiImageMixDataset",
+    "FewLabelDataset",
+    "FewTrueLabelsDataset",
+    "SkipDamagedImages",
+}
+
+
+def describe_labels(
+    config: Any, names_of: Callable[[Any], set[str]] | None = None
+) -> str:
     """Say which labels a run trains on.
 
     Args:
         config: Of the run.
+        names_of: Of a dataset's config, the names of its class and of what that one
+            inherits from; default: what the config says, for a config that is data.
 
     Returns:
         ``'random'``, ``'correct'``, for a share of them ``'15 % random'``, and
-        ``'self-made'`` for those that images make themselves; ``''`` if the config has
-        no training images.
+        ``'self-made'`` for those that images make themselves; ``'of MyLabels'`` for a
+        wrapper of another name, which may do anything; ``''`` if the config has no
+        training images.
     """
     dataset = at(config, "train_dataloader", "dataset")
     if not isinstance(dataset, Mapping):
         return ""
     while isinstance(dataset, Mapping):
-        if str(dataset.get("type", "")).endswith("RandomLabelDataset"):
+        name = _class_name(dataset.get("type"))
+        names = names_of(dataset) if names_of else {name}
+        if "RandomLabelDataset" in names:
             ratio = dataset.get("ratio", 1.0)
             if not isinstance(ratio, (int, float)) or not 0 < ratio < 1:
                 return "random" if ratio else "correct"
             return f"{100 * ratio:g} % random"
-        kind = str(dataset.get("type", "")).rpartition(".")[2]
-        if kind in ("RotationDataset", "InstanceLabelDataset"):
+        if names & {"RotationDataset", "InstanceLabelDataset"}:
             return "self-made"
-        dataset = dataset.get("dataset")
+        inner = dataset.get("dataset")
+        if isinstance(inner, Mapping) and not names & _KEEP_LABELS:
+            return f"of {name}"
+        dataset = inner
     return "correct"
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 from mmengine.config import Config
+from mmengine.registry import MODELS
 
+from lbbt_mm import models
 from lbbt_mm.evaluation.checkpoint_config import use_checkpoint_only
 
 
@@ -62,3 +64,17 @@ def test_a_frozen_eye_of_a_llava_keeps_its_own_source(trains: bool):
     cfg = Config(dict(model=llava))
     use_checkpoint_only(cfg, "llava.pth")
     assert cfg.model.vision_encoder.pretrained is (not trains)
+
+
+def test_a_users_subclass_is_built_from_the_checkpoint_too():
+    class Mine(models.LanguageBackbone):
+        pass
+
+    MODELS.register_module(name="MineOfThisTest", module=Mine)
+    backbone = dict(type="mmengine.MineOfThisTest", language_model="gpt2")
+    cfg = Config(dict(model=dict(type="ImageClassifier", backbone=backbone)))
+    try:
+        use_checkpoint_only(cfg, "bridge.pth")
+    finally:
+        MODELS.module_dict.pop("MineOfThisTest")
+    assert cfg.model.backbone.pretrained is False

@@ -53,6 +53,10 @@ def test_nothing_in_a_config_is_run(tmp_path: Path) -> None:
         (dict(type="lbbt_mm.RandomLabelDataset", ratio=0.15), "15 % random"),
         (dict(type="RepeatDataset"), "correct"),
         (dict(type="lbbt_mm.RotationDataset"), "self-made"),
+        (dict(type="lbbt_mm.FewLabelDataset"), "correct"),
+        # A class of the user's: nobody can say what it does, without running it.
+        (dict(type="MyRandomLabelDataset", ratio=0.5), "of MyRandomLabelDataset"),
+        (dict(type="mine.Noisy", ratio=0.5), "of Noisy"),
     ],
 )
 def test_labels_and_images(make, wrapper: dict, labels: str) -> None:
@@ -61,6 +65,12 @@ def test_labels_and_images(make, wrapper: dict, labels: str) -> None:
     assert describe_dataset(found) == "fashion-mnist"
     assert innermost_dataset(found, "train_dataloader")["indices"] == 100
     assert at(found, "train_dataloader", "no", "such") is None
+
+
+def test_a_users_subclass_counts_where_it_can_be_looked_up() -> None:
+    found = config(type="Drawn", ratio=0.5)
+    names = {"Drawn", "RandomLabelDataset", "object"}
+    assert describe_labels(found, lambda node: names) == "50 % random"
 
 
 def test_a_config_without_images_says_nothing() -> None:

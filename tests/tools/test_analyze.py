@@ -191,6 +191,12 @@ def test_what_changed_is_measured_again(language, analyze, project, capsys):
     half = project.work_dir / "analysis" / "initial" / "retrieval.json"
     half.write_text(half.read_text()[:100])
     assert seconds_measured(*seed) == 1
+    assert seconds_measured(*seed) == 0
+    # The images, under one config: one moves to the other class.
+    folder = project.root / "test"
+    next(folder.glob("dark/*.png")).rename(folder / "light" / "moved.png")
+    assert seconds_measured(*seed) == 1
+    assert seconds_measured(*seed) == 0
 
 
 def test_one_that_fails_costs_no_other_and_no_earlier_result(
