@@ -8,7 +8,6 @@ docs/report/runs/. `--check` tells whether the page is what they say.
 from __future__ import annotations
 
 import argparse
-import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +15,9 @@ from pathlib import Path
 import _launch
 from _sweep_plan import PlanError, read_plan
 
+from lbbt_mm.report import shapes
 from lbbt_mm.report.gather import gather
+from lbbt_mm.report.reading import read_json
 from lbbt_mm.report.report_page import build_sections
 from lbbt_mm.report.sweep import SweepRun, chosen_table, grid_table
 from lbbt_mm.report.sweep_figures import (
@@ -44,9 +45,24 @@ class Log:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.record = json.loads(path.read_text(encoding="utf-8"))
-        self.plan = read_plan(ROOT / self.record["plan"])
-        self.runs = [SweepRun.from_record(run) for run in self.record["runs"]]
+        try:
+            self.record = read_json(path, shapes.SWEEP, path.parent)
+            runs = [
+                shapes.SWEEP_RUN(run, f"{path}: runs[{number}]")
+                for number, run in enumerate(self.record["runs"])
+            ]
+        except ValueError as error:
+            _launch.fail(str(error))
+        self.record["runs"] = runs
+        # A plan is Python and is run: one of this repository, not any file.
+        plan = (ROOT / self.record["plan"]).resolve()
+        if not plan.is_relative_to(ROOT / "configs" / "sweeps"):
+            _launch.fail(
+                f"{path}: expected a plan of configs/sweeps/, got "
+                f"{self.record['plan']!r}, which would be run."
+            )
+        self.plan = read_plan(plan)
+        self.runs = [SweepRun.from_record(run) for run in runs]
 
     @property
     def constant(self) -> dict[str, float]:

@@ -64,11 +64,13 @@ def anything(value: Any, place: str, depth: int = 0) -> Any:
         raise ValueError(f"{place[:40]}... has more than {_DEEPEST} levels")
     if isinstance(value, Mapping):
         return {
-            text(key, place): anything(one, place, depth + 1)
+            text(key, place): anything(one, f"{place}.{key[:80]}", depth + 1)
             for key, one in value.items()
         }
     if isinstance(value, list):
-        return [anything(one, place, depth + 1) for one in value]
+        return [
+            anything(one, f"{place}[{i}]", depth + 1) for i, one in enumerate(value)
+        ]
     if isinstance(value, str):
         return text(value, place)
     return value if value is None or isinstance(value, bool) else number(value, place)
@@ -183,7 +185,7 @@ SCORES = fields(**{"accuracy/top1": number})
 """What mmengine's evaluators write."""
 COST = each(either(number, text))
 """What CostHook writes."""
-RUN = fields(
+_RUN: dict[str, Shape] = dict(
     name=name,
     variant=text,
     arm=text,
@@ -203,7 +205,13 @@ RUN = fields(
     language_init=text,
     environment=_anything,
 )
-"""What tools/sweep.py writes of one run."""
+RUN = fields(**_RUN)
+"""What tools/sweep.py writes of one run, in its folder."""
+SWEEP_RUN = fields(
+    *("name", "variant", "arm", "seed", "point", "metrics", "environment", "seconds"),
+    **dict(_RUN, environment=fields("device", "cpus", "threads", "torch", "lbbt_mm")),
+)
+"""And in the results of all of them, for tables."""
 SWEEP = fields("plan", "runs", plan=text, constant=each(number), runs=many(anything))
 """What tools/sweep.py writes of all its runs; each of them is a RUN."""
 

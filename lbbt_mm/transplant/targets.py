@@ -63,6 +63,27 @@ TABLES: dict[str, dict[str, str]] = {
         cross_out="cross_attn.attn.out_proj",
         ffn_norm="norms.2",
     ),
+    # Cross-attention comes first in it, and the first norm is that of cross-attention.
+    "mmdet.models.layers.transformer.mask2former_layers."
+    "Mask2FormerTransformerDecoderLayer": dict(
+        _DETR,
+        cross_norm="norms.0",
+        cross_qkv="cross_attn.attn",
+        cross_out="cross_attn.attn.out_proj",
+        attn_norm="norms.1",
+        ffn_norm="norms.2",
+    ),
+    "lbbt_mm.models.pre_norm_detr.PreNormEncoderLayer": dict(
+        _DETR, norm_order="norm_first", ffn_norm="norms.1"
+    ),
+    "lbbt_mm.models.pre_norm_detr.PreNormDecoderLayer": dict(
+        _DETR,
+        norm_order="norm_first",
+        cross_norm="norms.1",
+        cross_qkv="cross_attn.attn",
+        cross_out="cross_attn.attn.out_proj",
+        ffn_norm="norms.2",
+    ),
     "torch.nn.modules.transformer.TransformerEncoderLayer": dict(
         _TORCH, ffn_norm="norm2"
     ),
@@ -80,6 +101,14 @@ BLOCK = ("attn_norm", "qkv", "out", "ffn_norm", "up", "down")
 CROSS = ("cross_norm", "cross_qkv", "cross_out")
 _NORMS = ("attn_norm", "ffn_norm", "cross_norm")
 _SETTINGS = ("norm_order", "activation", "num_heads")
+_WORDS = (
+    "mapping=dict(norm_order='pre' or 'post', attn_norm=the self-attention's norm, "
+    "qkv=..., out=..., ffn_norm=the FFN's norm, up=..., activation=..., down=...; "
+    "with cross-attention also cross_norm=its norm, cross_qkv=..., cross_out=...): "
+    "which norm belongs to which stands in its forward(), not in their numbers"
+)
+# What decides a layer's function; a subclass that has its own computes another.
+_DECIDING = ("forward", "_sa_block", "_mha_block", "_ff_block")
 
 
 class LayerTarget:
@@ -114,6 +143,7 @@ class LayerTarget:
         self.layer = layer
         self.kind = type(layer).__name__
         self._names = {id(p): name for name, p in layer.named_parameters()}
+        self._mapped = mapping is not None
         table = _table_of(path, layer) if mapping is None else _checked(path, mapping)
         self.norm_order = self._norm_order(table["norm_order"])
         self.activation = self._activation(table["activation"])
@@ -123,7 +153,7 @@ class LayerTarget:
             self._find(part, table[part])
         attentions = ["qkv", "cross_qkv"] if has_cross else ["qkv"]
         stated = table.get("num_heads")
-        self.num_heads = tuple(stated or self._heads(table[p]) for p in attentions)
+        self.num_heads = tuple(self._heads(table[p], stated) for p in attentions)
         norms = [self._norm(table[part]) for part in _NORMS if part in table]
         self.norm_eps = sorted({norm.eps for norm in norms})
         explained = {name for names in self.parts.values() for name in names}
@@ -156,6 +186,13 @@ class LayerTarget:
                 parameter = getattr(module, own, None)
                 if id(parameter) in self._names:  # a property may be another name
                     found.append(self._names[id(parameter)])
+            shapes = {tuple(self.layer.get_parameter(one).shape) for one in found}
+            if len(shapes) > 1:
+                raise TransplantError(
+                    f"{self.path} ({self.kind}) should keep {part} in parts of one "
+                    f"shape, for queries, keys and values; {' and '.join(names)} have "
+                    f"{' and '.join(str(list(one)) for one in sorted(shapes))}."
+                )
             if kind == "weight" and len(found) != len(names):
                 raise TransplantError(
                     f"{self.path} ({self.kind}) should keep {part} in "
@@ -172,9 +209,10 @@ class LayerTarget:
             found = getattr(found, step, None)
             if found is None:
                 raise TransplantError(
-                    f"{self.path} ({self.kind}) has no {name}, where its table expects "
-                    f"a part of a transformer block; describe the layer with "
-                    f"mapping=dict(...), or choose another module."
+                    f"{self.path} ({self.kind}) has no {name}, where a part of a "
+                    f"transformer block was expected. If it computes softmax attention "
+                    f"under other names, describe it with {_WORDS}; deformable and "
+                    f"other attention has no place for a block: choose another module."
                 )
         return found
 
@@ -202,11 +240,22 @@ class LayerTarget:
         return norm
 
     def _norm_order(self, stated: str) -> str:
-        if hasattr(self.layer, "norm_first"):  # the layer knows best
-            return "pre" if self.layer.norm_first else "post"
-        return stated
+        if not hasattr(self.layer, "norm_first"):
+            if stated == "norm_first":
+                raise TransplantError(
+                    f"{self.path} ({self.kind}) has lost its attribute norm_first, "
+                    f"which says where its norms stand; give it back."
+                )
+            return stated
+        known = "pre" if self.layer.norm_first else "post"  # the layer knows best
+        if stated in ("pre", "post") and stated != known and self._mapped:
+            raise TransplantError(
+                f"The mapping of {self.path} says norm_order={stated!r}, but the layer "
+                f"has norm_first={self.layer.norm_first}: let them agree."
+            )
+        return known
 
-    def _heads(self, where: str | list[str]) -> int:
+    def _heads(self, where: str | list[str], stated: int | None = None) -> int:
         """Find the head count at the module that holds the projections, or above it."""
         path = (where if isinstance(where, str) else where[0]).split(".")
         while path:
@@ -219,8 +268,15 @@ class LayerTarget:
                     )
             heads = getattr(module, "num_heads", None)
             if isinstance(heads, int):
+                if stated not in (None, heads):
+                    raise TransplantError(
+                        f"The mapping of {self.path} says num_heads={stated!r}, but "
+                        f"{'.'.join(path)} has {heads}: leave num_heads out."
+                    )
                 return heads
             path.pop()
+        if isinstance(stated, int):
+            return stated
         raise TransplantError(
             f"{self.path} ({self.kind}) does not say how many heads its attention has, "
             f"and shapes cannot tell; add num_heads to its mapping."
@@ -242,15 +298,19 @@ def _table_of(path: str, layer: nn.Module) -> dict[str, Any]:
         raise TransplantError(
             f"{path} is a {type(layer).__name__}, which no table describes (known, of "
             f"mmseg, mmpretrain, mmdet and torch.nn: {known}); say where it keeps a "
-            f"block's parts with mapping=dict(norm_order='pre', attn_norm=..., "
-            f"qkv=..., out=..., ffn_norm=..., up=..., activation=..., down=...)."
+            f"block's parts with {_WORDS}."
         )
-    forward = type(layer).forward
-    if forward is not kind.forward and not hasattr(layer, "norm_first"):
+    own = [
+        name
+        for name in _DECIDING
+        if getattr(type(layer), name, None) is not getattr(kind, name, None)
+    ]
+    if own:
         raise TransplantError(
             f"{path} is a {type(layer).__name__}, which computes something else than "
-            f"the {kind.__name__} that it inherits from; describe it with mapping="
-            f"dict(...), or give the class an attribute norm_first."
+            f"the {kind.__name__} that it inherits from (its own {', '.join(own)}). If "
+            f"that is softmax attention and an FFN all the same, describe it with "
+            f"{_WORDS}."
         )
     return dict(TABLES[f"{kind.__module__}.{kind.__qualname__}"])
 

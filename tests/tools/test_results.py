@@ -73,6 +73,29 @@ def test_the_page_is_made_of_the_logs_and_checked(tool, docs: Path) -> None:
         check.main()
 
 
+@pytest.mark.parametrize("plan", ["plan.py", "../plan.py"])
+def test_a_log_names_no_code_to_run(tool, docs: Path, plan: str) -> None:
+    path = docs / "results" / "when.json"
+    evil = docs / "plan.py"
+    evil.write_text(f"open({str(docs / 'code-ran')!r}, 'w')")
+    named = str(evil) if plan == "plan.py" else f"configs/../{'../' * 20}{evil}"
+    path.write_text(json.dumps(dict(json.loads(path.read_text()), plan=named)))
+    with pytest.raises(SystemExit, match="expected a plan of configs/sweeps/, got"):
+        tool("results.py", "--docs", docs).main()
+    assert not (docs / "code-ran").exists()
+
+
+@pytest.mark.parametrize("key", ["name", "arm", "point", "metrics", "environment"])
+@pytest.mark.parametrize("value", [None, [], 3, {"a": []}, True])
+def test_a_log_of_another_shape_is_one_sentence(tool, docs: Path, key, value) -> None:
+    path = docs / "results" / "when.json"
+    log = json.loads(path.read_text())
+    log["runs"][1][key] = value
+    path.write_text(json.dumps(log))
+    with pytest.raises(SystemExit, match=f"when.json.*{key}"):
+        tool("results.py", "--docs", docs).main()
+
+
 def test_a_missing_log_is_named(tool, docs: Path) -> None:
     (docs / "results.template.md").write_text("<!-- table never -->\n")
     with pytest.raises(SystemExit, match="names never, but .*never.json"):

@@ -236,7 +236,6 @@ def test_layers_under_a_class_that_overrides_forward() -> None:
             return x
 
     layer = Other(WIDTH, HEADS, FFN)
-    del layer.norm_first
     with pytest.raises(TransplantError, match="computes something else than"):
         LayerTarget("encoder.0", layer)
 
