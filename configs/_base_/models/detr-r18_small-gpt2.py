@@ -1,5 +1,5 @@
 # A small DETR for fashion scenes: half a ResNet-18, and 3 + 3 layers as wide as the
-# small GPT-2 of docs/small_gpt2.md, in its order: exact.
+# small GPT-2 of projects/small_gpt2/README.md, in its order: exact.
 _base_ = "./detr-r50_gpt2.py"
 
 # often changed

@@ -1,5 +1,5 @@
 # A small Segmenter for fashion scenes: the first half of a ResNet-18 that starts from
-# noise, and a mask decoder as wide as the small GPT-2 of docs/small_gpt2.md.
+# noise, and a mask decoder as wide as the small GPT-2 of projects/small_gpt2/README.md.
 _base_ = ["./segmenter-vit-t_gpt2.py", "./resnet18_scratch.py"]
 
 # often changed

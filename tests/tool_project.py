@@ -16,7 +16,7 @@ import pytest
 from mmengine.runner import CheckpointLoader, checkpoint
 from PIL import Image
 
-REPO = Path(__file__).resolve().parents[2]
+REPO = Path(__file__).resolve().parents[1]
 
 CONFIG = """
 default_scope = 'mmpretrain'
@@ -150,6 +150,7 @@ def tool(monkeypatch: pytest.MonkeyPatch, project: Project) -> Iterator[Callable
     def load(name: str, *argv: str) -> ModuleType:
         path = REPO / name if "/" in name else REPO / "tools" / name
         monkeypatch.setattr(sys, "argv", [str(path), *map(str, argv)])
+        monkeypatch.syspath_prepend(str(path.parent))  # as Python does for a script
         # By path: `test` and `linear_probe` are names of other modules too.
         spec = importlib.util.spec_from_file_location(f"script_{path.stem}", path)
         module = importlib.util.module_from_spec(spec)

@@ -49,7 +49,7 @@ def pretrain(tool, text, tmp_path):
 
     def run(*options, paths=(text,), before=lambda module: None):
         arguments = [*paths, "--out", tmp_path / "out", *TINY, *options]
-        module = tool("pretrain_small_gpt2.py", *arguments)
+        module = tool("projects/small_gpt2/pretrain.py", *arguments)
         before(module)
         module.main()
         return tmp_path / "out"
@@ -60,9 +60,9 @@ def pretrain(tool, text, tmp_path):
 @pytest.fixture
 def rooms(tool):
     """The modules beside the tool."""
-    tool("pretrain_small_gpt2.py", "--out", "x")
+    tool("projects/small_gpt2/pretrain.py", "--out", "x")
     names = ("text", "tokens", "model")
-    return SimpleNamespace(**{n: sys.modules[f"_small_gpt2_{n}"] for n in names})
+    return SimpleNamespace(**{n: sys.modules[f"small_gpt2.{n}"] for n in names})
 
 
 def fails(capsys, run, *arguments, **options):
@@ -123,7 +123,7 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(
     with pytest.MonkeyPatch.context() as patch:
 
         def stop(module):
-            room = sys.modules["_small_gpt2_train"]
+            room = sys.modules["small_gpt2.train"]
             step, write = module.Trainer.step, room.write_whole
 
             def step_until_7(self, lr):

@@ -1,4 +1,4 @@
-"""From files to clean English documents, for tools/pretrain_small_gpt2.py."""
+"""From files to clean English documents, for projects/small_gpt2/pretrain.py."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The model of tools/pretrain_small_gpt2.py, its loss and its optimiser."""
+"""The model of projects/small_gpt2/pretrain.py, its loss and its optimiser."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The training loop of tools/pretrain_small_gpt2.py."""
+"""The training loop of projects/small_gpt2/pretrain.py."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 import torch
 from _launch import write_whole
-from _small_gpt2_model import adamw, language_loss
-from _small_gpt2_tokens import Windows, held_out_windows
 from torch import nn
+
+from small_gpt2.model import adamw, language_loss
+from small_gpt2.tokens import Windows, held_out_windows
 
 WARM_UP = 0.02  # share of the budget
 LAST_LR = 0.1  # share of the learning rate

@@ -1,4 +1,4 @@
-"""From clean documents to tokens and windows, for tools/pretrain_small_gpt2.py."""
+"""From clean documents to tokens and windows, for projects/small_gpt2/pretrain.py."""
 
 from __future__ import annotations
 

@@ -2,8 +2,8 @@
 
 TEXT are files and folders: plain text, HTML, manual pages, dictionaries, also within
 .gz. OUT becomes a folder that transformers and `language_model=OUT` read, with log.json
-and a picture of the loss. docs/small_gpt2.md says where text comes from, and what an
-hour on a CPU gives: a weak model, but a real one.
+and a picture of the loss. README.md beside this file says where text comes from, and
+what an hour on a CPU gives: a weak model, but a real one.
 """
 
 from __future__ import annotations
@@ -11,19 +11,22 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import sys
 import time
 from pathlib import Path
 from typing import Any
 
-import _launch
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tools"))
+import _launch  # noqa: E402
 
 _launch.hide_gpus_if_asked()
 
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
-from _small_gpt2_model import build_model  # noqa: E402
-from _small_gpt2_options import read_settings  # noqa: E402
-from _small_gpt2_result import (  # noqa: E402
+from _subtask import Progress  # noqa: E402
+from small_gpt2.model import build_model  # noqa: E402
+from small_gpt2.options import read_settings  # noqa: E402
+from small_gpt2.result import (  # noqa: E402
     describe,
     draw,
     measure,
@@ -32,10 +35,9 @@ from _small_gpt2_result import (  # noqa: E402
     summarize,
     write_json,
 )
-from _small_gpt2_text import TextError, read_corpus  # noqa: E402
-from _small_gpt2_tokens import Windows, encode, train_tokenizer  # noqa: E402
-from _small_gpt2_train import Budget, Trainer, TrainingError  # noqa: E402
-from _subtask import Progress  # noqa: E402
+from small_gpt2.text import TextError, read_corpus  # noqa: E402
+from small_gpt2.tokens import Windows, encode, train_tokenizer  # noqa: E402
+from small_gpt2.train import Budget, Trainer, TrainingError  # noqa: E402
 
 
 def prepare(

@@ -1,4 +1,4 @@
-"""What comes out of tools/pretrain_small_gpt2.py: measures, samples, files."""
+"""What comes out of projects/small_gpt2/pretrain.py: measures, samples, files."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from typing import Any
 import _launch
 import numpy as np
 import torch
-from _small_gpt2_tokens import END, measures, unigram_loss
-from _small_gpt2_train import Trainer
 from torch import nn
 
 from lbbt_mm.version import __version__
+from small_gpt2.tokens import END, measures, unigram_loss
+from small_gpt2.train import Trainer
 
 PROMPTS = ("", "The word is used", "In order to", "There are two kinds of")
 

@@ -14,6 +14,9 @@ import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 import torch  # noqa: E402
 
+# A small project, and tools/ and projects/ run in it or loaded into this process.
+pytest_plugins = ["tool_project"]
+
 
 @pytest.fixture(autouse=True)
 def _seeded() -> None:

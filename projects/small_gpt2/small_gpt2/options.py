@@ -1,4 +1,4 @@
-"""Options of tools/pretrain_small_gpt2.py."""
+"""Options of projects/small_gpt2/pretrain.py."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from _small_gpt2_tokens import END
+
+from small_gpt2.tokens import END
 
 # What a resumed run may do otherwise.
 _FREE = {"out", "resume", "device", "save_minutes"}
