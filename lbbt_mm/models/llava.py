@@ -26,6 +26,7 @@ from lbbt_mm.models.llava_parts import (
     with_lora,
 )
 from lbbt_mm.models.llava_settings import sample_weights
+from lbbt_mm.models.pretrained import load_start
 from lbbt_mm.registry import MODELS
 
 _ON_LONG = ("error", "skip")
@@ -69,7 +70,7 @@ class LLaVA(BaseModel):
         encoder_channels: Width of the encoder's maps, if it has no ``embed_dims``.
         with_cp: Recompute the language model's blocks in the backward pass.
         data_preprocessor: ``lbbt_mm.TilePreprocessor`` by default.
-        init_cfg: mmengine's initialisation.
+        init_cfg: ``dict(type='Pretrained', checkpoint=...)`` of a LLaVA to start from.
 
     Raises:
         CheckpointError: The language model cannot be found or read.
@@ -174,6 +175,7 @@ class LLaVA(BaseModel):
             self.vision_encoder.init_weights()
             if hasattr(self.projector, "init_weights"):
                 self.projector.init_weights()
+            load_start(self)
             self._is_init = True
 
     def train(self, mode: bool = True) -> LLaVA:

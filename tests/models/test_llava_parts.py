@@ -259,3 +259,15 @@ def test_an_encoder_alone(chat_model: str, load: Any) -> None:
     for name, value in everything(other).items():
         expected = eye[name] if name in eye else before[name]
         assert_close(value, expected, rtol=0, atol=0)
+
+
+def test_init_cfg_is_where_it_starts(chat_model: str, tmp_path: Path) -> None:
+    first = changed(build_llava(chat_model))
+    torch.save(dict(state_dict=first.state_dict()), tmp_path / "stage1.pth")
+    start = dict(type="Pretrained", checkpoint=str(tmp_path / "stage1.pth"))
+    second = build_llava(chat_model, init_cfg=start)
+    for name, value in first.state_dict().items():
+        if name.endswith(("weight", "bias")):
+            assert_close(second.state_dict()[name], value, rtol=0, atol=0)
+    with pytest.raises(ValueError, match="expected init_cfg of type Pretrained"):
+        build_llava(chat_model, init_cfg=dict(type="Normal", layer="Linear"))

@@ -87,7 +87,10 @@ def test_another_function_of_the_same_tensors_is_refused(chat_model, kind) -> No
 
 
 ASKED = {
-    "template": (dict(chat_template="plain"), "chat_template .*for message in messag.* != .*if loop"),
+    "template": (
+        dict(chat_template="plain"),
+        "chat_template .*for message in messag.* != .*if loop",
+    ),
     "system": (dict(system="Be quick"), "system 'Be quick' != None"),
     "mean": (
         dict(data_preprocessor=dict(type="lbbt_mm.TilePreprocessor", mean=[1, 2, 3])),
