@@ -15,7 +15,7 @@ PACKAGE = ROOT / "lbbt_mm"
 
 # Bottom to top; a room may import from its own floor's listed rooms and from below.
 FLOORS = [
-    {"registry", "version", "registered_names", "files", "folder_lock"},
+    {"registry", "version", "registered_names", "files", "folder_lock", "config"},
     {"language", "report"},
     {"models", "datasets", "evaluation", "transplant", "checkpoint_guard"},
     {"analysis"},

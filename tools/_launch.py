@@ -106,9 +106,10 @@ def load_config(args: argparse.Namespace) -> Any:
     Returns:
         An ``mmengine.Config`` with a ``work_dir``.
     """
-    from mmengine.config import Config
     from mmengine.device import get_device
 
+    from lbbt_mm.config import ConfigError
+    from lbbt_mm.config import load_config as load
     from lbbt_mm.version import require_scope
 
     if not os.path.isfile(args.config):
@@ -118,12 +119,10 @@ def load_config(args: argparse.Namespace) -> Any:
             f"--device {args.device} was asked for, but mmengine found "
             f"{get_device()!r} on this machine."
         )
-    cfg = Config.fromfile(args.config)
-    if args.cfg_options:
-        try:
-            cfg.merge_from_dict(args.cfg_options)
-        except (KeyError, TypeError) as error:
-            fail(f"--cfg-options does not fit {args.config}: {error}")
+    try:
+        cfg = load(args.config, args.cfg_options)
+    except ConfigError as error:
+        fail(f"{args.config}: {error}")
     if args.work_dir:
         cfg.work_dir = args.work_dir
     elif cfg.get("work_dir") is None:

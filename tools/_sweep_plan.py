@@ -13,6 +13,7 @@ from typing import Any
 
 from mmengine.config import Config
 
+from lbbt_mm.config import ConfigError, load_config
 from lbbt_mm.report.sweep import METRICS, Selection
 
 _KEYS = {
@@ -60,11 +61,19 @@ class Task:
     plan: Plan
     before: str | None = None
 
-    def build_config(self) -> Config:
-        """Read the config and write the options into it."""
-        cfg = Config.fromfile(self.config)
-        cfg.merge_from_dict(self.options)
-        return cfg
+    def build_config(self, **more: Any) -> Config:
+        """Read the config and write the options into it.
+
+        Args:
+            more: Settings that count more than the run's own.
+
+        Raises:
+            PlanError: An option has no effect or does not fit.
+        """
+        try:
+            return load_config(self.config, {**self.options, **more})
+        except ConfigError as error:
+            raise PlanError(f"{self.plan.path}: {self.name}: {error}") from error
 
     def settings(self) -> dict[str, Any]:
         """Everything that makes this run what it is, as plain JSON."""
@@ -183,8 +192,7 @@ class Plan:
         """Probe a model as it is built; the same for many runs, so named by content."""
         assert self.probe is not None
         task = Task("before", "", config, options, labels, self)
-        cfg = task.build_config()
-        cfg.merge_from_dict(self.probe.get("options", {}))
+        cfg = task.build_config(**self.probe.get("options", {}))
         seed = (cfg.get("randomness") or {}).get("seed")
         cfg.model.backbone.pop("trainable_layers", None)  # nothing trains here
         parts = [cfg.model, cfg.get("data_preprocessor"), seed, self.probe]

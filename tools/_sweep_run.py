@@ -72,8 +72,7 @@ def run_task(
     if probe and (task.kind == "before" or (trains and "after" in probe["when"])):
         out = home / "linear_probe.json"
         if not out.exists():
-            settings = cfg.copy()
-            settings.merge_from_dict(probe.get("options", {}))
+            settings = task.build_config(**probe.get("options", {}))
             config = home / "probe_config.py"
             settings.dump(config)
             words = [checkpoint] if checkpoint else []

@@ -3,7 +3,7 @@ _base_ = "../supervised/gpt2-medium_language_correct_400e_cifar10.py"
 
 # often changed
 steps = 1  # of Adam for each batch
-lr = 1e-3
+entropy_lr = 1e-3
 episodic = False  # True: each batch starts from the checkpoint again
 
 model = dict(
@@ -11,6 +11,6 @@ model = dict(
     type="lbbt_mm.EntropyMinimisation",
     classifier=_base_.model,
     steps=steps,
-    lr=lr,
+    lr=entropy_lr,
     episodic=episodic,
 )

@@ -15,6 +15,7 @@ from mmengine.runner.checkpoint import load_state_dict
 from PIL import Image
 from torch import nn
 
+from lbbt_mm.config import load_config
 from lbbt_mm.evaluation.checkpoint_config import (
     building_foreign,
     foreign_config,
@@ -112,8 +113,8 @@ def open_answering(
     Raises:
         CheckpointError: A file is missing, damaged or not of a LLaVA, or the language
             model cannot be found.
-        ValueError: There is no config, or it has no pipeline, or the checkpoint's asks
-            for something that no library registered.
+        ValueError: There is no config, it has no pipeline, or an option has no effect,
+            or the checkpoint's asks for something that no library registered.
     """
     found = load_pickle(checkpoint)
     state = found.get("state_dict") if isinstance(found, dict) else None
@@ -122,9 +123,11 @@ def open_answering(
             f"{checkpoint}: expected a checkpoint of a run, got a file without "
             "state_dict."
         )
-    cfg = _read_config(found, checkpoint, config)
-    if options:
-        cfg.merge_from_dict(options)
+    if config is None:
+        cfg = _carried_config(found, checkpoint)
+        cfg.merge_from_dict(options or {})
+    else:
+        cfg = load_config(config, options)
     kind = type_name(cfg.get("model") or {})
     # A config of the user's may have a class of the user's; one in a file may not.
     names = names_of(kind, MODELS, cfg.get("default_scope")) if config else {kind}
@@ -147,9 +150,7 @@ def open_answering(
     return Answering(model.to(device).eval(), pipeline)
 
 
-def _read_config(found: Any, checkpoint: Path, config: Path | None) -> Config:
-    if config is not None:
-        return Config.fromfile(config)
+def _carried_config(found: Any, checkpoint: Path) -> Config:
     text = at(found, "meta", "cfg")
     if not isinstance(text, str):
         raise ValueError(

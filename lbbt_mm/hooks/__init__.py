@@ -3,6 +3,7 @@
 from lbbt_mm.hooks.atomic_checkpoint import AtomicCheckpointHook, CheckpointWriteError
 from lbbt_mm.hooks.bridge_monitor import BridgeMonitorHook
 from lbbt_mm.hooks.check_data import CheckDataHook
+from lbbt_mm.hooks.config_names import ConfigNamesHook
 from lbbt_mm.hooks.cost import CostHook
 from lbbt_mm.hooks.folder_lock import FolderLockHook
 from lbbt_mm.hooks.language_init import LanguageInitHook
@@ -15,6 +16,7 @@ __all__ = [
     "BridgeMonitorHook",
     "CheckDataHook",
     "CheckpointWriteError",
+    "ConfigNamesHook",
     "CostHook",
     "FolderLockHook",
     "LanguageInitHook",

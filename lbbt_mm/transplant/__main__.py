@@ -12,8 +12,9 @@ import argparse
 import sys
 from pathlib import Path
 
-from mmengine.config import Config, DictAction
+from mmengine.config import DictAction
 
+from lbbt_mm.config import ConfigError, load_config
 from lbbt_mm.language.checkpoint import open_checkpoint
 from lbbt_mm.language.errors import CheckpointError
 from lbbt_mm.transplant.errors import TransplantError
@@ -43,7 +44,7 @@ def main() -> None:
     args = parser.parse_args()
     try:
         show(args)
-    except (TransplantError, CheckpointError, ImportError) as error:
+    except (TransplantError, CheckpointError, ConfigError, ImportError) as error:
         parser.exit(1, f"{parser.prog}: error: {error}\n")
 
 
@@ -56,12 +57,12 @@ def show(args: argparse.Namespace) -> None:
     Raises:
         TransplantError: The config has no such hook, or a plan does not work out.
         CheckpointError: The language model cannot be read.
+        ConfigError: A setting has no effect or does not fit.
         ImportError: The library that the config is written for is not there.
     """
     if not Path(args.config).is_file():
         raise TransplantError(f"the config {args.config} does not exist.")
-    cfg = Config.fromfile(args.config)
-    cfg.merge_from_dict(args.cfg_options or {})
+    cfg = load_config(args.config, args.cfg_options)
     hooks = [
         hook
         for hook in cfg.get("custom_hooks") or []

@@ -20,6 +20,7 @@ default_hooks = dict(
         max_keep_ckpts=max_keep_ckpts,
     ),
     sampler_seed=dict(type="DistSamplerSeedHook"),
+    config_names=dict(type="lbbt_mm.ConfigNamesHook"),
 )
 custom_hooks = [
     dict(type="lbbt_mm.ThroughputHook"),

@@ -1,0 +1,263 @@
+"""Reading a config file and its bases, with names of theirs set to other values.
+
+mmengine computes what a base file makes of its variables while it reads that file, so a
+value that comes later, from a child file or the command line, changes the variable and
+nothing else. Here the value is put in behind each assignment, and the files are read
+again: everything that is made from the variable follows.
+"""
+
+from __future__ import annotations
+
+import ast
+import copy
+import os
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+
+#: The hook of configs/_base_/runtime/default.py: a chain that names it is of this
+#: package, wherever its files were copied to.
+MARK = "lbbt_mm.ConfigNamesHook"
+_ROOTS = tuple(
+    str(Path(__file__).resolve().parents[up] / folder) + os.sep
+    for up, folder in ((1, ".mim/configs"), (2, "configs"))
+)
+_PUT = (
+    '{name} = __import__("lbbt_mm.config.chain", fromlist=["put"])'
+    '.put("{name}", {name})'
+)
+_READINGS: list[_Reading] = []
+
+
+@dataclass
+class File:
+    """One file of a config and its bases.
+
+    Attributes:
+        path: Absolute.
+        external: Whether it belongs to another package (``_base_ = 'mmdet::...'``).
+        bases: The files that it names in ``_base_``.
+        assigned: Names that it assigns.
+        loaded: Names that it reads itself.
+        from_bases: Names that it reads as ``_base_.NAME``.
+        own: Value of each assigned name, before it is merged with the bases'.
+        resolved: Content of the file and its bases together.
+        text: The file.
+    """
+
+    path: str
+    external: bool = False
+    bases: list[File] = field(default_factory=list)
+    assigned: set[str] = field(default_factory=set)
+    loaded: set[str] = field(default_factory=set)
+    from_bases: set[str] = field(default_factory=set)
+    own: dict[str, Any] = field(default_factory=dict)
+    resolved: dict[str, Any] = field(default_factory=dict)
+    text: str = ""
+
+    @property
+    def is_shipped(self) -> bool:
+        """Whether it lies where this package's own configs do."""
+        return os.path.realpath(self.path).startswith(_ROOTS)
+
+    def walk(self) -> Iterator[File]:
+        """Go through this file and all below it, the outermost first."""
+        yield self
+        for base in self.bases:
+            yield from base.walk()
+
+    def below(self) -> set[str]:
+        """List the names that files below assign, without those of other packages."""
+        return {
+            name
+            for file in self.walk()
+            if file is not self and not file.external
+            for name in file.assigned
+        }
+
+
+def read_chain(
+    path: str | Path,
+    everywhere: Mapping[str, Any] | None = None,
+    below: Mapping[str, Mapping[str, Any]] | None = None,
+) -> tuple[Config, File]:
+    """Read a config as ``Config.fromfile`` does, with values of names put in.
+
+    Args:
+        path: The config.
+        everywhere: Name -> value in all its files; a dict is merged into what the name
+            has there.
+        below: Path of a file -> the same, in the files that it is based on.
+
+    Returns:
+        The config, and the file with its bases. Of a config in the new style (``with
+        read_base()``) or in JSON or YAML, nothing is known but its path.
+    """
+    reading = _Reading(everywhere or {}, below or {})
+    with reading.patched():
+        cfg = Config.fromfile(str(path))
+    return cfg, reading.root or File(os.path.abspath(path))
+
+
+def put(name: str, old: Any) -> Any:
+    """Give the value that is read in place of the one that a file assigns."""
+    return override(old, _READINGS[-1].changes[-1][name])
+
+
+def override(old: Any, new: Any) -> Any:
+    """Merge a dict as mmengine does, or take the new value as it is."""
+    new = copy.deepcopy(new)
+    if isinstance(new, dict) and isinstance(old, (dict, list)):
+        return Config._merge_a_into_b({"_": new}, {"_": old}, True)["_"]
+    return new
+
+
+class _Reading:
+    """One pass over the files.
+
+    Args:
+        everywhere: As :func:`read_chain`.
+        below: As :func:`read_chain`.
+    """
+
+    def __init__(
+        self, everywhere: Mapping[str, Any], below: Mapping[str, Mapping[str, Any]]
+    ) -> None:
+        self.everywhere = dict(everywhere)
+        self.below = below
+        self.root: File | None = None
+        self.changes: list[dict[str, Any]] = [self.everywhere]
+        self._open: list[File] = []
+        self._external: set[str] = set()
+
+    @contextmanager
+    def patched(self) -> Iterator[None]:
+        """Make mmengine's reader say which file it is at, and take values from here."""
+        names = ("_file2dict", "_get_base_files", "_get_cfg_path", "_parse_scope")
+        theirs = {n: getattr(Config, n) for n in (*names, "_get_base_modules")}
+
+        def file2dict(filename: str, *args: Any, **kwargs: Any) -> Any:
+            file = self._enter(filename)
+            try:
+                found = theirs["_file2dict"](filename, *args, **kwargs)
+                file.resolved = found[0]
+                return found
+            finally:
+                self._open.pop()
+                self.changes.pop()
+
+        def get_base_files(temporary: str) -> list:
+            if temporary.endswith(".py"):
+                self._edit(temporary)
+            return theirs["_get_base_files"](temporary)
+
+        def get_cfg_path(cfg_path: str, filename: str) -> Any:
+            found = theirs["_get_cfg_path"](cfg_path, filename)
+            if "::" in cfg_path:
+                self._external.add(os.path.abspath(found[0]))
+            return found
+
+        def parse_scope(cfg: Any) -> None:
+            theirs["_parse_scope"](cfg)
+            if type(cfg) is dict and self._open and not self._open[-1].own:
+                self._open[-1].own = dict(cfg)
+
+        def get_base_modules(nodes: list) -> list:
+            for node in list(nodes):  # of a file in the new style
+                code = "\n".join(self._lines(_stored(node)))
+                at = nodes.index(node) + 1
+                nodes[at:at] = ast.parse(code).body
+            return theirs["_get_base_modules"](nodes)
+
+        ours = (file2dict, get_base_files, get_cfg_path, parse_scope, get_base_modules)
+        _READINGS.append(self)
+        try:
+            for name, function in zip(theirs, ours, strict=True):
+                setattr(Config, name, staticmethod(function))
+            yield
+        finally:
+            for name, function in theirs.items():
+                setattr(Config, name, staticmethod(function))
+            _READINGS.pop()
+
+    def _enter(self, filename: str) -> File:
+        path = os.path.abspath(os.path.expanduser(filename))
+        file, changes = File(path), self.everywhere
+        if self._open:
+            parent = self._open[-1]
+            parent.bases.append(file)
+            file.external = parent.external or path in self._external
+            # What is said further out counts more.
+            changes = dict(self.below.get(parent.path, {}))
+            for name, value in self.changes[-1].items():
+                changes[name] = override(changes.get(name), value)
+            if file.external:
+                changes = self.everywhere
+        else:
+            self.root = file
+        self._open.append(file)
+        self.changes.append(dict(changes))
+        return file
+
+    def _edit(self, temporary: str) -> None:
+        """Put the values into the copy of a file that mmengine is about to run."""
+        file = self._open[-1]
+        text = Path(temporary).read_text(encoding="utf-8")
+        try:
+            body = ast.parse(text).body
+        except SyntaxError:
+            return  # mmengine says so
+        file.text = Path(file.path).read_text(encoding="utf-8")
+        file.from_bases = set(re.findall(r"_base_(?:\.|\[[\"'])(\w+)", file.text))
+        for node in body:
+            file.assigned |= _stored(node) - {"_base_"}
+        file.loaded = {
+            node.id
+            for part in body
+            for node in ast.walk(part)
+            if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)
+        }
+        # `lr = 2 * _base_.lr` doubles once, however often it is read.
+        for name, value in self.below.get(file.path, {}).items():
+            if name in file.from_bases and name not in self.changes[-1]:
+                self.changes[-1][name] = value
+        lines = text.encode().splitlines(keepends=True)
+        for node in reversed(body):
+            code = self._lines(_stored(node))
+            if not code:
+                continue
+            row, column = (node.end_lineno or 1) - 1, node.end_col_offset or 0
+            line = lines[row]
+            if isinstance(node, (ast.Assign, ast.AnnAssign, ast.AugAssign)):
+                text_in = "; " + "; ".join(code)
+            else:  # a loop or a condition ends with its line
+                column = len(line.rstrip(b"\r\n"))
+                text_in = "\n" + "\n".join(code)
+            lines[row] = line[:column] + text_in.encode() + line[column:]
+        Path(temporary).write_bytes(b"".join(lines))
+
+    def _lines(self, names: set[str]) -> list[str]:
+        return [
+            _PUT.format(name=name) for name in sorted(names & self.changes[-1].keys())
+        ]
+
+
+def _stored(node: ast.stmt) -> set[str]:
+    """List the variables of the file that a statement assigns."""
+    if isinstance(node, (ast.FunctionDef, ast.ClassDef, ast.Import, ast.ImportFrom)):
+        return set()
+    scopes = (ast.FunctionDef, ast.Lambda, ast.ListComp, ast.SetComp, ast.DictComp)
+    names, todo = set(), [node]
+    while todo:
+        part: Any = todo.pop()
+        if isinstance(part, (*scopes, ast.GeneratorExp)):
+            continue  # variables of its own
+        if isinstance(part, ast.Name) and isinstance(part.ctx, ast.Store):
+            names.add(part.id)
+        todo += ast.iter_child_nodes(part)
+    return names
