@@ -348,7 +348,7 @@ def _all_finite(tensor: Tensor) -> bool:
         return True
     if tensor.element_size() == 1:  # torch compares no float8
         tensor = tensor.float()
-    lowest, highest = torch.aminmax(tensor)
+    lowest, highest = torch.aminmax(tensor.detach())
     return math.isfinite(lowest) and math.isfinite(highest)
 
 

@@ -81,8 +81,7 @@ def config_beside(
     if known is not None:
         return known
     names = list(names)
-    blocks = [numbered(family.hf.block, r"(.*\.)?") for family in FAMILIES.values()]
-    if not any(block.match(name) for block in blocks for name in names):
+    if not any(_is_of_a_block(name) for name in names):
         raise CheckpointError(
             f"{language_model} holds no language model of a supported family "
             f"({', '.join(FAMILIES)}) and no backbone of ours; its tensors are "
@@ -92,3 +91,13 @@ def config_beside(
         f"{language_model} has no config.json beside its weights, so its heads "
         f"and sizes are unknown; copy the model's config.json into that folder."
     )
+
+
+def _is_of_a_block(name: str) -> bool:
+    """Tell whether a family has such a name; a ViT of mmpretrain has layers too."""
+    for family in FAMILIES.values():
+        match = numbered(family.hf.block, r"(.*\.)?").match(name)
+        parts = {key for keys in family.hf.parts.values() for key in keys}
+        if match and name[match.end() :].rpartition(".")[0] in parts:
+            return True
+    return False

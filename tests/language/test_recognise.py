@@ -173,10 +173,13 @@ def test_weights_of_another_library(tmp_path: Path, file: str, words: list) -> N
     refused(str(tmp_path), file, *words)
 
 
-def test_a_file_without_a_language_model(tmp_path: Path) -> None:
-    path = tmp_path / "resnet.pth"
-    torch.save({"state_dict": {"backbone.conv1.weight": torch.ones(1)}}, path)
-    refused(str(path), "no language model", "backbone.conv1", without="config.json")
+@pytest.mark.parametrize(
+    "name", ["backbone.conv1.weight", "backbone.layers.0.attn.qkv.weight"]
+)
+def test_a_file_without_a_language_model(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "vision.pth"
+    torch.save({"state_dict": {name: torch.ones(1)}}, path)
+    refused(str(path), "no language model", name, without="config.json")
 
 
 def test_a_split_gguf(tmp_path: Path) -> None:
