@@ -192,15 +192,13 @@ class Conversations:
     def _encoded(self, text: str, spans: Sequence[Span]) -> Encoded:
         ids, offsets = self._tokens(text)
         # A prompt ends where an answer begins: no token may know what follows.
-        edges = sorted(
-            {begin for begin, _ in spans if self._by_parts}
-            | {
-                edge
-                for edge in {edge for span in spans for edge in span}
-                for token, (start, end) in zip(ids, offsets, strict=True)
-                if start < edge < end and token not in self._special
-            }
-        )
+        marks = sorted({edge for span in spans for edge in span})
+        cuts = {begin for begin, _ in spans} if self._by_parts else set()
+        for token, (start, end) in zip(ids, offsets, strict=True):
+            inside = marks[bisect_right(marks, start) : bisect_left(marks, end)]
+            if inside and token not in self._special:
+                cuts.update(inside)
+        edges = sorted(cuts)
         if edges:
             parts = zip([0, *edges], [*edges, len(text)], strict=True)
             text = CUT.join(text[a:b] for a, b in parts)

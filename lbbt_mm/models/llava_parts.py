@@ -182,7 +182,7 @@ class HeldParts:
         state[prefix + RECORD] = encode_record(record)
 
     def _whole_language(self, model: nn.Module) -> bool:
-        own = {n for n in _parameters(model) if part_of(n) == "language_model"}
+        own = {n for n in _names(model) if part_of(n) == "language_model"}
         return bool(self.names) and self.names >= own
 
     def complete(self, model: nn.Module, state: dict[str, Any], prefix: str) -> None:

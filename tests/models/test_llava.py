@@ -281,6 +281,33 @@ def test_too_long_is_skipped_and_counted(chat_model: str, template: Any) -> None
             assert not parameter.grad.any(), name
 
 
+def test_what_is_learned_is_answered_behind_an_empty_thought(chat_model: str) -> None:
+    """Qwen3's kind of template, which writes a thought before the last answer."""
+    template = (
+        "{% for m in messages %}<|im_start|>{{ m.role }}\n"
+        "{% if m.role == 'assistant' and loop.last %}<think>\n\n</think>\n\n{% endif %}"
+        "{{ m.content }}<|im_end|>\n{% endfor %}"
+        "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+    )
+    model = build_llava(chat_model, train_language="all", chat_template=template)
+    model.generation["max_new_tokens"] = 12
+    samples = [
+        sample("<image> What?", "It is a bag", images=1),
+        sample("How many?", "two", "Where?", "There are three"),
+        sample("How many?", "two"),
+    ]
+    data = collate(model, *samples)
+    optimizer = torch.optim.Adam(
+        [p for p in model.train().parameters() if p.requires_grad], lr=3e-3
+    )
+    for _ in range(60):
+        optimizer.zero_grad()
+        loss = model(**data, mode="loss")["loss"]
+        loss.backward()
+        optimizer.step()
+    assert model.eval().answer(**data) == ["It is a bag", "There are three", "two"]
+
+
 def test_an_evaluation_goes_on_after_what_cannot_be_asked(
     chat_model: str, monkeypatch
 ) -> None:
