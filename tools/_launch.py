@@ -15,8 +15,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
+import _lifetime
+
 # A clone works without installation; an installed package comes first.
 sys.path.append(str(Path(__file__).resolve().parent.parent))
+_lifetime.follow_parent()
 
 
 def hide_gpus_if_asked(argv: list[str] | None = None) -> None:
@@ -135,7 +138,7 @@ def load_config(args: argparse.Namespace) -> Any:
 
 
 def check_checkpoint(path: str, local: bool = False) -> None:
-    """End with a sentence if a local checkpoint does not exist.
+    """End with a sentence if a local checkpoint does not exist or cannot be read.
 
     Args:
         path: A file, or an address that mmengine resolves (``https://...``).
@@ -146,8 +149,20 @@ def check_checkpoint(path: str, local: bool = False) -> None:
             f"{path} is an address, and the results name the file by its content: "
             "download it, and give its path."
         )
-    if "://" not in path and not os.path.isfile(os.path.expanduser(path)):
-        fail(f"the checkpoint {path} does not exist (from {os.getcwd()}).")
+    problem = _lifetime.why_not_readable(path)
+    if problem:
+        fail(problem)
+
+
+def check_work_dir(path: str) -> None:
+    """End with a sentence if a work folder cannot be made or written.
+
+    Args:
+        path: It.
+    """
+    problem = _lifetime.why_not_writable(path)
+    if problem:
+        fail(problem)
 
 
 def prepare_dataloaders(cfg: Any, *names: str) -> None:
@@ -208,12 +223,15 @@ def prepare_launch(cfg: Any, launcher: str, local_rank: int = 0) -> None:
     cfg.model_wrapper_cfg = dict(wrapper, device_ids=None)
 
 
-def end_process() -> None:
+def end_process(code: int = 0) -> None:
     """End a process that has done its work, if it is one of several on CPU.
 
     At once: taking the interpreter down with gloo's threads in it now and then aborts
     ("terminate called without an active exception"), and the launcher calls that a
     failure of the run.
+
+    Args:
+        code: Exit status.
     """
     import torch.distributed as dist
 
@@ -222,7 +240,7 @@ def end_process() -> None:
         logging.shutdown()
         sys.stdout.flush()
         sys.stderr.flush()
-        os._exit(0)
+        os._exit(code)
 
 
 def _export_rank(launcher: str) -> None:
@@ -295,6 +313,7 @@ def build_runner(cfg: Any) -> Any:
         The runner, ready to train or test; it runs no code from checkpoints, and says
         in one sentence which file of its data is wrong.
     """
+    check_work_dir(cfg.work_dir)
     from mmengine.registry import RUNNERS
     from mmengine.runner import Runner
 

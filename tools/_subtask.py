@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shlex
+import signal
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
+
+import _lifetime
 
 _TRAIN_LINE = re.compile(  # mmseg's count iterations and no epochs
     r"(?:Epoch|Iter)\(train\)\s+(?:\[(\d+)\])?\[\s*(\d+)/(\d+)\].*?eta: ([\d:]+)"
@@ -17,6 +24,10 @@ _NUMBER = {  # a classifier tells its accuracy, a detector or segmenter its loss
     name: re.compile(rf"(?<![\w.]){name}: ([\d.]+)")
     for name in ("images_per_second", "train_acc", "loss")
 }
+
+
+_running: set[subprocess.Popen] = set()
+_stopped = threading.Event()
 
 
 class SubtaskError(Exception):
@@ -71,8 +82,10 @@ def run_tool(
         The last progress that was shown.
 
     Raises:
-        SubtaskError: The tool failed.
+        SubtaskError: The tool failed, or :func:`stop_all` was called.
     """
+    if _stopped.is_set():
+        raise SubtaskError(f"{command[0]} was not begun.")
     log.parent.mkdir(parents=True, exist_ok=True)
     progress.show("starting", important=True)
     latest, tail = "", []
@@ -85,8 +98,12 @@ def run_tool(
             stderr=subprocess.STDOUT,
             text=True,
             errors="replace",
-            env={**os.environ, **(env or {})},
+            # It ends when this process does, whatever ends that; what a terminal sends
+            # to a whole group comes through stop_all(), once.
+            env={**os.environ, **(env or {}), _lifetime.PARENT: str(os.getpid())},
+            start_new_session=True,
         )
+        _running.add(process)
         assert process.stdout is not None
         for line in process.stdout:
             file.write(line)
@@ -110,8 +127,10 @@ def run_tool(
                 progress.show(", ".join(words), important=step == steps)
             elif "features" in line and "%" in line:
                 progress.show(line.strip().splitlines()[-1][:70])
-    if process.wait() != 0:
-        progress.close("failed")
+    status = process.wait()
+    _running.discard(process)
+    if status != 0:
+        progress.close("stopped" if _stopped.is_set() else "failed")
         # The sentence at the end of a traceback says it all; otherwise the last lines.
         sentences = [
             line
@@ -124,6 +143,82 @@ def run_tool(
             f"Everything it said is in {log}. The same command goes on from here."
         )
     return latest
+
+
+def is_stopped() -> bool:
+    """Whether :func:`stop_all` was called: nothing is begun any more."""
+    return _stopped.is_set()
+
+
+def stop_all(seconds: float = 120) -> None:
+    """Ask all tools that run to end, and wait until they have.
+
+    A training writes a checkpoint first.
+
+    Args:
+        seconds: After which one is killed.
+    """
+    _stopped.set()
+    processes = list(_running)
+    for process in processes:
+        process.terminate()
+    end = time.monotonic() + seconds
+    for process in processes:
+        try:
+            process.wait(max(0, end - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            process.kill()
+
+
+@contextlib.contextmanager
+def stopping_together(name: str) -> Iterator[None]:
+    """End all tools, and say so in a sentence, when SIGTERM or Ctrl-C ends this one.
+
+    Args:
+        name: Of this tool.
+    """
+
+    def ended(number: int, frame: Any) -> None:
+        raise SystemExit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, ended)
+    _stopped.clear()
+    number = None
+    try:
+        yield
+    except KeyboardInterrupt:
+        number = signal.SIGINT
+    except SystemExit as end:
+        if end.code != 128 + signal.SIGTERM:
+            raise
+        number = signal.SIGTERM
+    finally:
+        if number is not None:
+            stop_all()
+        signal.signal(signal.SIGTERM, before)
+    if number is not None:
+        print(
+            f"\n{name}: ended by {signal.Signals(number).name}, and so was all that it "
+            "had started; the same command goes on from here.",
+            file=sys.stderr,
+        )
+        raise SystemExit(128 + number)
+
+
+def wait_until_free(work_dir: Path, progress: Progress, seconds: float = 120) -> None:
+    """Wait for a training that a stopped call has left: it writes a checkpoint.
+
+    Args:
+        work_dir: Its folder.
+        progress: Where to show it.
+        seconds: After which the next training is left to find out who is there.
+    """
+    from lbbt_mm.folder_lock import is_free
+
+    end = time.monotonic() + seconds
+    while not is_free(work_dir) and time.monotonic() < end:
+        progress.show("waiting for the training that still ends there", important=True)
+        time.sleep(0.5)
 
 
 def last_checkpoint(work_dir: Path, length: int, by_epoch: bool = True) -> Path | None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import _launch
-from _subtask import Progress, last_checkpoint, run_tool
+from _subtask import Progress, last_checkpoint, run_tool, wait_until_free
 from _sweep_plan import Task
 
 from lbbt_mm.report.logs import read_bridge_curve, read_score_curves, read_scores
@@ -63,6 +63,7 @@ def run_task(
         by_epoch = cfg.train_cfg.get("by_epoch", True)
         length = cfg.train_cfg["max_epochs" if by_epoch else "max_iters"]
         if last_checkpoint(home, length, by_epoch) is None:
+            wait_until_free(home, progress)
             tool("train.py", "--resume", "auto")
         checkpoint = last_checkpoint(home, length, by_epoch)
     record: dict[str, Any] = dict(

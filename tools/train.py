@@ -7,6 +7,7 @@ import os
 from typing import Any
 
 import _launch
+import _lifetime
 
 _launch.hide_gpus_if_asked()
 
@@ -14,11 +15,13 @@ import torch  # noqa: E402
 from mmengine.device import get_device  # noqa: E402
 
 from lbbt_mm.datasets.damaged import DataError  # noqa: E402
+from lbbt_mm.folder_lock import FolderInUseError, FolderLock  # noqa: E402
 from lbbt_mm.hooks.atomic_checkpoint import (  # noqa: E402
     CheckpointWriteError,
     is_complete,
     latest_checkpoint,
 )
+from lbbt_mm.hooks.termination import RunEnded, TerminationHook  # noqa: E402
 from lbbt_mm.language.errors import CheckpointError  # noqa: E402
 from lbbt_mm.transplant.errors import TransplantError  # noqa: E402
 
@@ -119,6 +122,8 @@ def apply_options(cfg: Any, args: argparse.Namespace) -> None:
 
     if args.resume:
         resume(cfg, args.resume)
+    elif cfg.get("load_from"):
+        _launch.check_checkpoint(cfg.load_from)
 
 
 def resume(cfg: Any, checkpoint: str) -> None:
@@ -130,7 +135,12 @@ def resume(cfg: Any, checkpoint: str) -> None:
     """
     if checkpoint == "auto":
         # Not mmengine's own search, which takes whatever `last_checkpoint` names.
-        latest = latest_checkpoint(cfg.work_dir)
+        try:
+            latest = latest_checkpoint(cfg.work_dir)
+        except OSError as error:
+            _launch.fail(
+                f"the checkpoint {error.filename} cannot be read ({error.strerror})."
+            )
         if latest is None:
             print(f"No complete checkpoint in {cfg.work_dir}: starting from the start.")
             return
@@ -146,6 +156,31 @@ def resume(cfg: Any, checkpoint: str) -> None:
     cfg.resume, cfg.load_from = True, checkpoint
 
 
+def is_first_process(launcher: str) -> bool:
+    """Whether this is the process that writes, before mmengine knows.
+
+    Args:
+        launcher: As on the command line.
+    """
+    names = dict(pytorch="RANK", slurm="SLURM_PROCID", mpi="OMPI_COMM_WORLD_RANK")
+    return os.environ.get(names.get(launcher, ""), "0") == "0"
+
+
+def take_folder(work_dir: str) -> FolderLock | None:
+    """Keep a second training out of the work folder; the lock dies with this process.
+
+    Args:
+        work_dir: It; it exists.
+    """
+    try:
+        return FolderLock(work_dir)
+    except FolderInUseError as error:
+        _launch.fail(str(error))
+    except OSError as error:
+        print(f"{work_dir} cannot be locked ({error}): going on without.")
+        return None
+
+
 def main() -> None:
     """Train."""
     args = parse_args()
@@ -156,14 +191,36 @@ def main() -> None:
     apply_options(cfg, args)
     _launch.prepare_dataloaders(cfg, "train_dataloader", "val_dataloader")
     _launch.prepare_launch(cfg, args.launcher, args.local_rank)
+    _launch.check_work_dir(cfg.work_dir)
+    lock = take_folder(cfg.work_dir) if is_first_process(args.launcher) else None
     try:
-        _launch.build_runner(cfg).train()
+        runner = _launch.build_runner(cfg)
+        _lifetime.say_once_that_the_log_is_full(runner.logger)
+        if not any(isinstance(hook, TerminationHook) for hook in runner.hooks):
+            runner.register_hook(TerminationHook())
+        runner.train()
+    except RunEnded as end:
+        _launch.end_process(end.code)
+        raise
     except (CheckpointError, CheckpointWriteError, TransplantError) as error:
         _launch.fail(str(error))
     except DataError as error:
         _launch.fail(error.sentence)
+    except OSError as error:
+        if error.errno not in _lifetime.FULL:
+            raise
+        kept = latest_checkpoint(cfg.work_dir)
+        _launch.fail(
+            f"{error.filename or cfg.work_dir} could not be written "
+            f"({error.strerror}). Free some space and go on with --resume"
+            + (f"; {kept} is intact." if kept else ".")
+        )
+    finally:
+        if lock is not None:
+            lock.release()
 
 
 if __name__ == "__main__":
-    main()
+    with _lifetime.last_words():
+        main()
     _launch.end_process()

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -196,10 +199,22 @@ def test_a_failing_run_does_not_stop_the_others(
 def test_a_second_sweep_waits_outside(tool, plan: Path, faked, project) -> None:
     module = tool("sweep.py", plan, "--device", "cpu")
     faked(module)
-    lock = module.lock_folder(project.root / "work_dirs/sweeps/plan")
-    with pytest.raises(SystemExit, match="another sweep is at work"):
+    folder = project.root / "work_dirs/sweeps/plan"
+    code = (
+        "import sys; from lbbt_mm.folder_lock import FolderLock; "
+        "lock = FolderLock(sys.argv[1]); print('locked', flush=True); input()"
+    )
+    other = subprocess.Popen(
+        [sys.executable, "-c", code, folder],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env=os.environ | dict(PYTHONPATH=str(project.repo)),
+    )
+    assert other.stdout.readline() == b"locked\n"
+    with pytest.raises(SystemExit, match=f"another sweep: process {other.pid} on"):
         module.main()
-    lock.close()
+    other.communicate(b"\n")
+    module.main()
 
 
 @pytest.mark.parametrize(
