@@ -21,7 +21,7 @@ def kernel_formulas() -> dict[Any, Callable[..., int]]:
     Like torch's own they count a multiplication and an addition as two, and a causal
     mask as if it saved nothing.
     """
-    formulas = {
+    formulas: dict[str, Callable[..., int]] = {
         "_scaled_dot_product_flash_attention_for_cpu": _forward,
         "_scaled_dot_product_flash_attention_for_cpu_backward": _backward,
     }
@@ -58,7 +58,7 @@ def register() -> None:
 
 def counting() -> bool:
     """Tell whether the operations that run now are counted or traced, not computed."""
-    if torch.jit.is_tracing():
+    if torch.jit.is_tracing():  # type: ignore[attr-defined]
         return True
     modes = torch.utils._python_dispatch._get_current_dispatch_mode_stack()
     return any(type(mode).__module__ == flop_counter.__name__ for mode in modes)
