@@ -100,6 +100,8 @@ class CopyPlan:
             sha256: Of what was copied; None before it is.
         """
         blocks = {row.block for row in self.rows}
+        # A bridge's patch embedding and the like.
+        around = sorted({name.partition(".")[0] for name in self.checkpoint.beside})
         return CopyReport(
             source=self.checkpoint.source,
             family=self.checkpoint.config.family,
@@ -109,8 +111,9 @@ class CopyPlan:
             left=self.left,
             skipped=self.checkpoint.other_names(
                 blocks - {FINAL_NORM}, "final_norm" if FINAL_NORM in blocks else None
-            ),
-            notes=self.notes,
+            )
+            + sorted(self.checkpoint.beside),
+            notes=self.notes + [f"its {part} is not copied" for part in around],
         )
 
     @torch.no_grad()

@@ -230,3 +230,46 @@ def test_options_are_checked_against_the_checkpoint(folder, checkpoint) -> None:
     model = MODELS.build(cfg.model)
     with pytest.raises(ValueError, match="out_indices must name blocks"):
         load_checkpoint(model, str(checkpoint))
+
+
+@pytest.fixture
+def said(monkeypatch) -> list[str]:
+    """What is logged while a backbone is built and filled."""
+    from lbbt_mm.models import language_backbone, late_architecture
+
+    lines: list[str] = []
+    for module in (language_backbone, late_architecture):
+        monkeypatch.setattr(module, "print_log", lambda text, **_: lines.append(text))
+    return lines
+
+
+def test_the_log_says_what_blocks_started_from(folder, said) -> None:
+    """Also of a checkpoint that is loaded, whatever the config would start from."""
+    scratch = LanguageBackbone(folder, **SIZE, pretrained=False)
+    assert not any("scratch" in line for line in said)  # nothing has started yet
+    scratch.init_weights()
+    assert "start from scratch" in said[-1]
+    language = LanguageBackbone(folder, **SIZE)
+    language.init_weights()
+    assert f"start from the weights of {folder}" in said[-1]
+
+    said.clear()
+    scratch.load_state_dict(language.state_dict())
+    assert f"started from the weights of {folder}" in said[-1]
+    assert not any("scratch" in line for line in said)
+    language.language.reset_parameters()
+    scratch.load_state_dict(language.state_dict())
+    assert "started from scratch" in said[-1]
+
+
+def test_a_folder_with_its_configuration_alone_serves_the_scratch_arm(folder) -> None:
+    for path in Path(folder).glob("*.safetensors"):
+        path.unlink()
+    scratch = LanguageBackbone(folder, **SIZE, pretrained=False)
+    scratch.init_weights()
+    assert scratch.eval()(torch.zeros(1, 3, 16, 16))[0].shape == (1, 32)
+    language = LanguageBackbone(folder, **SIZE)
+    with pytest.raises(CheckpointError, match="config.json alone serves"):
+        language.init_weights()
+    language.load_state_dict(scratch.state_dict())
+    language.require_weights()

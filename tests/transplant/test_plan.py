@@ -262,3 +262,22 @@ def test_attention_with_a_token_of_its_own(gpt2) -> None:
 )
 def test_activations_are_known_by_their_values(activation, name) -> None:
     assert activations.name_of(activation) == name
+
+
+def test_what_stands_around_the_blocks_of_a_bridge_is_named(tmp_path) -> None:
+    """Only blocks are copied: its patch embedding has no place in a layer."""
+    from lbbt_mm.models import LanguageBackbone
+
+    bridge = LanguageBackbone("distilgpt2", False, num_layers=1, img_size=16)
+    bridge.init_weights()
+    saved = {f"backbone.{name}": value for name, value in bridge.state_dict().items()}
+    torch.save(saved, tmp_path / "bridge.pth")
+    model = Model(1, 768)
+    model.layers[0].ffn = nn.Sequential(
+        nn.Linear(768, 3072), nn.GELU(approximate="tanh"), nn.Linear(3072, 768)
+    )
+    copies = [dict(module="layers", mapping=dict(MAPPING, num_heads=12))]
+    source = open_checkpoint(str(tmp_path / "bridge.pth"))
+    report = make_plan(model, source, copies).apply(model)
+    assert "patch_embed.projection.weight" in report.skipped
+    assert "note: its patch_embed is not copied" in report.to_text()
