@@ -14,6 +14,8 @@ from typing import Any
 from mmengine.config import Config
 
 from lbbt_mm.config import ConfigError, load_config
+from lbbt_mm.report import shapes
+from lbbt_mm.report.reading import read_json
 from lbbt_mm.report.sweep import METRICS, Selection
 
 _KEYS = {
@@ -97,7 +99,11 @@ class Task:
         # The name of a probe before training says what was probed, and how.
         if self.kind == "before" or not path.exists():
             return
-        before, now = json.loads(path.read_text()), self.settings()
+        try:
+            read_json(path, shapes.SETTINGS, path.parent)
+        except ValueError as error:
+            raise PlanError(f"{error} Delete its folder, or choose another.") from error
+        before, now = json.loads(path.read_text(encoding="utf-8-sig")), self.settings()
         if before != now:
             differing = sorted(
                 f"{key}: {before.get(key)!r} then, {now.get(key)!r} now"

@@ -13,7 +13,9 @@ import _launch
 from _subtask import Progress, last_checkpoint, run_tool, wait_until_free
 from _sweep_plan import Task
 
+from lbbt_mm.report import shapes
 from lbbt_mm.report.logs import read_bridge_curve, read_score_curves, read_scores
+from lbbt_mm.report.reading import read_json
 
 TOOLS = Path(__file__).resolve().parent
 # Of what the probe's tool says: no curves, and nothing that the run itself says.
@@ -123,19 +125,29 @@ def finish_record(task: Task, folder: Path) -> dict[str, Any]:
     Args:
         task: A finished run.
         folder: Of the sweep.
+
+    Raises:
+        ValueError: A record is damaged; the message names the file.
     """
-    record = json.loads((folder / task.name / "result.json").read_text())
+    record = _read_record(folder / task.name / "result.json")
     metrics = metrics_of(record)
     if "probe" in record:
         record["probe"] = _in_short(record["probe"])
     if task.before:
         path = folder / task.before / "result.json"
         if path.exists():
-            before = json.loads(path.read_text())
-            record["probe_before"] = _in_short(before["probe"])
-            metrics["probe_before"] = before["probe"]["last_test_top1"]
+            probe = _read_record(path).get("probe")
+            if not probe:
+                raise ValueError(f"{path} holds no probe.")
+            record["probe_before"] = _in_short(probe)
+            metrics["probe_before"] = probe["last_test_top1"]
     record["metrics"] = metrics
     return record
+
+
+def _read_record(path: Path) -> dict[str, Any]:
+    read_json(path, shapes.RUN, path.parent)  # what is no record ends here
+    return json.loads(path.read_text(encoding="utf-8-sig"))
 
 
 def _in_short(probe: dict[str, Any]) -> dict[str, Any]:
@@ -193,7 +205,9 @@ def read_constant(folder: Path) -> dict[str, float] | None:
         folder: Of the sweep.
     """
     path = folder / "constant.json"
-    return read_scores(json.loads(path.read_text("utf-8"))) if path.exists() else None
+    if not path.exists():
+        return None
+    return read_scores(read_json(path, shapes.CONSTANT, folder))
 
 
 def describe_environment(env: dict[str, str]) -> dict[str, Any]:

@@ -12,7 +12,12 @@ from pathlib import Path
 
 import _launch
 
-from lbbt_mm.report.answer_sheet import answer_sheet, choose_questions, read_answers
+from lbbt_mm.report.answer_sheet import (
+    answer_sheet,
+    choose_questions,
+    read_answers,
+    refuse_paths_outside,
+)
 
 
 def parse_args() -> argparse.Namespace:
@@ -27,6 +32,14 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument(
         "--first", type=int, default=0, help="number of the first, default: %(default)s"
+    )
+    parser.add_argument(
+        "--images",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="FOLDER",
+        help="where the images lie, if neither here nor beside the answers",
     )
     args = parser.parse_args()
     for word in args.answers:
@@ -45,6 +58,10 @@ def main() -> None:
             name: read_answers(Path(file))
             for name, _, file in (word.partition("=") for word in args.answers)
         }
+        for word in args.answers:
+            name, _, file = word.partition("=")
+            folders = [Path.cwd(), Path(file).parent, *args.images]
+            refuse_paths_outside(models[name], folders)
         chosen = choose_questions(next(iter(models.values())), args.count, args.first)
         sheet = answer_sheet(models, chosen)
     except (ValueError, OSError) as error:

@@ -88,10 +88,10 @@ class Log:
         """Tell how the numbers came to be."""
         runs = self.record["runs"]
         where = {
-            (e["device"], e["cpus"], e["threads"], e["torch"], e["lbbt_mm"])
+            tuple(map(e.get, ("device", "cpus", "threads", "torch", "lbbt_mm")))
             for e in (run["environment"] for run in runs)
         }
-        commits = sorted({str(run["environment"]["commit"]) for run in runs})
+        commits = sorted({str(run["environment"].get("commit")) for run in runs})
         machines = "; ".join(
             f"{device}, {cpus} cores, {threads} thread(s) a run, torch {torch}, "
             f"lbbt_mm {version}"

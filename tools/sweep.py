@@ -183,10 +183,13 @@ def main() -> None:
             _launch.fail(str(error))
         failures = run_all(tasks, args, folder)
         lock.release()
-    records = collect(plan, plan.tasks(), folder)
+    try:
+        records = collect(plan, plan.tasks(), folder)
+        constant = read_constant(folder)
+    except ValueError as error:
+        _launch.fail(f"{error} Delete it, and call the same command again.")
     if not records:
         _launch.fail("\n".join([f"{folder} holds no finished run.", *failures]))
-    constant = read_constant(folder)
     show(plan, records, constant)
     result = dict(plan=args.plan, name=plan.name, lbbt_mm=__version__, runs=records)
     if constant:

@@ -93,6 +93,16 @@ class _ImageTextDataset(BaseDataset):
     def _with_folder(self, sample: dict) -> dict:
         folder = self.data_prefix.get("img_path", "")
         paths = [os.path.join(folder, path) for path in sample["img_paths"]]
+        # The names come with the annotations; a link in the folder is its owner's, and
+        # what is above a link's target is not below the folder.
+        paths = [os.path.normpath(path) if ".." in path else path for path in paths]
+        roots = [os.path.abspath(root) for root in (folder, self.data_root) if root]
+        for path in paths:
+            place = os.path.abspath(path)
+            if roots and not any(place.startswith(root + os.sep) for root in roots):
+                raise BadSampleError(
+                    "image outside of the data", f"{path}, which is not in {roots[0]}"
+                )
         if self.check_images:
             for path in paths:
                 if not os.path.isfile(path):

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import json
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
+from lbbt_mm.report import shapes
 from lbbt_mm.report.captioned_sheet import Captioned, captioned_sheet
+from lbbt_mm.report.reading import UnreadableError, read_json
 
 _RIGHT, _WRONG = (0, 110, 50), (190, 30, 30)
 
@@ -28,17 +30,39 @@ def read_answers(path: Path) -> dict[str, dict[str, Any]]:
         ValueError: It is missing or something else.
     """
     try:
-        records = json.loads(path.read_text(encoding="utf-8-sig"))
-        found = {record["sample_id"]: record for record in records}
-        for record in found.values():
-            record["said"], record["score"], record["question"]
-        return found
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        records = read_json(path, shapes.ANSWERS, path.parent)
+    except UnreadableError as error:
         raise ValueError(
             f"Expected answers that VQAMetric(out_file=...) wrote, got {path}, which "
-            f"cannot be read as such ({type(error).__name__}: {error}); run "
-            "tools/test.py with --cfg-options test_evaluator.out_file=FILE.json."
+            f"cannot be read as such ({error.reason}); run tools/test.py with "
+            "--cfg-options test_evaluator.out_file=FILE.json."
         ) from error
+    return {record["sample_id"]: record for record in records}
+
+
+def refuse_paths_outside(
+    answers: Mapping[str, dict[str, Any]], folders: Sequence[Path]
+) -> None:
+    """Refuse images that lie elsewhere: whoever wrote the file named them.
+
+    Args:
+        answers: Of one model; detours in their paths (``a/../b``) are taken out.
+        folders: Where images may lie.
+
+    Raises:
+        ValueError: One lies in none of them.
+    """
+    inside = [os.path.abspath(folder) + os.sep for folder in folders]
+    for record in answers.values():
+        paths = list(map(os.path.normpath, record.get("img_paths", ())))
+        for path in paths:
+            if not any(os.path.abspath(path).startswith(place) for place in inside):
+                raise ValueError(
+                    f"The answer to {record['sample_id']} names the image {path}, "
+                    f"which is in none of {', '.join(inside)}; if your images are "
+                    "there, say so with --images FOLDER."
+                )
+        record["img_paths"] = paths
 
 
 def choose_questions(
@@ -92,7 +116,8 @@ def answer_sheet(
     images, first = [], next(iter(models.values()))
     for name in chosen:
         record = first[name]
-        lines = [(record["question"], "black"), (record["answers"][0], "black")]
+        answer = next(iter(record.get("answers", ())), "")
+        lines = [(record["question"], "black"), (answer, "black")]
         for model, answers in models.items():
             right = answers[name]["score"] > 0
             text = f"{'+' if right else '-'} {model}: {answers[name]['said'][:32]}"

@@ -183,6 +183,8 @@ SETTINGS = fields(config=text, options=_anything)
 """Of a sweep's run, before it starts."""
 SCORES = fields(**{"accuracy/top1": number})
 """What mmengine's evaluators write."""
+CONSTANT = each(number)
+"""What tools/constant_baseline.py writes."""
 COST = each(either(number, text))
 """What CostHook writes."""
 _RUN: dict[str, Shape] = dict(
@@ -209,7 +211,7 @@ RUN = fields(**_RUN)
 """What tools/sweep.py writes of one run, in its folder."""
 SWEEP_RUN = fields(
     *("name", "variant", "arm", "seed", "point", "metrics", "environment", "seconds"),
-    **dict(_RUN, environment=fields("device", "cpus", "threads", "torch", "lbbt_mm")),
+    **_RUN,
 )
 """And in the results of all of them, for tables."""
 SWEEP = fields("plan", "runs", plan=text, constant=each(number), runs=many(anything))
@@ -326,6 +328,21 @@ RECORD = fields(
     seconds=number,
 )
 """What tools/analyze.py writes."""
+
+
+ANSWERS = many(
+    fields(
+        *("sample_id", "question", "said", "score"),
+        sample_id=text,
+        question=text,
+        said=text,
+        score=number,
+        answers=many(text),
+        question_type=text,
+        img_paths=many(text),
+    )
+)
+"""What VQAMetric writes."""
 
 
 def record(value: Any, place: str) -> dict[str, Any]:

@@ -50,15 +50,17 @@ class Table:
         What stands above several columns is repeated over each of them.
         """
         above = [title for title, span in self.heads for _ in range(span)]
-        headings = list(self.headings)
+
+        def plain(text: str) -> str:  # Markdown lets HTML through
+            return html.escape(text, quote=False).replace("|", "\\|")
+
+        headings = list(map(plain, self.headings))
         for place, title in enumerate(above, start=1):
-            headings[place] = f"{title}:<br>{headings[place]}"
-        lines = [
-            " | ".join(cell.replace("|", "\\|") for cell in row)
-            for row in (headings, *self.rows)
-        ]
+            headings[place] = f"{plain(title)}:<br>{headings[place]}"
+        rows = [headings, *(map(plain, row) for row in self.rows)]
+        lines = [" | ".join(row) for row in rows]
         lines.insert(1, "|".join(["---", *["---:"] * (len(self.headings) - 1)]))
-        caption = f"\n\n*{self.caption}*" if self.caption else ""
+        caption = f"\n\n*{plain(self.caption)}*" if self.caption else ""
         return "\n".join(f"| {line} |" for line in lines) + caption
 
     def to_html(self) -> str:

@@ -52,6 +52,21 @@ def test_conversations(build, tmp_path) -> None:
     assert "images" not in build([GOOD], load_images=False)[0]
 
 
+@pytest.mark.parametrize("name", ["../../secret.png", "a/../../../secret.png", "/{}"])
+def test_an_image_outside_of_the_data(build, tmp_path, name) -> None:
+    outside = tmp_path.parent / "secret.png"
+    Image.new("L", (2, 2)).save(outside)
+    record = dict(GOOD, image=name.format(outside))
+    with pytest.raises(ValueError, match="secret.png, which is not in"):
+        build([record])
+    assert build([record, GOOD], on_bad="skip").skipped == {
+        "image outside of the data": 1
+    }
+    # Another folder of the data, and a whole path into it.
+    for inside in ("../images/a/1.png", str(tmp_path / "images/a/1.png")):
+        assert build([dict(GOOD, image=inside)])[0]["images"]
+
+
 def test_a_leading_answer_is_dropped(build) -> None:
     late = {"conversations": turns("old", "Q", "A", roles=("gpt", "human"))}
     assert [t["text"] for t in build([late])[0]["turns"]] == ["Q", "A"]

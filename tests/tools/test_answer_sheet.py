@@ -75,3 +75,34 @@ def test_what_cannot_be_drawn(tool, tmp_path, image) -> None:
             words = (f"x={tmp_path / name}", "--out", out)
             tool("answer_sheet.py", *words).main()
     assert not out.exists()
+
+
+def test_images_lie_where_they_may(tool, tmp_path, image, monkeypatch) -> None:
+    folder = tmp_path / "answers"
+    folder.mkdir()
+    out = tmp_path / "out.png"
+    monkeypatch.chdir(folder)
+    for path in (image, Path("../image.png"), Path("x/../../image.png")):
+        answers = write(folder / "a.json", {"a": ("boot", 1.0)}, path)
+        with pytest.raises(SystemExit, match="say so with --images FOLDER"):
+            tool("answer_sheet.py", f"a={answers}", "--out", out).main()
+        words = (f"a={answers}", "--out", out, "--images", tmp_path)
+        tool("answer_sheet.py", *words).main()
+        out.unlink()
+
+
+@pytest.mark.parametrize("key", ["said", "score", "question", "answers", "img_paths"])
+@pytest.mark.parametrize("value", [[1], {}, "x", 3, None, True])
+def test_answers_of_another_shape(tool, tmp_path, image, key, value) -> None:
+    path = write(tmp_path / "a.json", {"a": ("boot", 1.0)}, image)
+    (record,) = json.loads(path.read_text())
+    record[key] = value
+    path.write_text(json.dumps([record]))
+    out = tmp_path / "out.png"
+    try:
+        tool("answer_sheet.py", f"a={path}", "--out", out).main()
+    except SystemExit as end:
+        assert "Expected answers that VQAMetric" in str(end)
+        assert key in str(end)
+    else:
+        assert out.exists()

@@ -159,6 +159,22 @@ def test_a_segmenter_is_counted_in_iterations(
     assert ran == once
 
 
+@pytest.mark.parametrize("content", ["", "[1]", '{"curves": {"a": 3}}', '{"name": 1}'])
+@pytest.mark.parametrize("name", ["result.json", "settings.json"])
+def test_a_damaged_record_is_one_sentence(
+    tool, plan: Path, faked, project, name, content
+) -> None:
+    module = tool("sweep.py", plan, "--device", "cpu", "--only", "*scratch*lr0.1*")
+    faked(module)
+    module.main()
+    (path, *_) = sorted((project.root / "work_dirs").rglob(f"some-images*/{name}"))
+    path.write_text(
+        content if name == "result.json" else f'{{"config": {content or 1}}}'
+    )
+    with pytest.raises(SystemExit, match=f"{name} is left out: .*Delete"):
+        module.main()
+
+
 def test_other_settings_under_the_same_name_are_refused(
     tool, plan: Path, faked, project
 ) -> None:
