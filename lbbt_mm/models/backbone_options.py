@@ -109,7 +109,7 @@ def _nearest(name: str, own: Collection[str]) -> str:
     return f"it has {', '.join(sorted(own))}"
 
 
-def check_choice(name: str, value: object, choices: tuple[object, ...]) -> None:
+def check_choice(name: str, value: Any, choices: tuple[object, ...]) -> None:
     """Refuse what is not among the choices.
 
     Raises:
@@ -123,7 +123,7 @@ def check_choice(name: str, value: object, choices: tuple[object, ...]) -> None:
         )
 
 
-def check_flag(name: str, value: object) -> None:
+def check_flag(name: str, value: Any) -> None:
     """Refuse what is neither true nor false.
 
     Raises:
@@ -140,7 +140,7 @@ def check_flag(name: str, value: object) -> None:
         raise ValueError(f"{name} must be True or False; got {value!r}{meant}.")
 
 
-def check_rate(name: str, value: object) -> None:
+def check_rate(name: str, value: Any) -> None:
     """Refuse what is not a probability below 1.
 
     Raises:
@@ -150,7 +150,7 @@ def check_rate(name: str, value: object) -> None:
         raise ValueError(f"{name} must be at least 0 and below 1; got {value!r}.")
 
 
-def check_scale(value: object) -> None:
+def check_scale(value: Any) -> None:
     """Refuse what is neither a positive number nor ``'residual'``.
 
     Raises:
@@ -162,7 +162,7 @@ def check_scale(value: object) -> None:
         )
 
 
-def whole(name: str, value: object, unit: str) -> int:
+def whole(name: str, value: Any, unit: str) -> int:
     """Return a positive whole number.
 
     Raises:
@@ -175,7 +175,7 @@ def whole(name: str, value: object, unit: str) -> int:
     return int(value)
 
 
-def side(patch_size: object) -> int:
+def side(patch_size: Any) -> int:
     """Return the side of a square patch, given as a number or as two equal ones.
 
     Raises:
@@ -191,7 +191,7 @@ def side(patch_size: object) -> int:
     return whole("patch_size", patch_size, "pixels")
 
 
-def height_and_width(img_size: object) -> tuple[int, int]:
+def height_and_width(img_size: Any) -> tuple[int, int]:
     """Return the height and the width of images, given as one number or as two.
 
     Raises:
@@ -209,7 +209,7 @@ def height_and_width(img_size: object) -> tuple[int, int]:
     return value, value
 
 
-def block_numbers(indices: object, num_layers: int) -> list[int]:
+def block_numbers(indices: Any, num_layers: int) -> list[int]:
     """Return the blocks that ``out_indices`` names, counted from 0.
 
     Raises:
@@ -245,9 +245,9 @@ def say_equal_strides(strides: Sequence[int], blocks: Sequence[int]) -> None:
         )
 
 
-def _is_sequence(value: object) -> bool:
+def _is_sequence(value: Any) -> bool:
     return isinstance(value, Sequence) and not isinstance(value, (str, bytes))
 
 
-def _is_number(value: object) -> bool:
+def _is_number(value: Any) -> bool:
     return isinstance(value, Real) and not isinstance(value, bool)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from lbbt_mm.registry import MODELS
 
 # By class, so that a subclass is one too; torch's RMSNorm came with torch 2.4.
-_NORMS = (nn.LayerNorm, nn.GroupNorm, _BatchNorm, _InstanceNorm)
+_NORMS: tuple[Any, ...] = (nn.LayerNorm, nn.GroupNorm, _BatchNorm, _InstanceNorm)
 _NORMS += tuple(filter(None, [getattr(nn, "RMSNorm", None)]))
 _INSIDE = "classifier."
 

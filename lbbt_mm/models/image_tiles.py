@@ -12,7 +12,29 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+
+from lbbt_mm.language.layers import stream_dtype
+
+
+def see(encoder: nn.Module, pixels: Tensor) -> Tensor:
+    """Tiles ``(N, 3, side, side)`` -> visual tokens ``(N, rows, columns, C)``.
+
+    Args:
+        encoder: Of images; gets them in its own dtype.
+        pixels: The tiles.
+
+    Raises:
+        ValueError: The encoder does not give a map.
+    """
+    maps = encoder(pixels.to(stream_dtype(encoder)))
+    maps = maps[-1] if isinstance(maps, (tuple, list)) else maps
+    if maps.dim() != 4:
+        raise ValueError(
+            "Expected a vision encoder that gives a map (N, C, rows, columns), got "
+            f"{tuple(maps.shape)}; set its out_type='featmap'."
+        )
+    return maps.permute(0, 2, 3, 1)
 
 
 def pack_features(

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from lbbt_mm.language.layers import stream_dtype
 from lbbt_mm.models.causal_lm import open_causal_lm, open_tokenizer
 from lbbt_mm.models.conversation import IGNORED, Conversations
-from lbbt_mm.models.image_tiles import pack_features
+from lbbt_mm.models.image_tiles import pack_features, see
 from lbbt_mm.models.llava_answers import generate
 from lbbt_mm.models.llava_batch import Batch, answer_loss, encode_samples, make_batch
 from lbbt_mm.models.llava_parts import (
@@ -365,14 +365,7 @@ class LLaVA(BaseModel):
         Raises:
             ValueError: The encoder does not give a map.
         """
-        maps = self.vision_encoder(pixels.to(stream_dtype(self.vision_encoder)))
-        maps = maps[-1] if isinstance(maps, (tuple, list)) else maps
-        if maps.dim() != 4:
-            raise ValueError(
-                "Expected a vision encoder that gives a map (N, C, rows, columns), got "
-                f"{tuple(maps.shape)}; set its out_type='featmap'."
-            )
-        return maps.permute(0, 2, 3, 1)
+        return see(self.vision_encoder, pixels)
 
     def _logits(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Logits ``(B, n, V)`` and labels ``(B, n)`` of places where any row learns."""

@@ -190,7 +190,7 @@ class LangBridgeProjector(BaseModule):
         logits = self.layers(tokens) / self.temperature
         return logits.softmax(-1) if self.softmax else logits
 
-    def forward(self, tokens: Tensor, embeddings: Tensor | nn.Module) -> Tensor:
+    def forward(self, tokens: Tensor, embeddings: Any) -> Tensor:
         """Combine the language model's embeddings.
 
         Args:
@@ -211,7 +211,8 @@ class LangBridgeProjector(BaseModule):
                 "LangBridgeProjector is not bound to a language model; call "
                 "bind(tokenizer) first."
             )
-        table = embeddings.weight if isinstance(embeddings, nn.Module) else embeddings
+        looked_up = isinstance(embeddings, nn.Module)
+        table: Any = embeddings.weight if looked_up else embeddings
         if table.shape[1] != self.out_channels or len(table) <= self.last_row:
             raise VocabularyError(
                 f"LangBridgeProjector expects embeddings of at least "
@@ -219,8 +220,7 @@ class LangBridgeProjector(BaseModule):
                 f"{tuple(table.shape)}; bind it to this language model's "
                 "tokenizer and give out_channels its width."
             )
-        called = isinstance(embeddings, nn.Module)
-        table_KD = embeddings(self.ids) if called else embeddings[self.ids]
+        table_KD = embeddings(self.ids) if looked_up else table[self.ids]
         return self.word_weights(tokens).to(table_KD.dtype) @ table_KD
 
     @torch.no_grad()

@@ -48,6 +48,9 @@ class StandardizeNeck(BaseModule):
         init_cfg: mmengine's initialisation.
     """
 
+    mean: Tensor
+    var: Tensor
+
     def __init__(
         self, input_features: int, init_cfg: dict[str, Any] | None = None
     ) -> None:
