@@ -14,7 +14,7 @@ from torch import Tensor
 from lbbt_mm.registry import METRICS
 
 DISTANCES = ("cosine", "euclidean")
-_CHUNK = 256  # queries that are ranked at once
+_CHUNK = 64  # queries that are ranked at once
 
 
 def retrieval_scores(

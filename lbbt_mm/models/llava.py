@@ -265,15 +265,7 @@ class LLaVA(BaseModel):
         texts, diverged = generate(
             self.language_model, batch, self.conversations, self.generation
         )
-        for number in diverged:
-            problems.setdefault(number, "the language model's scores are NaN")
-        if diverged:
-            print_log(
-                f"LLaVA: {len(diverged)} of {len(texts)} answers of a batch are empty, "
-                "as the scores of their words are NaN: has the training diverged?",
-                "current",
-                logging.WARNING,
-            )
+        problems = diverged | problems
         return ["" if n in problems else t for n, t in enumerate(texts)], problems
 
     def batch(

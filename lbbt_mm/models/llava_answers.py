@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from typing import Any
 
 import torch
+from mmengine.logging import print_log
 from torch import Tensor, nn
 
 from lbbt_mm.models.conversation import Conversations
@@ -17,7 +19,7 @@ def generate(
     batch: Batch,
     conversations: Conversations,
     options: Mapping[str, Any],
-) -> tuple[list[str], list[int]]:
+) -> tuple[list[str], dict[int, str]]:
     """Generate answers.
 
     Args:
@@ -27,8 +29,8 @@ def generate(
         options: Of ``generate()``.
 
     Returns:
-        One text a row without special tokens; the numbers of the rows whose scores were
-        NaN, of which nothing can be chosen.
+        One text a row without special tokens; for the numbers of the rows whose scores
+        were NaN, of which nothing can be chosen, the reason.
     """
     ends = conversations.end_ids
     stop = dict(pad_token_id=ends[0], eos_token_id=ends) if ends else {}
@@ -43,7 +45,16 @@ def generate(
     texts = conversations.tokenizer.batch_decode(said, skip_special_tokens=True)
     if conversations.end_text.strip():
         texts = [text.partition(conversations.end_text)[0] for text in texts]
-    return [text.strip() for text in texts], scores.diverged.nonzero()[:, 0].tolist()
+    lost = scores.diverged.nonzero()[:, 0].tolist()
+    if lost:
+        print_log(
+            f"LLaVA: {len(lost)} of {len(texts)} answers of a batch are empty, as the "
+            "scores of their words are NaN: has the training diverged?",
+            "current",
+            logging.WARNING,
+        )
+    why = dict.fromkeys(lost, "the language model's scores are NaN")
+    return [text.strip() for text in texts], why
 
 
 class _Scores:

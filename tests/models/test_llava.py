@@ -346,7 +346,8 @@ def test_an_evaluation_goes_on_after_what_cannot_be_asked(
 def test_scores_that_are_nan_are_no_answer(chat_model: str, monkeypatch) -> None:
     said: list[str] = []
     monkeypatch.setattr(
-        "lbbt_mm.models.llava.print_log", lambda text, *_, **__: said.append(text)
+        "lbbt_mm.models.llava_answers.print_log",
+        lambda text, *_, **__: said.append(text),
     )
     model = build_llava(chat_model)
     samples = mixed_samples()  # the second has no image
