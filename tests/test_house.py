@@ -21,7 +21,11 @@ FLOORS = [
     {"analysis"},
     {"hooks", "optim"},
 ]
-SAME_FLOOR = {("evaluation", "models"), ("evaluation", "datasets")}
+SAME_FLOOR = {
+    ("evaluation", "models"),
+    ("evaluation", "datasets"),
+    ("folder_lock", "files"),
+}
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 
