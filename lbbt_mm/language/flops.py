@@ -48,12 +48,19 @@ def register() -> None:
             if kernel not in known:
                 flop_counter.register_flop_formula(kernel)(formula)
     try:
-        from mmengine.analysis.complexity_analysis import _DEFAULT_SUPPORTED_FLOP_OPS
-    except ImportError:  # it has moved; then mmengine counts what it counts
+        from mmengine.analysis import complexity_analysis as mmengine_counts
+        from mmengine.analysis.jit_handles import generic_activation_jit
+
+        flops = mmengine_counts._DEFAULT_SUPPORTED_FLOP_OPS
+        activations = mmengine_counts._DEFAULT_SUPPORTED_ACT_OPS
+    except (
+        ImportError,
+        AttributeError,
+    ):  # it has moved; then mmengine counts what it counts
         return
-    _DEFAULT_SUPPORTED_FLOP_OPS.setdefault(
-        "aten::scaled_dot_product_attention", _traced_attention
-    )
+    name = "aten::scaled_dot_product_attention"
+    flops.setdefault(name, _traced_attention)
+    activations.setdefault(name, generic_activation_jit())
 
 
 def counting() -> bool:
