@@ -1,6 +1,6 @@
 # Sourced by the dist_*.sh and slurm_*.sh scripts: how they start processes.
 
-# launch PROCESSES SCRIPT ARGUMENTS...: run SCRIPT in PROCESSES processes.
+# launch PROCESSES SCRIPT ARGUMENTS...: run SCRIPT in PROCESSES processes; the last command.
 launch() {
     local processes=$1
     shift
@@ -20,8 +20,10 @@ s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
         local threads=$(($(nproc) / processes))
         export OMP_NUM_THREADS=$((threads > 0 ? threads : 1))
     fi
-    PYTHONPATH="$here/..${PYTHONPATH:+:$PYTHONPATH}" \
-        "$python" -m torch.distributed.run \
+    # In place of this shell, so that a signal reaches it; its processes follow it, and
+    # know it by this shell's number.
+    LBBT_MM_PARENT=$$ PYTHONPATH="$here/..${PYTHONPATH:+:$PYTHONPATH}" \
+        exec "$python" -m torch.distributed.run \
         --nnodes="$nodes" \
         --node_rank="${NODE_RANK:-0}" \
         --master_addr="${MASTER_ADDR:-127.0.0.1}" \
@@ -48,7 +50,7 @@ launch_slurm() {
     # SRUN_ARGS holds several words on purpose.
     # shellcheck disable=SC2086
     PYTHONPATH="$here/..${PYTHONPATH:+:$PYTHONPATH}" \
-        srun -p "$partition" \
+        exec srun -p "$partition" \
         --job-name="$job_name" \
         --gres=gpu:"$gpus_per_node" \
         --ntasks="$gpus" \

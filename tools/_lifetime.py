@@ -33,16 +33,26 @@ def follow_parent() -> None:
         return
     with contextlib.suppress(OSError, AttributeError):
         if ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0) == 0:
-            if os.getppid() != parent:  # it was quicker
+            if os.getppid() != parent and not _lives(parent):  # it was quicker
                 os.kill(os.getpid(), signal.SIGTERM)
             return
 
     def watch() -> None:  # other systems than Linux
-        while os.getppid() == parent:
+        while _lives(parent):
             time.sleep(1)
         os.kill(os.getpid(), signal.SIGTERM)
 
     threading.Thread(target=watch, daemon=True).start()
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        pass  # somebody else's
+    return True
 
 
 @contextlib.contextmanager
