@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,8 @@ from _subtask import Progress  # noqa: E402
 from mmengine.registry import DATASETS, EVALUATOR, init_default_scope  # noqa: E402
 from mmengine.runner import Runner  # noqa: E402
 
+from lbbt_mm.datasets.damaged import DataError  # noqa: E402
+from lbbt_mm.datasets.guard import build_guarded  # noqa: E402
 from lbbt_mm.evaluation.constant_baseline import ConstantBaseline  # noqa: E402
 from lbbt_mm.evaluation.vqa_blind import CommonestAnswers  # noqa: E402
 
@@ -52,7 +55,10 @@ def evaluate(cfg: Any) -> dict[str, float]:
         baseline = CommonestAnswers(DATASETS.build(cfg.blind_train))
     else:
         baseline = ConstantBaseline(DATASETS.build(cfg.train_dataloader.dataset))
-    loader = Runner.build_dataloader(cfg[f"{part}_dataloader"], seed=0)
+    loader_cfg = cfg[f"{part}_dataloader"]
+    loader = build_guarded(
+        partial(Runner.build_dataloader, loader_cfg, seed=0), loader_cfg
+    )
     metrics = cfg[f"{part}_evaluator"]
     evaluator = EVALUATOR.build(dict(type="Evaluator", metrics=metrics))
     evaluator.dataset_meta = getattr(loader.dataset, "metainfo", None)
@@ -83,6 +89,8 @@ def main() -> None:
         scores = evaluate(cfg)
     except ValueError as error:
         _launch.fail(str(error))
+    except DataError as error:
+        _launch.fail(error.sentence)
     for name, value in scores.items():
         print(f"{name}: {value:.4g}")
     if args.out:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,8 @@ from mmengine.registry import MODELS, init_default_scope  # noqa: E402
 from mmengine.runner import Runner, load_checkpoint  # noqa: E402
 from PIL import Image  # noqa: E402
 
+from lbbt_mm.datasets.damaged import DataError  # noqa: E402
+from lbbt_mm.datasets.guard import build_guarded  # noqa: E402
 from lbbt_mm.evaluation.checkpoint_config import (  # noqa: E402
     building_foreign,
     foreign_config,
@@ -125,7 +128,8 @@ def predict(place: Path, args: argparse.Namespace) -> tuple[list[Any], dict[str,
             cfg.model.setdefault("data_preprocessor", cfg.data_preprocessor)
         model = MODELS.build(cfg.model)
         load_checkpoint(model, str(checkpoint), map_location="cpu")
-        loader = Runner.build_dataloader(cfg.test_dataloader, seed=0)
+        build = partial(Runner.build_dataloader, cfg.test_dataloader, seed=0)
+        loader = build_guarded(build, cfg.test_dataloader)
         model.to(get_device()).eval()
         samples: list[Any] = []
         with torch.no_grad():
@@ -168,6 +172,8 @@ def main() -> None:
             samples, metainfo = predict(Path(folder), args)
         except (ValueError, CheckpointError, ImportError, OSError) as error:
             _launch.fail(str(error))
+        except DataError as error:
+            _launch.fail(error.sentence)
         truth = [annotate(sample, True, args.score) for sample in samples]
         rows.setdefault("truth", truth)
         rows[name] = [annotate(sample, False, args.score) for sample in samples]
