@@ -43,7 +43,7 @@ def write_idx_images():
 @pytest.fixture(scope="session")
 def toy_garments():
     """Bright ellipses and bars of ten classes, as the garments of both splits."""
-    from lbbt_mm.datasets.fashion_scenes import Garments
+    from fashion_scenes.scenes import Garments
 
     rng = np.random.RandomState(0)
     y, x = np.mgrid[:28, :28] - 13.5
@@ -65,8 +65,8 @@ def toy_garments():
 @pytest.fixture(scope="session")
 def toy_scenes(toy_garments, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small data set of toy garments on disk; tests only read it."""
-    from lbbt_mm.datasets.fashion_scenes import Recipe
-    from lbbt_mm.datasets.fashion_scenes_files import Sizes, write_fashion_scenes
+    from fashion_scenes.files import Sizes, write_fashion_scenes
+    from fashion_scenes.scenes import Recipe
 
     folder = tmp_path_factory.mktemp("scenes") / "fashion_scenes"
     sizes = Sizes(train=12, val=12, tiny_train=3, tiny_val=2)

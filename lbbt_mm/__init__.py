@@ -47,9 +47,13 @@ _ROOMS = {
     "hooks": (
         "AtomicCheckpointHook",
         "BridgeMonitorHook",
+        "CheckDataHook",
+        "ConfigNamesHook",
         "CostHook",
+        "FolderLockHook",
         "LanguageInitHook",
         "RandomStateHook",
+        "TerminationHook",
         "ThroughputHook",
     ),
     "language": (

@@ -115,5 +115,4 @@ def test_nobody_writes_files_in_another_way():
         for path in (ROOT / room).rglob("*.py")
         if re.search(r"os\.(replace|rename)\(", path.read_text(encoding="utf-8"))
     }
-    folders = {"fashion_scenes_files.py", "make_fashion_questions.py"}
-    assert found == {"files.py"} | folders
+    assert found == {"files.py"}

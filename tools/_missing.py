@@ -75,8 +75,8 @@ def _sentence(
     what = f"{loader} expects {path}, which does not exist (from {Path.cwd()}): "
     if Path(str(root)).name == _SCENES:
         return what + (
-            "make these images with tools/make_fashion_scenes.py (see "
-            f"docs/fashion_scenes.md), or set {loader}.dataset.data_root."
+            "make these images with projects/fashion_scenes/make_scenes.py (see "
+            f"projects/fashion_scenes/README.md), or set {loader}.dataset.data_root."
         )
     if download is None or mark not in str(path):
         return what + f"make or copy these images, or set {loader}.dataset.data_root."

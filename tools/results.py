@@ -56,7 +56,8 @@ class Log:
         self.record["runs"] = runs
         # A plan is Python and is run: one of this repository, not any file.
         plan = (ROOT / self.record["plan"]).resolve()
-        if not plan.is_relative_to(ROOT / "configs" / "sweeps"):
+        homes = (ROOT, *ROOT.glob("projects/*"))
+        if plan.parent not in [home / "configs" / "sweeps" for home in homes]:
             _launch.fail(
                 f"{path}: expected a plan of configs/sweeps/, got "
                 f"{self.record['plan']!r}, which would be run."

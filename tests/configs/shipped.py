@@ -14,14 +14,18 @@ from torch import nn
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = ROOT / "configs"
+SCENES = ROOT / "projects/fashion_scenes/configs"
 # Language blocks copied into detectors and segmenters; the others are classifiers.
 DENSE = sorted(CONFIGS.glob("detr*.py")) + sorted(
-    p for p in CONFIGS.glob("*/*.py") if p.parent.name in ("detr", "segmenter")
+    p
+    for folder in (CONFIGS, SCENES)
+    for p in folder.glob("*/*.py")
+    if p.parent.name in ("detr", "segmenter")
 )
 # What the small DETRs' ResNet is trained by: neither an arm nor a classifier.
-BACKBONE = CONFIGS / "backbone/resnet18_1xb16-1k_fashion-scenes.py"
+BACKBONE = SCENES / "backbone/resnet18_1xb16-1k_fashion-scenes.py"
 # What the small LLaVAs' eyes are trained by.
-EYES = sorted(CONFIGS.glob("backbone/smollm2-b4_*.py"))
+EYES = sorted(SCENES.glob("backbone/smollm2-b4_*.py"))
 # Other objectives of the bridge, whose labels and heads follow rules of their own.
 OBJECTIVES = sorted(CONFIGS.glob("objectives/*.py"))
 # Bridges with a head that hands features on: for tools/test.py, not for training.
@@ -29,14 +33,13 @@ RETRIEVAL = sorted(CONFIGS.glob("retrieval/*.py"))
 # Self-supervised rivals on the bridge's backbone, and an outside reference.
 SELF_SUPERVISED = sorted(CONFIGS.glob("selfsup/*.py"))
 # Models that answer in words.
-LLAVA = sorted(CONFIGS.glob("llava/*.py"))
+LLAVA = sorted(CONFIGS.glob("llava/*.py")) + sorted(SCENES.glob("llava/*.py"))
 # Plans of sweeps are no configs of mmengine.
 LEAVES = sorted(
     p
     for p in CONFIGS.glob("*/**/*.py")
     if not {"_base_", "sweeps"} & set(p.parts)
     and p not in [*DENSE, *OBJECTIVES, *RETRIEVAL, *SELF_SUPERVISED, *LLAVA]
-    and p not in [*EYES, BACKBONE]
 )
 
 
@@ -53,7 +56,7 @@ def flat(path: Path) -> dict[str, object]:
 
 
 def relative(path: Path) -> str:
-    return str(path.relative_to(CONFIGS))
+    return str(path.relative_to(SCENES if SCENES in path.parents else CONFIGS))
 
 
 def build_model(cfg: Config) -> nn.Module:

@@ -260,9 +260,15 @@ def test_a_missing_plan_and_an_empty_choice_are_named(tool, plan: Path) -> None:
         tool("sweep.py", plan, "--only", "x").main()
 
 
+REPO = Path(__file__).resolve().parents[2]
+PLANS = "configs/sweeps/*.py"
+
+
 @pytest.mark.parametrize(
     "path",
-    sorted(Path(__file__).resolve().parents[2].glob("configs/sweeps/*.py")),
+    sorted(
+        [*REPO.glob("configs/sweeps/*.py"), *REPO.glob("projects/*/configs/sweeps/*")]
+    ),
     ids=lambda path: path.stem,
 )
 def test_shipped_plans_can_be_carried_out(tool, path: Path) -> None:

@@ -1,0 +1,1 @@
+"""Scenes composed of real garments, and questions about them; see README.md."""
