@@ -18,7 +18,10 @@ from lbbt_mm.config import load_config
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 BRIDGE = CONFIGS / "bridge/gpt2-medium_language_random30_400e_cifar100.py"
 SHORT = CONFIGS / "bridge/minilm_language_random100_6e_fashion-mnist.py"
-SCENES = CONFIGS / "detr/detr-r18_small-gpt2_language_1xb8-2k_fashion-scenes.py"
+SCENES = CONFIGS.parent / (
+    "projects/fashion_scenes/configs/detr/"
+    "detr-r18_small-gpt2_language_1xb8-2k_fashion-scenes.py"
+)
 COCO = CONFIGS / "detr/detr-r50_gpt2_language_8xb2-50e_coco.py"
 
 

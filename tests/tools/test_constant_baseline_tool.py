@@ -19,7 +19,7 @@ LEAVES = dict(
 
 def scores(tool, task: str, scenes: Path, folder: Path, wrap=None) -> dict[str, float]:
     """Run the tool on a shipped config whose images are toys, perhaps wrapped."""
-    cfg = Config.fromfile(ROOT / "configs" / LEAVES[task])
+    cfg = Config.fromfile(ROOT / "projects/fashion_scenes/configs" / LEAVES[task])
     for name in ("train_dataloader", "val_dataloader", "test_dataloader"):
         cfg[name].dataset.data_root = str(scenes)
         cfg[name].update(batch_size=5, num_workers=0)

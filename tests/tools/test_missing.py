@@ -43,7 +43,8 @@ def test_images_that_are_not_there(config: str, project, failing) -> None:
 
 def test_scenes_are_made_not_downloaded(project, failing) -> None:
     name = "detr/detr-r18-postnorm_minilm_scratch_1xb8-2k_fashion-scenes.py"
-    message = failing("train.py", config=project.repo / "configs" / name)
+    configs = project.repo / "projects/fashion_scenes/configs"
+    message = failing("train.py", config=configs / name)
     assert "data/fashion_scenes/detection/train.json, which does not" in message
     assert "make these images with projects/fashion_scenes/make_scenes.py" in message
     assert not project.work_dir.exists(), "nothing was begun"

@@ -22,7 +22,7 @@ WHITE, ROW = (255, 255, 255), 2 * 128 + 20  # a row's height: image and name
 
 def finished_run(task: str, scenes: Path, folder: Path) -> Path:
     """A shipped config, its model untrained, as a training leaves them."""
-    cfg = Config.fromfile(ROOT / "configs" / LEAVES[task])
+    cfg = Config.fromfile(ROOT / "projects/fashion_scenes/configs" / LEAVES[task])
     cfg.model.backbone.update(base_channels=8, num_stages=1, out_indices=(0,))
     cfg.model.backbone.update(strides=(1,), dilations=(1,))
     if task == "detr":
