@@ -75,7 +75,7 @@ def test_types_that_nobody_registered(name) -> None:
         dict(call=len),
         dict(call=object()),
     ],
-    ids=str,
+    ids=lambda node: str(node).split(" object at")[0],
 )
 def test_what_runs_code_by_another_way(tree) -> None:
     with pytest.raises(ForeignConfigError):
