@@ -36,7 +36,11 @@ DATA_PARALLEL = {
     "all": freezing("all"),
     "watched": {
         **freezing("all"),
-        "custom_hooks": [dict(type="lbbt_mm.BridgeMonitorHook", interval=3)],
+        # The shipped hook that random numbers of augmentation come from stays.
+        "custom_hooks": [
+            dict(type="lbbt_mm.RandomStateHook"),
+            dict(type="lbbt_mm.BridgeMonitorHook", interval=3),
+        ],
     },
     "first": freezing("first:1"),
     "last": freezing("last:1"),
