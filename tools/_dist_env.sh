@@ -5,6 +5,7 @@ launch() {
     local processes=$1
     shift
     local python=${PYTHON:-python}
+    has_torch
     local nodes=${NNODES:-1}
     if [ -z "${PORT:-}" ]; then
         PORT=29500
@@ -32,6 +33,22 @@ s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
         "$@"
 }
 
+# has_torch: end with a sentence where the interpreter cannot train.
+has_torch() {
+    local python=${PYTHON:-python}
+    if ! command -v "$python" >/dev/null; then
+        echo "$0: error: the interpreter $python does not exist: activate the" \
+            "environment (source .venv/bin/activate), or set PYTHON." >&2
+        exit 2
+    fi
+    if ! "$python" -c 'import importlib.util as u, sys
+sys.exit(any(u.find_spec(n) is None for n in ("torch", "mmengine")))' >/dev/null; then
+        echo "$0: error: $(command -v "$python") has no torch or no mmengine: activate" \
+            "the environment (source .venv/bin/activate), or set PYTHON." >&2
+        exit 2
+    fi
+}
+
 # Whether the processes will see a GPU; importing torch to ask would take seconds.
 has_gpu() {
     case " $* " in *" --device cpu "* | *" --device=cpu "*) return 1 ;; esac
@@ -43,6 +60,11 @@ has_gpu() {
 launch_slurm() {
     local partition=$1 job_name=$2
     shift 2
+    if ! command -v srun >/dev/null; then
+        echo "$0: error: srun is not here: call this on a login node of a Slurm" \
+            "cluster, or use tools/dist_${0##*slurm_} on one machine." >&2
+        exit 2
+    fi
     local gpus=${GPUS:-8}
     local gpus_per_node=${GPUS_PER_NODE:-8}
     ((gpus_per_node <= gpus)) || gpus_per_node=$gpus

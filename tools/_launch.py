@@ -7,6 +7,7 @@ been read: mmengine picks its device while it is being imported.
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import logging
 import os
 import subprocess
@@ -22,12 +23,26 @@ sys.path.append(str(Path(__file__).resolve().parent.parent))
 _lifetime.follow_parent()
 
 
+def require_torch() -> None:
+    """End with a sentence where this is not the interpreter of the environment."""
+    lacking = [n for n in ("torch", "mmengine") if importlib.util.find_spec(n) is None]
+    if lacking:
+        fail(
+            f"{sys.executable} has no {' and no '.join(lacking)}: activate the "
+            "environment (source .venv/bin/activate), or make it as "
+            "docs/get_started.md says."
+        )
+
+
 def hide_gpus_if_asked(argv: list[str] | None = None) -> None:
     """Make ``--device cpu`` true for torch and mmengine; call before importing them.
+
+    Ends with a sentence where they are not installed.
 
     Args:
         argv: Command-line arguments, default: those of this process.
     """
+    require_torch()
     early = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     early.add_argument("--device")
     if early.parse_known_args(argv)[0].device == "cpu":
@@ -172,7 +187,6 @@ def prepare_dataloaders(cfg: Any, *names: str) -> None:
         cfg: Config; edited in place.
         names: Which loaders, for example ``'train_dataloader'``.
     """
-    from _missing import missing_images
     from mmengine.device import get_device
 
     for name in names:
@@ -187,9 +201,48 @@ def prepare_dataloaders(cfg: Any, *names: str) -> None:
             loader.setdefault("persistent_workers", workers > 0)
         if not workers:
             loader["persistent_workers"] = False  # torch refuses True without workers
+    check_images(cfg, *names)
+
+
+def check_images(cfg: Any, *names: str) -> None:
+    """End with a sentence if images, or the files that list them, are not there.
+
+    Args:
+        cfg: Config.
+        names: Which loaders, for example ``'train_dataloader'``.
+    """
+    from _missing import missing_images
+
     problem = missing_images(cfg, *names)
     if problem:
         fail(problem)
+
+
+def check_prerequisites(cfg: Any) -> None:
+    """End with a sentence if something that our own tools make is not there.
+
+    Args:
+        cfg: Config.
+    """
+    from _missing import missing_prerequisite
+
+    problem = missing_prerequisite(cfg)
+    if problem:
+        fail(problem)
+
+
+_SET_BY = {
+    "slurm": ("SLURM_PROCID", "SLURM_NTASKS", "SLURM_NODELIST"),
+    "mpi": (
+        "OMPI_COMM_WORLD_RANK",
+        "OMPI_COMM_WORLD_SIZE",
+        "OMPI_COMM_WORLD_LOCAL_RANK",
+    ),
+}
+_STARTED_BY = {
+    "slurm": "a job of Slurm (tools/slurm_train.sh)",
+    "mpi": "mpirun of Open MPI",
+}
 
 
 def prepare_launch(cfg: Any, launcher: str, local_rank: int = 0) -> None:
@@ -207,7 +260,10 @@ def prepare_launch(cfg: Any, launcher: str, local_rank: int = 0) -> None:
 
     cfg.launcher = launcher
     os.environ.setdefault("LOCAL_RANK", str(local_rank))
-    if launcher == "none" or get_device() != "cpu":
+    if launcher == "none":
+        return
+    if get_device() != "cpu":
+        _export_rank(launcher)  # mmengine would end in a KeyError
         return
     import torch.distributed as dist
 
@@ -246,6 +302,13 @@ def end_process(code: int = 0) -> None:
 def _export_rank(launcher: str) -> None:
     """Put what a launcher calls by other names where torch.distributed looks."""
     env = os.environ
+    needed = _SET_BY.get(launcher, ())
+    if any(name not in env for name in needed):
+        fail(
+            f"--launcher {launcher} expects {', '.join(needed)} in the environment, "
+            f"which {_STARTED_BY[launcher]} sets. On one machine use "
+            "tools/dist_train.sh CONFIG PROCESSES, or no --launcher for one process."
+        )
     if launcher == "slurm":
         first = f"scontrol show hostname {env['SLURM_NODELIST']} | head -n1"
         env.setdefault("MASTER_ADDR", subprocess.getoutput(first))

@@ -383,6 +383,9 @@ def prepare(args: argparse.Namespace) -> Any:
             "given. Give it as CHECKPOINT, or probe the unbridged model with "
             "--cfg-options load_from=None."
         )
+    _launch.check_images(cfg, "train_dataloader", "test_dataloader")
+    if not args.checkpoint:
+        _launch.check_prerequisites(cfg)
     log_file = os.path.join(cfg.work_dir, "linear_probe.log")
     try:
         os.makedirs(cfg.work_dir, exist_ok=True)

@@ -18,18 +18,21 @@ from pathlib import Path
 from typing import Any
 
 import _launch
-from _subtask import (
+
+_launch.require_torch()
+
+from _subtask import (  # noqa: E402
     Progress,
     SubtaskError,
     is_stopped,
     stop_all,
     stopping_together,
 )
-from _sweep_plan import Plan, PlanError, Task, read_plan
-from _sweep_run import finish_record, read_constant, run_task, score_constant
+from _sweep_plan import Plan, PlanError, Task, read_plan  # noqa: E402
+from _sweep_run import finish_record, read_constant, run_task, score_constant  # noqa: E402
 
-from lbbt_mm.report.sweep import SweepRun, chosen_table, grid_table
-from lbbt_mm.version import __version__
+from lbbt_mm.report.sweep import SweepRun, chosen_table, grid_table  # noqa: E402
+from lbbt_mm.version import __version__  # noqa: E402
 
 
 def parse_args() -> argparse.Namespace:

@@ -190,6 +190,8 @@ def main() -> None:
             _launch.fail(f"{args.config} has no {key}: there is nothing to train.")
     apply_options(cfg, args)
     _launch.prepare_dataloaders(cfg, "train_dataloader", "val_dataloader")
+    if not cfg.get("resume"):
+        _launch.check_prerequisites(cfg)
     _launch.prepare_launch(cfg, args.launcher, args.local_rank)
     _launch.check_work_dir(cfg.work_dir)
     lock = take_folder(cfg.work_dir) if is_first_process(args.launcher) else None

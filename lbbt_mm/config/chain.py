@@ -12,7 +12,8 @@ import ast
 import copy
 import os
 import re
-from collections.abc import Iterator, Mapping
+import threading
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,13 +26,14 @@ from mmengine.config import Config
 MARK = "lbbt_mm.ConfigNamesHook"
 _ROOTS = tuple(
     str(Path(__file__).resolve().parents[up] / folder) + os.sep
-    for up, folder in ((1, ".mim/configs"), (2, "configs"))
+    for up, folder in ((1, ".mim/configs"), (2, "configs"), (2, "projects"))
 )
 _PUT = (
     '{name} = __import__("lbbt_mm.config.chain", fromlist=["put"])'
     '.put("{name}", {name})'
 )
 _READINGS: list[_Reading] = []
+_LOCK = threading.RLock()
 
 
 @dataclass
@@ -99,7 +101,7 @@ def read_chain(
         read_base()``) or in JSON or YAML, nothing is known but its path.
     """
     reading = _Reading(everywhere or {}, below or {})
-    with reading.patched():
+    with _LOCK, reading.patched():
         cfg = Config.fromfile(str(path))
     return cfg, reading.root or File(os.path.abspath(path))
 
@@ -175,10 +177,19 @@ class _Reading:
             return theirs["_get_base_modules"](nodes)
 
         ours = (file2dict, get_base_files, get_cfg_path, parse_scope, get_base_modules)
+        here = threading.get_ident()
+
+        def in_this_thread(name: str, function: Callable) -> Callable:
+            def call(*args: Any, **kwargs: Any) -> Any:
+                mine = threading.get_ident() == here
+                return (function if mine else theirs[name])(*args, **kwargs)
+
+            return call
+
         _READINGS.append(self)
         try:
             for name, function in zip(theirs, ours, strict=True):
-                setattr(Config, name, staticmethod(function))
+                setattr(Config, name, staticmethod(in_this_thread(name, function)))
             yield
         finally:
             for name, function in theirs.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import mmdet
@@ -247,3 +248,16 @@ def test_changed_keys_and_the_effective_part() -> None:
     assert effective(cfg) == dict(optim_wrapper=dict(a=[1, dict(b=2)]))
     other = dict(optim_wrapper=dict(a=[1, dict(b=3)]))
     assert changed_keys(effective(cfg), other) == ["optim_wrapper.a.1.b"]
+
+
+def test_threads_do_not_disturb_each_other() -> None:
+    """As in tools/sweep.py --jobs."""
+
+    def read(i: int) -> bool:
+        if i % 2:
+            return Config.fromfile(BRIDGE).random_ratio == 0.3
+        cfg = load_config(BRIDGE, {"random_ratio": i / 100})
+        return cfg.train_dataloader.dataset.ratio == cfg.random_ratio == i / 100
+
+    with ThreadPoolExecutor(4) as pool:
+        assert all(pool.map(read, range(16)))

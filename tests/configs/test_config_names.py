@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
-from shipped import CONFIGS
+from shipped import CONFIGS, SCENES
 
 from lbbt_mm.config import ConfigError, load_config
 from lbbt_mm.config.chain import read_chain
@@ -11,11 +13,15 @@ from lbbt_mm.config.load import is_variable, read_handed_down
 from lbbt_mm.config.names import effective
 
 KINDS = {  # one config of each kind
-    path.parent.name: str(path.relative_to(CONFIGS))
-    for path in sorted(CONFIGS.glob("*/*.py"))
+    path.parent: path
+    for folder in (CONFIGS, SCENES)
+    for path in sorted(folder.glob("*/*.py"))
     if path.parent.name not in ("_base_", "sweeps")
 }
-MORE = ["detr_gpt2init.py", "bridge/gpt2-medium_language_random30_400e_cifar100.py"]
+MORE = [
+    CONFIGS / "detr_gpt2init.py",
+    CONFIGS / "bridge/gpt2-medium_language_random30_400e_cifar100.py",
+]
 
 
 def another(value):
@@ -37,17 +43,17 @@ def plain(value) -> bool:
     return not isinstance(value, dict)
 
 
-@pytest.mark.parametrize("config", [*KINDS.values(), *MORE])
-def test_every_variable_works_or_is_refused(config: str) -> None:
-    cfg = read_handed_down(CONFIGS / config)[0]
+@pytest.mark.parametrize("config", [*KINDS.values(), *MORE], ids=lambda p: p.stem)
+def test_every_variable_works_or_is_refused(config: Path) -> None:
+    cfg = read_handed_down(config)[0]
     before = effective(cfg)
     names = [n for n in cfg if is_variable(n, cfg) and plain(cfg[n])]
     assert len(names) >= 4
     for name in names:
         value = another(cfg[name])
-        changed, _ = read_chain(CONFIGS / config, {name: value})
+        changed, _ = read_chain(config, {name: value})
         if effective(changed) != before:
             assert changed[name] == value
             continue
         with pytest.raises(ConfigError, match=f"sets {name}, but .*: set "):
-            load_config(CONFIGS / config, {name: value})
+            load_config(config, {name: value})

@@ -9,6 +9,7 @@ from urllib.error import URLError
 
 import pytest
 import torch
+from mmengine.config import Config
 from mmengine.runner import CheckpointLoader
 
 PASCAL = "segmenter/segmenter-vit-t_gpt2_language_8xb1-160k_pascal-context59.py"
@@ -63,6 +64,121 @@ def test_a_library_that_does_not_import(project, failing, monkeypatch) -> None:
     assert "detr_gpt2init.py needs mmdet>=3.2.0,<4.0, which does not import" in message
     assert message.endswith("bash tools/build_mmcv.sh && pip install onedl-mmdetection")
     assert not project.work_dir.exists(), "nothing was begun"
+
+
+CLASSIFICATION = {  # config -> what it misses, where to get it
+    "bridge/gpt2-medium_language_random100_400e_cifar10.py": (
+        "data/cifar10/cifar-10-batches-py",
+        "cifar-10-python.tar.gz elsewhere (from here: unplugged)",
+    ),
+    "bridge/gpt2-medium_language_random100_400e_cifar100.py": (
+        "data/cifar100/cifar-100-python",
+        "cifar-100-python.tar.gz",
+    ),
+    "bridge/minilm_language_random100_6e_fashion-mnist.py": (
+        "data/fashion-mnist/train-images-idx3-ubyte.gz",
+        "the four idx files of https://github.com/zalandoresearch",
+    ),
+    "bridge/gpt2-medium_language_random100_400e_tiny-imagenet.py": (
+        "data/tiny-imagenet-200/wnids.txt",
+        "tiny-imagenet-200.zip",
+    ),
+    "bridge/gpt2-medium_language_random100_100e_imagenet1k.py": (
+        "data/imagenet/train",
+        "ILSVRC2012_img_train.tar",
+    ),
+    "bridge/gpt2-medium_language_random100_400e_imagenet100.py": (
+        "data/imagenet100/train",
+        "make or copy these images",
+    ),
+    "../projects/fashion_scenes/configs/llava/"
+    "llava-smollm2_language_stage1_plain-questions.py": (
+        "data/plain_questions/captions.json",
+        "make these images with projects/fashion_scenes/make_questions.py",
+    ),
+}
+
+
+@pytest.fixture
+def no_web(monkeypatch) -> None:
+    def urlopen(*args, **kwargs):
+        raise URLError("unplugged")
+
+    monkeypatch.setattr("urllib.request.urlopen", urlopen)
+
+
+@pytest.mark.parametrize("config", CLASSIFICATION)
+@pytest.mark.parametrize("name", ["train.py", "linear_probe.py"])
+def test_other_images_that_are_not_there(
+    config: str, name: str, project, failing, no_web
+) -> None:
+    if name == "linear_probe.py" and "llava" in config:
+        return
+    missing, source = CLASSIFICATION[config]
+    message = failing(name, config=project.repo / "configs" / config)
+    assert f"train_dataloader expects {missing}, which does not exist" in message
+    assert source.replace("unplugged", "<urlopen error unplugged>") in message
+    assert not project.work_dir.exists(), "nothing was begun"
+
+
+def test_stock_configs_with_three_lines_more(project, failing, no_web) -> None:
+    import mmpretrain
+
+    stock = Path(mmpretrain.__file__).parent / ".mim/configs/resnet"
+    path = project.root / "three.py"
+    path.write_text(
+        f"_base_ = {str(stock / 'resnet50_8xb32_in1k.py')!r}\n"
+        'backbone = dict(type="lbbt_mm.LanguageBackbone", language_model="gpt2")\n'
+        "model = dict(backbone=dict(_delete_=True, **backbone), neck=None,\n"
+        "             head=dict(in_channels=768))\n"
+    )
+    message = failing("train.py", config=path)
+    assert "train_dataloader expects data/imagenet/train, which does not" in message
+
+
+def test_what_downloads_itself_may(tool, project, monkeypatch) -> None:
+    import contextlib
+
+    module = tool("train.py", project.config)
+    answer = contextlib.nullcontext()
+    monkeypatch.setattr("urllib.request.urlopen", lambda *_, **__: answer)
+    images = dict(type="mmpretrain.CIFAR10", data_root="data/cifar10")
+    cfg = dict(train_dataloader=dict(dataset=images))
+    module._launch.check_images(cfg, "train_dataloader")
+    images["download"] = False
+    with pytest.raises(SystemExit, match="cifar-10-python.tar.gz, and unpack"):
+        module._launch.check_images(cfg, "train_dataloader")
+    (project.root / "data/cifar10/cifar-10-batches-py").mkdir(parents=True)
+    module._launch.check_images(cfg, "train_dataloader")
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        (
+            "../projects/fashion_scenes/configs/detr/"
+            "detr-r18_small-gpt2_language_1xb8-2k_fashion-scenes.py",
+            "work_dirs/small_gpt2, which .* make it with projects/small_gpt2/pretrain",
+        ),
+        (
+            "../projects/fashion_scenes/configs/detr/"
+            "detr-r18-postnorm_minilm_scratch_1xb8-2k_fashion-scenes.py",
+            "tools/train.py projects/fashion_scenes/configs/backbone/resnet18_1xb16",
+        ),
+        (
+            "probe/smollm2-b8_language-bridged-probe_correct_100e_mnist5k.py",
+            "configs/bridge/smollm2-b8_language_random100_6e_mnist5k.py",
+        ),
+    ],
+)
+def test_what_our_own_tools_make(tool, project, config: str, message: str) -> None:
+    module = tool("train.py", project.config)
+    cfg = Config.fromfile(project.repo / "configs" / config)
+    for hook in [h for h in cfg.custom_hooks if "small" in config and "copies" in h]:
+        cfg = dict(custom_hooks=[hook])
+    with pytest.raises(SystemExit, match=message):
+        module._launch.check_prerequisites(cfg)
+    module._launch.check_prerequisites(dict(model=dict(checkpoint="gpt2")))
 
 
 def test_images_of_ones_own_are_not_on_the_web(project, failing) -> None:

@@ -191,6 +191,49 @@ def test_cpu_processes_keep_the_options_of_the_wrapper(tool, monkeypatch):
     assert cfg.model_wrapper_cfg == dict(own, device_ids=None)
 
 
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+@pytest.mark.parametrize(
+    ("launcher", "message"),
+    [
+        ("slurm", "expects SLURM_PROCID.* a job of Slurm .*tools/dist_train.sh"),
+        ("mpi", "expects OMPI_COMM_WORLD_RANK.* mpirun"),
+        ("pytorch", "expects RANK, WORLD_SIZE"),
+    ],
+)
+def test_a_launcher_outside_its_job(
+    tool, monkeypatch, launcher: str, message: str, device: str
+) -> None:
+    launch = tool("train.py", "tiny.py")._launch
+    monkeypatch.setattr("mmengine.device.get_device", lambda: device)
+    for name in [n for n in os.environ if n.startswith(("SLURM_", "OMPI_"))]:
+        os.environ.pop(name)
+    for name in ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"):
+        os.environ.pop(name, None)
+    with pytest.raises(SystemExit, match=message):
+        launch.prepare_launch(Config(dict()), launcher)
+
+
+def test_an_interpreter_without_torch(tool, monkeypatch, project) -> None:
+    launch = tool("train.py", "tiny.py")._launch
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(SystemExit, match="has no torch and no mmengine: activate"):
+        launch.hide_gpus_if_asked([])
+    said = project.run(
+        project.tools / "dist_train.sh", "a.py", "1", ok=False,
+        env=dict(PYTHON="no-such-python"),
+    )  # fmt: skip
+    assert "the interpreter no-such-python does not exist: activate" in said
+
+
+def test_no_slurm_here(project) -> None:
+    bash = "/bin:/usr/bin"
+    said = project.run(
+        project.tools / "slurm_train.sh", "part", "job", "a.py", "work", ok=False,
+        env=dict(PATH=bash),
+    )  # fmt: skip
+    assert "srun is not here" in said and "tools/dist_train.sh" in said
+
+
 @pytest.mark.parametrize("launcher", ["slurm", "mpi"])
 def test_other_launchers_are_translated_on_cpu(tool, monkeypatch, launcher):
     launch = tool("train.py", "tiny.py")._launch
