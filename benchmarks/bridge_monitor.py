@@ -122,8 +122,8 @@ def measure_counting(runs: int) -> dict[str, float]:
     """
     import torch
 
+    from lbbt_mm.analysis.during_training import count_outliers
     from lbbt_mm.analysis.outliers import weight_statistics
-    from lbbt_mm.analysis.watch import count_outliers
 
     matrix = 0.02 * torch.randn(1024, 4096)
     matrix[0, 0] = 2.0  # so that both thresholds are counted

@@ -91,7 +91,7 @@ def measure(args: argparse.Namespace) -> dict[str, object]:
     import torch
     from mmdet.models.layers import DetrTransformerEncoder
 
-    from lbbt_mm.models.fused_detr import FusedEncoder
+    from lbbt_mm.models.detection.fused_detr import FusedEncoder
 
     torch.set_num_threads(1)
     torch.manual_seed(0)

@@ -27,13 +27,13 @@ from mmengine.registry import DATASETS, init_default_scope  # noqa: E402
 from mmengine.runner import Runner  # noqa: E402
 from torch.utils.data import DataLoader, Subset  # noqa: E402
 
-from lbbt_mm.evaluation.features import (  # noqa: E402
+from lbbt_mm.probe.features import (  # noqa: E402
     Features,
     cached_features,
     extract_features,
 )
-from lbbt_mm.evaluation.linear_probe import linear_probe  # noqa: E402
-from lbbt_mm.evaluation.probe_setup import (  # noqa: E402
+from lbbt_mm.probe.linear_probe import linear_probe  # noqa: E402
+from lbbt_mm.probe.setup import (  # noqa: E402
     build_frozen_model,
     probe_dataloaders,
 )

@@ -31,10 +31,10 @@ from mmengine.device import get_device  # noqa: E402
 from mmengine.runner import Runner  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
 
-from lbbt_mm.evaluation.features import Features, extract_features  # noqa: E402
-from lbbt_mm.evaluation.linear_layers import LinearLayers, evaluate  # noqa: E402
-from lbbt_mm.evaluation.linear_probe import linear_probe  # noqa: E402
-from lbbt_mm.evaluation.probe_setup import probe_dataloaders  # noqa: E402
+from lbbt_mm.probe.features import Features, extract_features  # noqa: E402
+from lbbt_mm.probe.linear_layers import LinearLayers, evaluate  # noqa: E402
+from lbbt_mm.probe.linear_probe import linear_probe  # noqa: E402
+from lbbt_mm.probe.setup import probe_dataloaders  # noqa: E402
 
 
 def parse_args() -> argparse.Namespace:

@@ -8,17 +8,19 @@ here, imported when it is first asked for:
     >>> backbone = lbbt_mm.LanguageBackbone("gpt2", pretrained=False, num_layers=2)
 
 From the import on mmengine runs no code out of checkpoints:
-:mod:`lbbt_mm.checkpoint_guard`.
+:mod:`lbbt_mm.safety.checkpoint_guard`.
 """
 
 import importlib
 from typing import Any
 
-from lbbt_mm.checkpoint_guard import guard_checkpoints
+from lbbt_mm.moved import keep_old_names
+from lbbt_mm.safety.checkpoint_guard import guard_checkpoints
 from lbbt_mm.version import __version__, require
 
 require("mmengine", "lbbt_mm")
 guard_checkpoints()
+keep_old_names()
 
 _ROOMS = {
     "datasets": (
@@ -37,13 +39,6 @@ _ROOMS = {
         "VQADataset",
         "collate_views",
     ),
-    "evaluation": (
-        "BridgeAccuracy",
-        "MMVetSubmission",
-        "RetrievalMetric",
-        "ScienceQAMetric",
-        "VQAMetric",
-    ),
     "hooks": (
         "AtomicCheckpointHook",
         "BridgeMonitorHook",
@@ -61,6 +56,13 @@ _ROOMS = {
         "LanguageModel",
         "language_config",
         "open_checkpoint",
+    ),
+    "metrics": (
+        "BridgeAccuracy",
+        "MMVetSubmission",
+        "RetrievalMetric",
+        "ScienceQAMetric",
+        "VQAMetric",
     ),
     "models": (
         "BridgeClassifier",

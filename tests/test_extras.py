@@ -44,7 +44,7 @@ def test_a_gguf_file_says_what_it_needs(
 def test_a_tokeniser_says_what_it_needs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from lbbt_mm.models.causal_lm import open_tokenizer
+    from lbbt_mm.models.multimodal.causal_lm import open_tokenizer
 
     monkeypatch.setitem(sys.modules, "transformers", None)
     with pytest.raises(ImportError, match="pip install .transformers<5"):

@@ -40,7 +40,7 @@ def test_a_name_is_what_its_room_defines(name: str) -> None:
 
 
 def test_a_class_of_a_neighbour_is_imported_when_it_is_asked_for() -> None:
-    from lbbt_mm.models.bridge_classifier import BridgeClassifier
+    from lbbt_mm.models.objectives.bridge_classifier import BridgeClassifier
 
     assert lbbt_mm.BridgeClassifier is BridgeClassifier
 

@@ -12,7 +12,7 @@ from urllib.error import HTTPError
 from mmengine.registry import DATASETS
 
 from lbbt_mm.config.names import READ, flat
-from lbbt_mm.evaluation.checkpoint_config import find_dicts
+from lbbt_mm.models.checkpoint_config import find_dicts
 from lbbt_mm.registry import names_of
 
 _PASCAL = (

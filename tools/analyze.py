@@ -32,29 +32,29 @@ from mmengine.logging import MMLogger  # noqa: E402
 from mmengine.registry import DATASETS, HOOKS, MODELS  # noqa: E402
 
 from lbbt_mm.analysis.language_weights import language_model_weights  # noqa: E402
-from lbbt_mm.analysis.measurements import (  # noqa: E402
+from lbbt_mm.analysis.outliers import weight_statistics  # noqa: E402
+from lbbt_mm.language import CheckpointError  # noqa: E402
+from lbbt_mm.measure.measured_model import Subject  # noqa: E402
+from lbbt_mm.measure.measurements import (  # noqa: E402
     DEPENDS_ON,
     MEASUREMENTS,
     Settings,
     outlier_result,
     refuse_unfit,
 )
-from lbbt_mm.analysis.outliers import weight_statistics  # noqa: E402
-from lbbt_mm.analysis.subject import Subject  # noqa: E402
-from lbbt_mm.evaluation.checkpoint_config import LANGUAGE_BACKBONES, type_name  # noqa: E402
-from lbbt_mm.evaluation.features import feature_key, file_sha256  # noqa: E402
-from lbbt_mm.language import CheckpointError  # noqa: E402
+from lbbt_mm.models.checkpoint_config import LANGUAGE_BACKBONES, type_name  # noqa: E402
+from lbbt_mm.probe.features import feature_key, file_sha256  # noqa: E402
 from lbbt_mm.registry import names_of  # noqa: E402
-from lbbt_mm.report.dumped_config import (  # noqa: E402
-    describe_labels,
-    language_hooks,
-    language_start,
-    plain_model,
-)
 from lbbt_mm.report.records import (  # noqa: E402
     SUFFIX,
     MeasurementRecord,
     record_folder,
+)
+from lbbt_mm.safety.dumped_config import (  # noqa: E402
+    describe_labels,
+    language_hooks,
+    language_start,
+    plain_model,
 )
 from lbbt_mm.version import __version__  # noqa: E402
 

@@ -17,8 +17,8 @@ _launch.hide_gpus_if_asked()
 from mmengine.logging import MMLogger  # noqa: E402
 from PIL import Image  # noqa: E402
 
-from lbbt_mm.evaluation.answering import open_answering  # noqa: E402
 from lbbt_mm.language.errors import CheckpointError  # noqa: E402
+from lbbt_mm.models.multimodal.answering import open_answering  # noqa: E402
 
 
 def parse_args() -> argparse.Namespace:

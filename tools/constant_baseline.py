@@ -25,8 +25,8 @@ from mmengine.runner import Runner  # noqa: E402
 
 from lbbt_mm.datasets.damaged import DataError  # noqa: E402
 from lbbt_mm.datasets.guard import build_guarded  # noqa: E402
-from lbbt_mm.evaluation.constant_baseline import ConstantBaseline  # noqa: E402
-from lbbt_mm.evaluation.vqa_blind import CommonestAnswers  # noqa: E402
+from lbbt_mm.metrics.constant_baseline import ConstantBaseline  # noqa: E402
+from lbbt_mm.metrics.vqa_blind import CommonestAnswers  # noqa: E402
 
 
 def scored_part(cfg: Any) -> str:

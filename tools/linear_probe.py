@@ -30,16 +30,16 @@ from mmengine.logging import MMLogger  # noqa: E402
 from mmengine.utils.dl_utils import set_multi_processing  # noqa: E402
 
 from lbbt_mm.datasets.damaged import DataError  # noqa: E402
-from lbbt_mm.evaluation.linear_probe import LinearProbeResult, linear_probe  # noqa: E402
-from lbbt_mm.evaluation.probe_selection import (  # noqa: E402
+from lbbt_mm.language.errors import CheckpointError  # noqa: E402
+from lbbt_mm.probe.linear_probe import LinearProbeResult, linear_probe  # noqa: E402
+from lbbt_mm.probe.selection import (  # noqa: E402
     DEFAULT_HELD_OUT,
     DEFAULT_LRS,
     LearningRateSelection,
     check_grid,
     select_learning_rate,
 )
-from lbbt_mm.evaluation.probe_setup import ProbeData, probe_features  # noqa: E402
-from lbbt_mm.language.errors import CheckpointError  # noqa: E402
+from lbbt_mm.probe.setup import ProbeData, probe_features  # noqa: E402
 from lbbt_mm.version import __version__  # noqa: E402
 
 

@@ -31,12 +31,12 @@ from PIL import Image  # noqa: E402
 
 from lbbt_mm.datasets.damaged import DataError  # noqa: E402
 from lbbt_mm.datasets.guard import build_guarded  # noqa: E402
-from lbbt_mm.evaluation.checkpoint_config import (  # noqa: E402
+from lbbt_mm.language import CheckpointError  # noqa: E402
+from lbbt_mm.models.checkpoint_config import (  # noqa: E402
     building_foreign,
     foreign_config,
     use_checkpoint_only,
 )
-from lbbt_mm.language import CheckpointError  # noqa: E402
 from lbbt_mm.report.contact_sheet import AnnotatedImage, comparison_sheet  # noqa: E402
 
 

@@ -14,7 +14,6 @@ what=(
     tests/datasets
     tests/transplant
     tests/hooks
-    tests/detection
     tests/analysis
 )
 equality=tests/language/test_equality.py

@@ -19,7 +19,7 @@ import torch  # noqa: E402
 
 from lbbt_mm.language.errors import CheckpointError  # noqa: E402
 from lbbt_mm.language.storage import load_pickle  # noqa: E402
-from lbbt_mm.models.transfer import move_projector  # noqa: E402
+from lbbt_mm.models.multimodal.transfer import move_projector  # noqa: E402
 
 
 def parse_args() -> argparse.Namespace:

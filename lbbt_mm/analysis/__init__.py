@@ -15,10 +15,10 @@ from lbbt_mm.analysis.curvature import (
     hessian_trace,
     spectral_density,
 )
+from lbbt_mm.analysis.json_values import to_plain
 from lbbt_mm.analysis.landscape import Landscape, loss_landscape
 from lbbt_mm.analysis.language_weights import language_model_weights
 from lbbt_mm.analysis.outliers import WeightReport, WeightStatistics, weight_statistics
-from lbbt_mm.analysis.plain import to_plain
 from lbbt_mm.analysis.scalar_loss import Estimate, ScalarLoss, image_error
 from lbbt_mm.analysis.sensitivity import (
     gradient_predictiveness,

@@ -93,7 +93,7 @@ def patch_covariance(
     Args:
         images: Batches ``(B, C, height, width)``, normalised as in training. Sides
             that the patch does not divide are padded with zeros at the right and the
-            bottom, as in :class:`lbbt_mm.models.patch_tokens.PatchTokens`.
+            bottom, as in :class:`lbbt_mm.models.backbone.patch_tokens.PatchTokens`.
         embedding: The patch embedding (``backbone.patch_embed.projection``): its
             kernel's size and channels count, its weights do not.
         progress: Show a progress bar.

@@ -25,7 +25,7 @@ class ImageTiles:
     image resized onto the best of the grids, in the middle of black, row by row. All
     are those of transformers' ``LlavaNextImageProcessor`` (4.57; 4.45 fails where the
     black is an odd number of pixels). A model brings them into order with
-    :func:`lbbt_mm.models.image_tiles.pack_features`.
+    :func:`lbbt_mm.models.multimodal.image_tiles.pack_features`.
 
     Reads ``images``, a list of RGB ``PIL.Image``, may be empty or absent. Adds
 

@@ -17,9 +17,9 @@ from mmengine.runner import Runner
 from torch import nn
 
 from lbbt_mm.analysis.activation import RULES, activation_ratio
-from lbbt_mm.analysis.watch import AlignmentWatch, count_outliers
-from lbbt_mm.evaluation.bridge_accuracy import most_probable
+from lbbt_mm.analysis.during_training import AlignmentWatch, count_outliers
 from lbbt_mm.hooks.fixed_images import take_images, undisturbed
+from lbbt_mm.metrics.bridge_accuracy import most_probable
 from lbbt_mm.models import LanguageBackbone
 from lbbt_mm.registry import HOOKS
 

@@ -3,17 +3,22 @@
 from typing import Any
 
 from lbbt_mm.language import flops
-from lbbt_mm.models.enlarge_on_device import EnlargeOnDevice
-from lbbt_mm.models.entropy_minimisation import EntropyMinimisation
-from lbbt_mm.models.feature_head import FeatureHead
-from lbbt_mm.models.language_backbone import LanguageBackbone
+from lbbt_mm.models.backbone.enlarge_on_device import EnlargeOnDevice
+from lbbt_mm.models.backbone.feature_head import FeatureHead
+from lbbt_mm.models.backbone.language_backbone import LanguageBackbone
+from lbbt_mm.models.backbone.masked_backbone import MaskedLanguageBackbone
+from lbbt_mm.models.backbone.standardize_neck import StandardizeNeck
 from lbbt_mm.models.lazy import LAZY, load
-from lbbt_mm.models.llava import LLaVA
-from lbbt_mm.models.masked_backbone import MaskedLanguageBackbone
-from lbbt_mm.models.objectives import ContrastiveObjective, LabelObjective
-from lbbt_mm.models.projectors import LangBridgeProjector, MLPProjector
-from lbbt_mm.models.standardize_neck import StandardizeNeck
-from lbbt_mm.models.tile_preprocessor import TilePreprocessor
+from lbbt_mm.models.multimodal.llava import LLaVA
+from lbbt_mm.models.multimodal.projectors import LangBridgeProjector, MLPProjector
+from lbbt_mm.models.multimodal.tile_preprocessor import TilePreprocessor
+from lbbt_mm.models.objectives.entropy_minimisation import (
+    EntropyMinimisation,
+)
+from lbbt_mm.models.objectives.objectives import (
+    ContrastiveObjective,
+    LabelObjective,
+)
 
 __all__ = [
     "ContrastiveObjective",

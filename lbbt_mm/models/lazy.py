@@ -15,10 +15,13 @@ from lbbt_mm.version import require
 
 # class -> (what has to be installed, where it is defined)
 LAZY = {
-    "BridgeClassifier": ("mmpretrain", "lbbt_mm.models.bridge_classifier"),
-    "FusedAttention": ("mmcv", "lbbt_mm.models.fused_attention"),
-    "FusedDETR": ("mmdet", "lbbt_mm.models.fused_detr"),
-    "PreNormDETR": ("mmdet", "lbbt_mm.models.pre_norm_detr"),
+    "BridgeClassifier": (
+        "mmpretrain",
+        "lbbt_mm.models.objectives.bridge_classifier",
+    ),
+    "FusedAttention": ("mmcv", "lbbt_mm.models.detection.fused_attention"),
+    "FusedDETR": ("mmdet", "lbbt_mm.models.detection.fused_detr"),
+    "PreNormDETR": ("mmdet", "lbbt_mm.models.detection.pre_norm_detr"),
 }
 
 

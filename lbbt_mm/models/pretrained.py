@@ -51,7 +51,7 @@ def read_weights(checkpoint: str) -> dict[str, Any]:
         CheckpointError: It is missing or unreadable, or no state dict.
     """
     path = Path(checkpoint).expanduser()
-    if "://" in str(checkpoint):  # guarded: see lbbt_mm/checkpoint_guard.py
+    if "://" in str(checkpoint):  # guarded: see lbbt_mm/safety/checkpoint_guard.py
         content = CheckpointLoader.load_checkpoint(checkpoint, map_location="cpu")
         state = weights_in(content, checkpoint)
     elif not path.is_file():

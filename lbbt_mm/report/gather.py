@@ -11,7 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from lbbt_mm.report import shapes
-from lbbt_mm.report.dumped_config import (
+from lbbt_mm.report.logs import BridgeCurve, read_bridge_curve
+from lbbt_mm.report.reading import Reader, read_json, read_text
+from lbbt_mm.report.records import FOLDER, MeasurementRecord, find_records
+from lbbt_mm.report.shapes import whole_or_none
+from lbbt_mm.report.starts import older_checkpoint, outdated
+from lbbt_mm.safety.dumped_config import (
     at,
     describe_dataset,
     describe_labels,
@@ -23,11 +28,6 @@ from lbbt_mm.report.dumped_config import (
     plain_name,
     short_model,
 )
-from lbbt_mm.report.logs import BridgeCurve, read_bridge_curve
-from lbbt_mm.report.reading import Reader, read_json, read_text
-from lbbt_mm.report.records import FOLDER, MeasurementRecord, find_records
-from lbbt_mm.report.shapes import whole_or_none
-from lbbt_mm.report.starts import older_checkpoint, outdated
 
 _SELF_SUPERVISED = ("rotation", "simclr", "mae", "dino")
 

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from lbbt_mm.report.charts import Series
-from lbbt_mm.report.dumped_config import plain_name, short_model
 from lbbt_mm.report.gather import Gathered, Run
 from lbbt_mm.report.records import MeasurementRecord
 from lbbt_mm.report.style import COLOURS
 from lbbt_mm.report.sweep import interval
+from lbbt_mm.safety.dumped_config import plain_name, short_model
 
 ARMS = ("language", "scratch")
 OF_A_LOSS = ("landscape", "curvature")  # measured with the labels of the run's config

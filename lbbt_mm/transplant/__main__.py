@@ -18,7 +18,7 @@ from lbbt_mm.config import ConfigError, load_config
 from lbbt_mm.language.checkpoint import open_checkpoint
 from lbbt_mm.language.errors import CheckpointError
 from lbbt_mm.transplant.errors import TransplantError
-from lbbt_mm.transplant.outline import build_outline
+from lbbt_mm.transplant.meta_model import build_outline
 from lbbt_mm.transplant.plan import make_plan
 from lbbt_mm.version import require_scope
 

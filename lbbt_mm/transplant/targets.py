@@ -73,10 +73,10 @@ TABLES: dict[str, dict[str, str]] = {
         attn_norm="norms.1",
         ffn_norm="norms.2",
     ),
-    "lbbt_mm.models.pre_norm_detr.PreNormEncoderLayer": dict(
+    "lbbt_mm.models.detection.pre_norm_detr.PreNormEncoderLayer": dict(
         _DETR, norm_order="norm_first", ffn_norm="norms.1"
     ),
-    "lbbt_mm.models.pre_norm_detr.PreNormDecoderLayer": dict(
+    "lbbt_mm.models.detection.pre_norm_detr.PreNormDecoderLayer": dict(
         _DETR,
         norm_order="norm_first",
         cross_norm="norms.1",

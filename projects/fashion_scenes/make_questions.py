@@ -61,8 +61,8 @@ def main() -> None:
         shares,
     )
 
-    from lbbt_mm.evaluation.features import show_progress
-    from lbbt_mm.evaluation.vqa_blind import Asked, blind_accuracy
+    from lbbt_mm.metrics.vqa_blind import Asked, blind_accuracy
+    from lbbt_mm.probe.features import show_progress
 
     made, asked = {}, {}
     described = []

@@ -125,7 +125,7 @@ def main() -> None:
     )
     from fashion_scenes.scenes import Recipe, load_garments
 
-    from lbbt_mm.evaluation.features import show_progress
+    from lbbt_mm.probe.features import show_progress
 
     def chosen(kind: type) -> dict[str, Any]:
         return {name: getattr(args, name) for name in kind.__dataclass_fields__}

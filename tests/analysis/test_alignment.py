@@ -19,7 +19,7 @@ from lbbt_mm.analysis.alignment import (
     weight_covariance,
 )
 from lbbt_mm.analysis.synthetic_alignment import synthetic_check
-from lbbt_mm.models.patch_tokens import PatchTokens
+from lbbt_mm.models.backbone.patch_tokens import PatchTokens
 
 
 def conv(channels: int = 2, side: int = 4) -> nn.Conv2d:

@@ -17,7 +17,7 @@ from lbbt_mm.language.checkpoint import language_config
 from lbbt_mm.language.config import LanguageConfig
 from lbbt_mm.language.hf_config import config_from_hf
 from lbbt_mm.transplant import make_plan
-from lbbt_mm.transplant.outline import build_outline
+from lbbt_mm.transplant.meta_model import build_outline
 
 from shipped import BACKBONE, CONFIGS, DENSE, differences, flat, load, relative  # isort: skip
 

@@ -14,7 +14,7 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 from PIL import Image
 
-from lbbt_mm.evaluation.checkpoint_config import find_dicts
+from lbbt_mm.models.checkpoint_config import find_dicts
 
 from shipped import CONFIGS, load  # isort: skip
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from lbbt_mm.language import open_checkpoint
 from lbbt_mm.transplant import make_plan
-from lbbt_mm.transplant.outline import build_outline
+from lbbt_mm.transplant.meta_model import build_outline
 
 from shipped import CONFIGS, load  # isort: skip
 

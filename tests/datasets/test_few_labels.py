@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader
 
 from lbbt_mm.datasets import FewLabelDataset, IdxDataset, MNIST5k, RandomLabelDataset
 from lbbt_mm.datasets.few_labels import choose_labelled
-from lbbt_mm.evaluation.probe_setup import probe_dataloaders
+from lbbt_mm.probe.setup import probe_dataloaders
 
 # Sorted by class and uneven: 50, 30, 15 and 5 images.
 UNEVEN = np.repeat(np.arange(4), [50, 30, 15, 5])

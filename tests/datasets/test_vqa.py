@@ -212,7 +212,7 @@ def test_a_broken_line_is_named(build, tmp_path, content: bytes, words: str) -> 
 def test_an_image_token_in_a_question_is_words(build, tmp_path) -> None:
     from llava_tiny import tiny_tokenizer
 
-    from lbbt_mm.models.conversation import Conversations
+    from lbbt_mm.models.multimodal.conversation import Conversations
 
     (tmp_path / "images/5.jpg").write_bytes((tmp_path / "images/a/1.png").read_bytes())
     asks = ("Is <image> a tag?", "Is it?")

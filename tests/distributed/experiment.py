@@ -132,7 +132,7 @@ def train(folder: Path, kind: str, name: str, processes: int) -> dict:
     sys.path.append(str(ROOT / "tools"))
     import _launch
 
-    from lbbt_mm.models import language_backbone
+    from lbbt_mm.models.backbone import language_backbone
 
     opened = []
     original = language_backbone.open_checkpoint

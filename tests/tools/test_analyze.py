@@ -70,7 +70,7 @@ def analyze(tool: Callable, project) -> Callable:
 
 def saved_model(config: Path, folder: Path) -> Path:
     """Write a checkpoint of the project's model."""
-    from lbbt_mm.analysis.subject import Subject
+    from lbbt_mm.measure.measured_model import Subject
 
     model = Subject(Config.fromfile(config)).model
     with torch.no_grad():
@@ -126,8 +126,8 @@ def test_all_of_a_checkpoint_and_of_its_start(language, analyze, project, capsys
 
 def test_numbers_are_those_of_the_functions(language, analyze, project):
     from lbbt_mm.analysis import weight_statistics
-    from lbbt_mm.analysis.subject import Subject
-    from lbbt_mm.evaluation.retrieval import retrieval_scores
+    from lbbt_mm.measure.measured_model import Subject
+    from lbbt_mm.metrics.retrieval import retrieval_scores
 
     analyze("--only", "outliers", "retrieval", *TINY)
     found = records(project.work_dir / "analysis" / "initial")
@@ -145,7 +145,7 @@ def test_numbers_are_those_of_the_functions(language, analyze, project):
 def test_loss_has_the_labels_of_training_and_features_the_true_ones(language):
     from mmengine.registry import DATASETS
 
-    from lbbt_mm.analysis.subject import Subject
+    from lbbt_mm.measure.measured_model import Subject
 
     cfg = Config.fromfile(language)
     subject = Subject(cfg)
@@ -162,7 +162,7 @@ def test_loss_has_the_labels_of_training_and_features_the_true_ones(language):
 def test_the_initial_model_is_the_one_that_training_starts_from(language, project):
     from mmengine.runner import Runner
 
-    from lbbt_mm.analysis.subject import Subject
+    from lbbt_mm.measure.measured_model import Subject
 
     cfg = Config.fromfile(language)
     cfg.work_dir = str(project.work_dir)
@@ -202,7 +202,7 @@ def test_what_changed_is_measured_again(language, analyze, project, capsys):
 def test_one_that_fails_costs_no_other_and_no_earlier_result(
     language, analyze, project, monkeypatch
 ):
-    from lbbt_mm.analysis import measurements
+    from lbbt_mm.measure import measurements
 
     analyze("--only", "activation", *TINY)
     folder = project.work_dir / "analysis" / "initial"

@@ -15,8 +15,8 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 
 from lbbt_mm.analysis import weight_statistics
-from lbbt_mm.analysis.subject import Subject
 from lbbt_mm.analysis.weight_names import block_path, weight_kind
+from lbbt_mm.measure.measured_model import Subject
 from lbbt_mm.report.records import MeasurementRecord
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -9,8 +9,8 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 
-from lbbt_mm.evaluation.features import extract_features
-from lbbt_mm.evaluation.retrieval import retrieval_scores
+from lbbt_mm.metrics.retrieval import retrieval_scores
+from lbbt_mm.probe.features import extract_features
 
 CONFIG = """
 _base_ = {base!r}

@@ -14,7 +14,7 @@ from mmengine.config import Config
 from shapes import FFN, GPT2, HEADS, WIDTH, make
 
 from lbbt_mm.transplant.__main__ import main
-from lbbt_mm.transplant.outline import build_outline
+from lbbt_mm.transplant.meta_model import build_outline
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -4,7 +4,7 @@
 # same process, writes 0.1 into, and mmseg's layers cannot be told otherwise: the import
 # keeps it at 0.
 custom_imports = dict(
-    imports=["lbbt_mm.models.dropout_leak"], allow_failed_imports=False
+    imports=["lbbt_mm.models.detection.dropout_leak"], allow_failed_imports=False
 )
 
 # often changed

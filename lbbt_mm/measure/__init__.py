@@ -1,0 +1,1 @@
+"""Which model and which images: what tools/analyze.py measures."""

@@ -1,0 +1,325 @@
+"""One model and its images, as every measurement of tools/analyze.py takes them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property
+from typing import Any
+
+import torch
+from mmengine.dataset import default_collate
+from mmengine.registry import DATASETS, init_default_scope
+from torch import Tensor, nn
+
+from lbbt_mm.analysis.progress import follow
+from lbbt_mm.analysis.scalar_loss import ScalarLoss
+from lbbt_mm.datasets.guard import build_guarded
+from lbbt_mm.models import LanguageBackbone
+from lbbt_mm.models.checkpoint_config import type_name
+from lbbt_mm.models.initial_model import (
+    build_initial_model,
+    build_model,
+    seed_of,
+)
+from lbbt_mm.models.pretrained import load_part
+from lbbt_mm.probe.feature_key import UnknownContentError, images_sha256
+from lbbt_mm.probe.features import Features, pool_features
+from lbbt_mm.probe.setup import (
+    find_pipeline,
+    same_label_dataset,
+    true_label_dataset,
+)
+
+_FINGERPRINTED = 16  # images that tell one dataset from another
+# Of mmdet and mmseg, by name: neither need be installed.
+_DENSE = {"BaseDetector", "BaseSegmentor"}
+
+
+class Subject:
+    """A model with the weights to be measured, and images for it.
+
+    Everything is built when it is first asked for: counting outliers needs no image.
+
+    Args:
+        cfg: A config with ``model``, and ``train_dataloader`` and ``test_dataloader``
+            for what needs images; not changed.
+        checkpoint: Weights of the whole model, exactly; without it, the model as it is
+            built and initialised with the config's seed, with what its
+            LanguageInitHooks copy: what training starts from.
+        device: Where the model runs, in float32.
+        seed: Of the images that are chosen.
+        progress: Show progress bars.
+    """
+
+    def __init__(
+        self,
+        cfg: Any,
+        checkpoint: str | None = None,
+        device: str | torch.device = "cpu",
+        seed: int = 0,
+        progress: bool = False,
+    ) -> None:
+        init_default_scope(cfg.get("default_scope") or "mmpretrain")
+        self.cfg, self.checkpoint = cfg, checkpoint
+        self.device, self.seed, self.progress = device, seed, progress
+        self._features: dict[tuple[str, int], tuple[Features, dict[str, Any]]] = {}
+        self._datasets: dict[str, Any] = {}
+        self._contents: dict[str, str | None] = {}
+
+    @cached_property
+    def model(self) -> nn.Module:
+        """The model, in evaluation mode.
+
+        Raises:
+            ValueError: The config has no model, or ``load_from`` and there is no
+                checkpoint, or a weight is not finite.
+            CheckpointError: The checkpoint cannot be read or is of another model.
+            TransplantError: The language model of a LanguageInitHook does not fit.
+        """
+        if self.checkpoint:
+            model = build_model(self.cfg, seed_of(self.cfg))
+            load_part(model, self.checkpoint)
+        else:
+            model = build_initial_model(self.cfg)
+        for name, parameter in model.named_parameters():
+            # Some kernels swallow a nan, and the numbers look sound.
+            if not torch.isfinite(parameter).all():
+                raise ValueError(
+                    f"Expected finite weights, got nan or infinity in {name}: the "
+                    f"training diverged, take an earlier checkpoint."
+                )
+        return model.to(self.device).eval()
+
+    @property
+    def backbone(self) -> LanguageBackbone:
+        """The model's language backbone.
+
+        Raises:
+            ValueError: It has another one, or none.
+        """
+        backbone = getattr(self.model, "backbone", None)
+        if not isinstance(backbone, LanguageBackbone):
+            found = type(backbone).__name__ if backbone is not None else "no backbone"
+            raise ValueError(
+                f"Expected a model with an lbbt_mm.LanguageBackbone, got {found} in "
+                f"{type(self.model).__name__}: this looks at its language blocks; "
+                f"--only outliers measures any model."
+            )
+        return backbone
+
+    @property
+    def is_dense(self) -> bool:
+        """Whether it is a detector or a segmenter: no one label for an image."""
+        return any(kind.__name__ in _DENSE for kind in type(self.model).__mro__)
+
+    @cached_property
+    def initial_kernel(self) -> Tensor:
+        """The patch embedding as it was before training, drawn with the same seed.
+
+        Raises:
+            CheckpointError: Training started from ``load_from``, which is gone.
+        """
+        if self.checkpoint is None:
+            return self.backbone.patch_embed.projection.weight.detach().clone()
+        start = self.cfg.get("load_from")
+        model: Any
+        if start:
+            model = build_model(self.cfg, seed_of(self.cfg))
+            load_part(model.backbone, start, "backbone.")
+        else:
+            model = build_initial_model(self.cfg)
+        return model.backbone.patch_embed.projection.weight.detach().to(self.device)
+
+    def images(self, split: str, number: int) -> tuple[Stream, dict[str, Any]]:
+        """Prepare images through the test pipeline.
+
+        Args:
+            split: ``'train'`` or ``'test'``: of which loader.
+            number: Of images, drawn with the seed; all if there are fewer.
+
+        Returns:
+            Batches ``(B, C, height, width)`` on the device, read anew each time, and
+            what to call them.
+        """
+        stream, data = self._stream(split, number, true_labels=True)
+        return Stream(stream, lambda batch: batch["inputs"]), data
+
+    def features(self, split: str, number: int) -> tuple[Features, dict[str, Any]]:
+        """Compute the backbone's pooled features of images with true labels.
+
+        Args:
+            split: ``'train'`` or ``'test'``.
+            number: Of images.
+
+        Returns:
+            Features in float32, kept for the next measurement; what to call the images.
+
+        Raises:
+            ValueError: An image has no single true label.
+        """
+        if (split, number) not in self._features:
+            stream, data = self._stream(split, number, true_labels=True)
+            rows, labels = [], []
+            model: Any = self.model
+            with torch.no_grad():
+                for batch in follow(stream, f"{split} features", self.progress):
+                    labels.append(_labels(batch["data_samples"]))
+                    output = model.extract_feat(batch["inputs"], stage="backbone")
+                    rows.append(pool_features(output).float().cpu())
+            features = Features(torch.cat(rows), torch.cat(labels))
+            self._features[split, number] = features, data
+        return self._features[split, number]
+
+    def loss(self, number: int) -> tuple[ScalarLoss, dict[str, Any]]:
+        """See the training loss as a function of the parameters.
+
+        The images are of the training set with the labels that they were trained on,
+        without augmentation and dropout.
+
+        Args:
+            number: Of images, an even one: they are computed in two halves.
+
+        Raises:
+            ValueError: The model has no such loss, see :class:`ScalarLoss`.
+        """
+        stream, data = self._stream("train", number, true_labels=False, parts=2)
+        batches = list(stream)  # few, and read again for each product
+        model: Any = self.model
+
+        def loss_of(batch: Mapping[str, Any]) -> Any:
+            def compute() -> Tensor:
+                losses = model.loss(batch["inputs"], batch["data_samples"])
+                return sum(v for k, v in losses.items() if "loss" in k)
+
+            return compute
+
+        losses = [loss_of(batch) for batch in batches]
+        return ScalarLoss(model, losses, data["images"]), data
+
+    def content(self, split: str) -> str | None:
+        """Hash the images that are measured on, and their true labels.
+
+        Args:
+            split: ``'train'`` or ``'test'``.
+
+        Returns:
+            See :func:`~lbbt_mm.probe.feature_key.images_sha256`; None where an
+            image that is replaced could not be told from its successor.
+        """
+        dataset = self._dataset(self._plain(split))
+        if split not in self._contents:
+            try:
+                self._contents[split] = images_sha256(dataset)
+            except UnknownContentError:
+                self._contents[split] = None
+        return self._contents[split]
+
+    def _plain(self, split: str) -> Any:
+        """The config of a dataset with true labels, and the test images' pipeline."""
+        loader_cfg = self.cfg.get(f"{split}_dataloader")
+        test_cfg = self.cfg.get("test_dataloader") or loader_cfg
+        return true_label_dataset(
+            loader_cfg["dataset"], find_pipeline(test_cfg["dataset"])
+        )
+
+    def _stream(
+        self, split: str, number: int, true_labels: bool, parts: int | None = None
+    ) -> tuple[Stream, dict[str, Any]]:
+        loader_cfg = self.cfg.get(f"{split}_dataloader")
+        if not loader_cfg:
+            raise ValueError(
+                f"Expected {split}_dataloader in the config, got none: this "
+                f"measurement looks at its images."
+            )
+        test_cfg = self.cfg.get("test_dataloader") or loader_cfg
+        pipeline = find_pipeline(test_cfg["dataset"])
+        plain_cfg = self._plain(split)
+        dataset_cfg = plain_cfg
+        if not true_labels:
+            dataset_cfg = same_label_dataset(loader_cfg["dataset"], pipeline)
+        dataset: Any = self._dataset(dataset_cfg)
+        generator = torch.Generator().manual_seed(self.seed)
+        order = torch.randperm(len(dataset), generator=generator)[:number].tolist()
+        size = test_cfg.get("batch_size", 32)
+        if parts:
+            size = max(1, len(order) // parts)
+            order = order[: parts * size]  # all parts of one size
+            if len(order) < parts:
+                raise ValueError(
+                    f"Expected {parts} images or more for a loss, got {len(order)}: "
+                    f"ask for more, or check {split}_dataloader."
+                )
+        if not order:
+            raise ValueError(
+                f"Expected images in {split}_dataloader, got {len(dataset)}: check "
+                f"its data_root."
+            )
+        model: Any = self.model
+
+        def prepare(indices: Sequence[int]) -> dict[str, Any]:
+            batch = model.data_preprocessor(
+                default_collate([dataset[index] for index in indices]), False
+            )
+            if not isinstance(batch["inputs"], Tensor):
+                raise ValueError(
+                    "Expected one image from each sample of the dataset, got several "
+                    "views: measure with the config of a classifier."
+                )
+            return batch
+
+        chunks = [order[i : i + size] for i in range(0, len(order), size)]
+        first = prepare(order[:_FINGERPRINTED])["inputs"].float().cpu().numpy()
+        classes = dataset.metainfo.get("classes")
+        return Stream(chunks, prepare), dict(
+            dataset=_name_of(plain_cfg),
+            split=split,
+            images=len(order),
+            classes=len(classes) if classes else None,
+            fingerprint=hashlib.sha256(first.tobytes()).hexdigest()[:16],
+            content=self.content(split),
+        )
+
+    def _dataset(self, cfg: Any) -> Any:
+        key = str(cfg)
+        if key not in self._datasets:
+            dataset: Any = build_guarded(lambda: DATASETS.build(cfg), cfg)
+            if hasattr(dataset, "full_init"):
+                dataset.full_init()
+            self._datasets[key] = dataset
+        return self._datasets[key]
+
+
+class Stream:
+    """Items that are made anew each time they are gone through.
+
+    Args:
+        sources: What to make them from.
+        make: How.
+    """
+
+    def __init__(self, sources: Any, make: Callable[[Any], Any]) -> None:
+        self.sources, self.make = sources, make
+
+    def __len__(self) -> int:
+        return len(self.sources)
+
+    def __iter__(self) -> Iterator[Any]:
+        return map(self.make, self.sources)
+
+
+def _labels(data_samples: list[Any]) -> Tensor:
+    found = [sample.get("gt_label") for sample in data_samples]
+    if any(label is None or label.numel() != 1 for label in found):
+        raise ValueError(
+            "Expected one true label for each image, got none or several: measure on a "
+            "labelled dataset, --cfg-options test_dataloader.dataset.KEY=VALUE."
+        )
+    return torch.cat(found).cpu()
+
+
+def _name_of(dataset: Mapping[str, Any]) -> str:
+    while "dataset" in dataset:
+        dataset = dataset["dataset"]
+    classes = dataset.get("classes")
+    return classes if isinstance(classes, str) else type_name(dataset).split(".")[-1]

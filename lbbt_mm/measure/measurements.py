@@ -1,0 +1,303 @@
+"""The measurements of tools/analyze.py: a subject in, a plain result out.
+
+docs/analysis.md lists what is in each result, and which figure or table it is for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from lbbt_mm.analysis.activation import RULES, activation_ratio
+from lbbt_mm.analysis.alignment import alignment_change, patch_covariance
+from lbbt_mm.analysis.curvature import (
+    extreme_eigenvalues,
+    hessian_trace,
+    spectral_density,
+)
+from lbbt_mm.analysis.json_values import to_plain
+from lbbt_mm.analysis.landscape import NORMALISATIONS, loss_landscape
+from lbbt_mm.analysis.outliers import (
+    WeightReport,
+    WeightStatistics,
+    weight_statistics,
+)
+from lbbt_mm.analysis.sensitivity import (
+    gradient_predictiveness,
+    noise_sensitivity,
+    parameter_sensitivity,
+)
+from lbbt_mm.analysis.separability import measure_separability
+from lbbt_mm.analysis.spectrum import (
+    density_curve,
+    eigenvalue_numbers,
+    spectral_gap,
+)
+from lbbt_mm.analysis.synthetic_alignment import synthetic_check
+from lbbt_mm.measure.measured_model import Subject
+from lbbt_mm.metrics.retrieval import retrieval_scores
+from lbbt_mm.probe.grid import probe_grid
+
+Result = dict[str, Any]
+_PREFIXES = {"pass": "Pass", "recall": "Recall", "ndcg": "NDCG"}
+_GRID_POINTS = 101  # of the density's curve
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How much is measured; the defaults take minutes on one core.
+
+    Attributes:
+        images: Of activation, alignment, separability and retrieval.
+        probe_images: Of the probe's grid, to train on and to test on.
+        loss_images: Of landscape and curvature.
+        points: Of the landscape, along each axis.
+        radius: Of the landscape, in lengths of a direction.
+        eigenvalues: At each end of the Hessian's spectrum.
+        iterations: Of Lanczos for them.
+        probes: Of the Hessian's trace and noise sensitivity.
+        density_probes: Of the spectral density.
+        density_iterations: For each of them.
+        seed: Of everything random in a measurement.
+    """
+
+    images: int = 1000
+    probe_images: int = 10000
+    loss_images: int = 64
+    points: int = 9
+    radius: float = 1.0
+    eigenvalues: int = 10
+    iterations: int = 40
+    probes: int = 8
+    density_probes: int = 2
+    density_iterations: int = 16
+    seed: int = 0
+
+
+def outliers(subject: Subject, settings: Settings) -> tuple[Result, Result]:
+    """Count outlying weights and describe their distribution (figures 2, 10, 11, 14).
+
+    Args:
+        subject: Any model.
+        settings: Unused.
+
+    Returns:
+        The result, and no images.
+    """
+    report = weight_statistics(subject.model, progress=subject.progress)
+    return outlier_result(report), {}
+
+
+def outlier_result(report: WeightReport) -> Result:
+    """Write statistics of weights as a result.
+
+    Args:
+        report: Of a model, or of a plain language model.
+    """
+    total = report.total
+    return dict(
+        threshold=total.threshold,
+        sigmas=total.sigmas,
+        total=_statistics(total),
+        by_block={name: _statistics(one) for name, one in report.by_block.items()},
+        by_kind={name: _statistics(one) for name, one in report.by_kind.items()},
+        histogram=to_plain(dict(edges=total.edges, counts=total.histogram)),
+    )
+
+
+def _statistics(one: WeightStatistics) -> Result:
+    names = ("count", "mean", "std", "excess_kurtosis", "largest", "above")
+    names += ("share_above", "above_sigmas", "share_above_sigmas")
+    numbers = {name: to_plain(getattr(one, name)) for name in names}
+    return numbers | {"quantile_0.999": float(one.quantile(0.999))}
+
+
+def activation(subject: Subject, settings: Settings) -> tuple[Result, Result]:
+    """Measure the activation ratio of each block by both rules (figure 7)."""
+    images, data = subject.images("test", settings.images)
+    return {
+        rule: to_plain(
+            activation_ratio(subject.backbone, images, rule, subject.progress)
+        )
+        for rule in RULES
+    }, data
+
+
+def alignment(subject: Subject, settings: Settings) -> tuple[Result, Result]:
+    """Compare the patch embedding with the training images (theorem 4.1)."""
+    embedding = subject.backbone.patch_embed.projection
+    images, data = subject.images("train", settings.images)
+    covariance = patch_covariance(images, embedding, subject.progress)
+    size = len(covariance.matrix)
+    found = alignment_change(
+        covariance,
+        embedding.weight,
+        subject.initial_kernel,
+        [k for k in (1, 4, 16) if k <= size],
+        settings.seed,
+    )
+    plain = to_plain(found)
+    eigenvalues = plain["now"].pop("eigenvalues")
+    plain["initial"].pop("eigenvalues")
+    return plain | dict(eigenvalues=eigenvalues), data
+
+
+def synthetic_alignment(subject: Subject, settings: Settings) -> tuple[Result, Result]:
+    """See theorem 4.1 hold on Gaussian inputs; the same for every model."""
+    return to_plain(synthetic_check(seed=settings.seed)), {}
+
+
+def landscape(subject: Subject, settings: Settings) -> tuple[Result, Result]:
+    """Compute the loss around the weights on two planes (figure 4)."""
+    loss, data = subject.loss(settings.loss_images)
+    result: Result = {}
+    for normalisation in NORMALISATIONS:
+        found = loss_landscape(
+            loss,
+            normalisation,
+            settings.radius,
+            settings.points,
+            settings.seed,
+            subject.progress,
+        )
+        result[normalisation] = dict(loss=to_plain(found.loss))
+        result |= dict(steps=to_plain(found.steps), centre=found.centre)
+    return result, data
+
+
+def curvature(subject: Subject, settings: Settings) -> tuple[Result, Result]:
+    """Measure the Hessian and the loss's sensitivities (table 15)."""
+    loss, data = subject.loss(settings.loss_images)
+    seed, progress = settings.seed, subject.progress
+    ends = extreme_eigenvalues(
+        loss, settings.eigenvalues, settings.iterations, seed, progress
+    )
+    result: Result = {
+        f"eigenvalue_{name}" if name in ("decay_rate", "kurtosis") else name: to_plain(
+            value
+        )
+        for name, value in eigenvalue_numbers(ends, settings.eigenvalues).items()
+    }
+    density = spectral_density(
+        loss, settings.density_probes, settings.density_iterations, seed, progress
+    )
+    noise = noise_sensitivity(loss, draws=settings.probes, seed=seed, progress=progress)
+    gradients = gradient_predictiveness(loss, progress=progress)
+    tensors = parameter_sensitivity(loss)
+    low, high = ends.trailing[0].value, ends.leading[0].value
+    width = (high - low) / (_GRID_POINTS - 1)
+    grid = np.linspace(low - 3 * width, high + 3 * width, _GRID_POINTS)
+    return result | to_plain(
+        dict(
+            hessian_trace=hessian_trace(loss, settings.probes, seed, progress),
+            spectral_gap=spectral_gap(ends),
+            noise_sensitivity_auc=noise[0],
+            gradient_predictiveness=gradients[0],
+            max_parameter_sensitivity=tensors[0],
+            most_sensitive=tensors[1],
+            leading=ends.leading,
+            trailing=ends.trailing,
+            density=density_curve(density, grid, 2 * width),
+        )
+    ), data
+
+
+def separability(subject: Subject, settings: Settings) -> tuple[Result, Result]:
+    """Measure how well the features tell the true classes apart (figure 5)."""
+    found, data = subject.features("test", settings.images)
+    result = measure_separability(found.features, found.labels, seed=settings.seed)
+    plain = to_plain(result)
+    # Two digits of a map are more than a picture shows.
+    plain["points"] = np.round(np.array(plain["points"], float), 2).tolist()
+    return plain, data
+
+
+def retrieval(subject: Subject, settings: Settings) -> tuple[Result, Result]:
+    """Let each image look for the others of its class (table 11)."""
+    found, data = subject.features("test", settings.images)
+    scores = retrieval_scores(found.features, found.labels)
+    result: Result = {}
+    for name, value in scores.items():
+        kind, _, k = name.partition("@")
+        result[f"{_PREFIXES[kind]}@{k}" if k else name] = value
+    return result, data
+
+
+def grid_of_probes(subject: Subject, settings: Settings) -> tuple[Result, Result]:
+    """Probe at every learning rate and weight decay of a grid (table 3)."""
+    train, _ = subject.features("train", settings.probe_images)
+    test, data = subject.features("test", settings.probe_images)
+    classes = 1 + int(max(train.labels.max(), test.labels.max()))
+    found = probe_grid(
+        train.features,
+        train.labels,
+        test.features,
+        test.labels,
+        classes,
+        seed=settings.seed,
+        device=subject.device,
+    )
+    return to_plain(found) | dict(train_images=len(train.labels)), data
+
+
+MEASUREMENTS: dict[str, Callable[[Subject, Settings], tuple[Result, Result]]] = {
+    "outliers": outliers,
+    "activation": activation,
+    "alignment": alignment,
+    "synthetic_alignment": synthetic_alignment,
+    "separability": separability,
+    "retrieval": retrieval,
+    "probe_grid": grid_of_probes,
+    "landscape": landscape,
+    "curvature": curvature,
+}
+# Of what a detector or a segmenter lacks, or has in another form.
+_ON_BLOCKS = ("activation", "alignment")
+_ON_LABELS = ("separability", "retrieval", "probe_grid")
+_ON_LOSS = ("landscape", "curvature")
+
+
+def refuse_unfit(name: str, subject: Subject) -> None:
+    """Refuse what cannot be measured on a model, before it costs anything.
+
+    Args:
+        name: Of the measurement.
+        subject: Any model; no image is looked at.
+
+    Raises:
+        ValueError: It cannot be; says why.
+    """
+    if name in _ON_BLOCKS:
+        _ = subject.backbone
+    elif subject.is_dense and name in _ON_LABELS + _ON_LOSS:
+        needs = "one true label for each image"
+        if name in _ON_LOSS:
+            # mmdet's and mmseg's test pipelines resize before they read annotations:
+            # the loss would be a number, and a wrong one.
+            needs = "a classifier's loss (a test pipeline may not scale boxes or masks)"
+        raise ValueError(
+            f"{name} needs {needs}, and {type(subject.model).__name__} is a detector "
+            f"or segmenter: --only outliers measures any model."
+        )
+
+
+# Which numbers of the settings a measurement depends on, besides the seed.
+DEPENDS_ON = {
+    "activation": ("images",),
+    "alignment": ("images",),
+    "separability": ("images",),
+    "retrieval": ("images",),
+    "probe_grid": ("probe_images",),
+    "landscape": ("loss_images", "points", "radius"),
+    "curvature": (
+        "loss_images",
+        "eigenvalues",
+        "iterations",
+        "probes",
+        "density_probes",
+        "density_iterations",
+    ),
+}

@@ -1,0 +1,387 @@
+"""A language model's blocks as a vision backbone: one class for every task."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from mmengine.logging import print_log
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint as recompute
+
+from lbbt_mm.language import (
+    Checkpoint,
+    LanguageModel,
+    open_checkpoint,
+)
+from lbbt_mm.language.config import LanguageConfig
+from lbbt_mm.language.layers import Relative
+from lbbt_mm.language.residual import (
+    residual_rms,
+    scratch_word_embeddings,
+    typical_word_embeddings,
+)
+from lbbt_mm.models.backbone.bridge_source import (
+    describe_origin,
+    say_other_use,
+    take_patch_embed,
+)
+from lbbt_mm.models.backbone.late_architecture import LateArchitecture
+from lbbt_mm.models.backbone.options import (
+    block_numbers,
+    check_choice,
+    check_flag,
+    check_rate,
+    check_scale,
+    height_and_width,
+    refuse_unknown,
+    say_equal_strides,
+    side,
+    whole,
+)
+from lbbt_mm.models.backbone.patch_tokens import PatchTokens, tokens_to_map
+from lbbt_mm.models.backbone.trainable import freeze, parse_trainable
+from lbbt_mm.models.pretrained import load_part, split_pretrained
+from lbbt_mm.registry import MODELS
+
+_ATTENTION = ("causal", "bidirectional")
+_POSITION = ("language", "sincos2d", "learned", "none")
+_OUT_TYPES = ("last", "avg", "raw", "featmap")
+_LONG_POSITIONS = ("interpolate", "refuse")
+
+
+@MODELS.register_module()
+class LanguageBackbone(LateArchitecture):
+    """Image -> patch tokens -> a language model's blocks -> features.
+
+    Language weights are read by ``init_weights()``, which every OpenMMLab runner calls
+    before training; loading a checkpoint of the whole model takes their place. A
+    forward pass before either is an error, never silent noise.
+
+    Args:
+        language_model: Hub id, folder, file or ``'package:NAME/FILE'``; see
+            :func:`lbbt_mm.language.open_checkpoint`. A checkpoint of ours brings its
+            patch embedding along, if patch size and channels are the same.
+        pretrained: Whether the blocks start from the language model's weights (the
+            language arm) or from its family's own initialisation (the scratch arm,
+            which needs no file for a known model).
+        num_layers: Use the first blocks only; all by default.
+        img_size: Height and width of the images in pixels, or one number for both.
+            Other sizes work at run time.
+        patch_size: Side of a patch in pixels; patches are square.
+        in_channels: Channels of the images.
+        attention: ``'causal'`` or ``'bidirectional'``; as the family was trained by
+            default. A causal T5 keeps its encoder's relative bias, behind the mask.
+        position: ``'language'`` keeps the language model's own positions (its table,
+            rotary angles or T5's relative bias). ``'sincos2d'``, ``'learned'`` and
+            ``'none'`` replace them by fixed, new or no positions.
+        out_type: ``'last'`` token ``(B, C)``, ``'avg'`` over tokens ``(B, C)``,
+            ``'raw'`` tokens ``(B, T, C)`` or ``'featmap'`` ``(B, C, rows, columns)``.
+        out_indices: Block or blocks whose outputs are returned; negative numbers
+            count from the end. The final norm applies to the last block's only.
+            What comes after all of them does not train.
+        token_scale: Factor on the initialisation of the patch embedding and of new
+            positions, or ``'residual'``: tokens as large as the typical token in the
+            residual stream of these very blocks, language or scratch (see
+            :func:`lbbt_mm.language.residual.residual_rms`; images are taken to be
+            normalised to unit variance).
+        trainable_layers: See :func:`lbbt_mm.models.backbone.trainable.parse_trainable`.
+        drop_rate: Replaces the family's dropout; ``None`` keeps it (0.1 in GPT-2).
+        drop_path_rate: Probability of leaving out the last block for an image;
+            earlier blocks' grow linearly from zero.
+        with_cp: Recompute blocks in the backward pass to save memory.
+        long_positions: What to do with more tokens than the language model's position
+            table has rows (1 024 in GPT-2, 512 in BERT): ``'interpolate'`` stretches
+            the whole table over them, and says so in the log; ``'refuse'`` is an error.
+            Rotary and relative positions have no end.
+        init_cfg: mmengine's initialisation. With ``type='Pretrained'`` the weights
+            come from a checkpoint of a whole model (``prefix='backbone.'``), all of
+            them or none, and the language model's files are not needed.
+
+    Raises:
+        TypeError: There is no such option; the message names ours for those of other
+            backbones.
+        ValueError: An option's value is unknown or does not fit the model.
+        CheckpointError: The language model cannot be understood. One that is not there
+            is an error at its first use only: the architecture may come from the
+            checkpoint that ``init_cfg`` names, that the runner will load, or that is
+            loaded into the model later.
+    """
+
+    def __init__(
+        self,
+        language_model: str,
+        pretrained: bool = True,
+        num_layers: int | None = None,
+        img_size: int | Sequence[int] = 224,
+        patch_size: int | Sequence[int] = 16,
+        in_channels: int = 3,
+        attention: str | None = None,
+        position: str = "language",
+        out_type: str = "last",
+        out_indices: int | Sequence[int] = -1,
+        token_scale: float | str = 1.0,
+        trainable_layers: str | Sequence[str | int] = "all",
+        drop_rate: float | None = None,
+        drop_path_rate: float = 0.0,
+        with_cp: bool = False,
+        long_positions: str = "interpolate",
+        init_cfg: dict[str, Any] | list[dict[str, Any]] | None = None,
+        **unknown: Any,
+    ) -> None:
+        super().__init__(init_cfg=init_cfg)
+        refuse_unknown(type(self), unknown)
+        check_choice("attention", attention, (*_ATTENTION, None))
+        check_choice("position", position, _POSITION)
+        check_choice("long_positions", long_positions, _LONG_POSITIONS)
+        check_choice("out_type", out_type, _OUT_TYPES)
+        check_flag("pretrained", pretrained)
+        check_flag("with_cp", with_cp)
+        check_scale(token_scale)
+        check_rate("drop_path_rate", drop_path_rate)
+        if drop_rate is not None:
+            check_rate("drop_rate", drop_rate)
+        self.language_model = language_model
+        self.pretrained = pretrained
+        self.out_type = out_type
+        self.token_scale = token_scale
+        self.with_cp = with_cp
+        self._frozen_blocks = 0
+        self._build_when_known(
+            num_layers=num_layers,
+            img_size=height_and_width(img_size),
+            patch_size=side(patch_size),
+            in_channels=whole("in_channels", in_channels, "channels"),
+            attention=attention,
+            position=position,
+            out_indices=out_indices,
+            trainable_layers=trainable_layers,
+            drop_rate=drop_rate,
+            drop_path_rate=drop_path_rate,
+            long_positions=long_positions,
+        )
+
+    def _build(self, config: LanguageConfig, options: Mapping[str, Any]) -> None:
+        config = config.with_layers(options["num_layers"])
+        position = options["position"]
+        if position == "sincos2d" and config.width % 4:
+            raise ValueError(
+                f"position='sincos2d' needs a width that is a multiple of 4; "
+                f"{self.language_model} has {config.width}."
+            )
+        self.embed_dims = config.width
+        self.num_layers = config.num_layers
+        self.out_indices = block_numbers(options["out_indices"], config.num_layers)
+        self.drop_path_rates = torch.linspace(
+            0, options["drop_path_rate"], config.num_layers, device="cpu"
+        ).tolist()
+        self.patch_embed = PatchTokens(
+            config.width,
+            options["img_size"],
+            options["patch_size"],
+            options["in_channels"],
+            position,
+        )
+        self.language = LanguageModel(
+            config,
+            attention=options["attention"],
+            use_positions=position == "language",
+            drop_rate=options["drop_rate"],
+            initialise=not self.pretrained,
+            long_positions=options["long_positions"],
+        )
+        self.language.check_length(math.prod(self.patch_embed.grid))
+        self.language.use["position"] = position
+        self.trainable = parse_trainable(options["trainable_layers"], config.num_layers)
+        self._weights_ready = not self.pretrained
+        self._freeze()
+        self._log_trainable()
+        if self.out_type == "featmap":
+            say_equal_strides(self.out_strides, self.out_indices)
+
+    @property
+    def out_strides(self) -> tuple[int, ...]:
+        """Pixels from one place of an output to the next, for each of ``out_indices``.
+
+        All are ``patch_size``; empty where outputs have no places (``out_type`` is
+        ``'last'`` or ``'avg'``).
+        """
+        if self.out_type not in ("featmap", "raw"):
+            return ()
+        return (self.patch_embed.patch_size,) * len(self.out_indices)
+
+    def init_weights(self) -> None:
+        """Draw the patch embedding, and read the language weights if asked to.
+
+        Raises:
+            CheckpointError: The language model's file, or the checkpoint that
+                ``init_cfg`` names, is missing or does not fit.
+        """
+        if self._is_init:
+            super().init_weights()  # mmengine warns about the second call
+            return
+        self.require_architecture()
+        pretrained, self.init_cfg = split_pretrained(self.init_cfg)
+        if self._coming:
+            self._draw_until_weights_come()
+            super().init_weights()
+            return
+        if not pretrained:
+            if self.pretrained:
+                self._start_from(open_checkpoint(self.language_model))
+            else:
+                self.language.reset_parameters()
+                self.reset_patch_embed()
+            print_log(
+                f"LanguageBackbone: its blocks start from "
+                f"{describe_origin(self.language.origin)}.",
+                logger="current",
+            )
+        self._weights_ready = True
+        super().init_weights()
+        for cfg in pretrained:
+            load_part(self, cfg["checkpoint"], cfg.get("prefix"))
+
+    def _start_from(self, source: Checkpoint) -> None:
+        self.language.load(source)
+        say_other_use(self.language.use, source.record.get("use"), source.source)
+        self.patch_embed.reset_parameters()
+        if not take_patch_embed(self.patch_embed, source, self.token_scale):
+            words = None
+            if self.token_scale == "residual" and not source.record:
+                words = typical_word_embeddings(source)
+            self.reset_patch_embed(words)
+
+    def reset_patch_embed(self, words: Tensor | None = None) -> None:
+        """Draw the patch embedding and its positions anew.
+
+        Args:
+            words: Word embeddings ``(words, C)`` to measure the residual stream with,
+                for ``token_scale='residual'``; drawn like the family's own
+                initialisation if not given.
+        """
+        scale = self.token_scale
+        if scale == "residual":
+            if words is None:
+                words = scratch_word_embeddings(self.language.config)
+            typical = residual_rms(self.language, words)
+            scale = typical / self.patch_embed.unit_rms()
+            print_log(
+                f"LanguageBackbone: the residual stream's typical root-mean-square is "
+                f"{typical:.3g}; the patch embedding starts at {scale:.3g} times the "
+                f"paper's initialisation.",
+                logger="current",
+            )
+        self.patch_embed.reset_parameters(float(scale))
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Extract features.
+
+        Args:
+            x: Images ``(B, in_channels, height, width)`` of any height and width.
+
+        Returns:
+            One tensor for each of ``out_indices``, shaped by ``out_type``.
+
+        Raises:
+            CheckpointError: No weights have been loaded yet.
+        """
+        self.require_weights()
+        # A frozen prefix needs no graph, unless somebody wants gradients of the images.
+        frozen = self._frozen_blocks if not x.requires_grad else 0
+        embed_frozen = self._embed_is_frozen and not x.requires_grad
+        grad = torch.is_grad_enabled()
+        with torch.set_grad_enabled(grad and not embed_frozen):
+            tokens, grid = self.patch_embed(x)
+            tokens = self.language.embed(tokens)
+            relative = self.language.relative_positions(tokens)
+        last = self.num_layers - 1
+        outputs = {}
+        for index, block in enumerate(
+            self.language.blocks[: max(self.out_indices) + 1]
+        ):
+            # Where only the last token is wanted, the others give keys and values only.
+            last_only = (
+                self.out_type == "last" and index == last and self.out_indices == [last]
+            )
+            with torch.set_grad_enabled(grad and index >= frozen):
+                tokens = self._run_block(block, index, tokens, relative, last_only)
+            if index in self.out_indices:
+                outputs[index] = tokens
+        if last in outputs:
+            outputs[last] = self.language.finish(outputs[last])
+        return tuple(self._shaped(outputs[index], grid) for index in self.out_indices)
+
+    def train(self, mode: bool = True) -> LanguageBackbone:
+        """Set the mode; frozen parts stay frozen and keep their dropout off."""
+        super().train(mode)
+        if self._waits is None:
+            self._freeze()
+        return self
+
+    def get_layer_depth(self, param_name: str, prefix: str = "") -> tuple[int, int]:
+        """Tell mmpretrain's layer-wise learning-rate decay how deep a parameter lies.
+
+        Args:
+            param_name: Name of the parameter in the whole model.
+            prefix: What stands before this backbone's names.
+
+        Returns:
+            Depth (0 is the patch embedding) and the number of depths.
+        """
+        depths = self.num_layers + 2
+        if not param_name.startswith(prefix):
+            return depths - 1, depths
+        name = param_name[len(prefix) :]
+        if name.startswith("language.blocks."):
+            return int(name.split(".")[2]) + 1, depths
+        is_last = name.startswith("language.final_norm")
+        return (depths - 1 if is_last else 0), depths
+
+    def _run_block(
+        self,
+        block: nn.Module,
+        index: int,
+        tokens: Tensor,
+        relative: Relative,
+        last_only: bool,
+    ) -> Tensor:
+        causal = self.language.causal
+        if self.with_cp and torch.is_grad_enabled():
+            out = recompute(
+                block, tokens, causal, relative, last_only, use_reentrant=False
+            )
+        else:
+            out = block(tokens, causal, relative, last_only)
+        rate = self.drop_path_rates[index]
+        if block.training and rate > 0:
+            stream = tokens[:, -1:] if last_only else tokens
+            kept = torch.rand(len(out), 1, 1, device=out.device) >= rate
+            out = stream + (out - stream) * kept / (1 - rate)
+        return out
+
+    def _shaped(self, tokens: Tensor, grid: tuple[int, int]) -> Tensor:
+        if self.out_type == "last":
+            return tokens[:, -1]
+        if self.out_type == "avg":
+            return tokens.mean(dim=1)
+        if self.out_type == "featmap":
+            return tokens_to_map(tokens, grid)
+        return tokens
+
+    def _freeze(self) -> None:
+        """Apply ``trainable_layers``; called again by ``train()``, which undoes it."""
+        self._embed_is_frozen, self._frozen_blocks = freeze(
+            self, self.trainable, last_read=max(self.out_indices)
+        )
+
+    def _log_trainable(self) -> None:
+        total = sum(p.numel() for p in self.parameters())
+        trained = sum(p.numel() for p in self.parameters() if p.requires_grad)
+        print_log(
+            f"LanguageBackbone: {self.num_layers} blocks of {self.language_model}, "
+            f"{trained / 1e6:.2f} M of {total / 1e6:.2f} M parameters trainable.",
+            logger="current",
+        )

@@ -1,0 +1,158 @@
+"""mmdet's DETR with torch's fused attention; its parts are what PreNormDETR is made of.
+
+mmdet's encoder and decoder name the classes of their layers in code, not in the config,
+so each of them has a small subclass here that builds other layers.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from mmcv.cnn import build_norm_layer
+from mmcv.cnn.bricks.transformer import FFN
+from mmdet.models.detectors import DETR
+from mmdet.models.layers import (
+    DetrTransformerDecoder,
+    DetrTransformerDecoderLayer,
+    DetrTransformerEncoder,
+    DetrTransformerEncoderLayer,
+    SinePositionalEncoding,
+)
+from mmengine.model import ModuleList
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint as recompute
+
+from lbbt_mm.models.detection.fused_attention import FusedAttention
+
+
+class FusedEncoderLayer(DetrTransformerEncoderLayer):
+    """mmdet's encoder layer with :class:`FusedAttention`: post-norm, as it is.
+
+    Attributes:
+        norm_first: Whether the norms stand before attention and FFN.
+    """
+
+    norm_first = False
+
+    def _init_layers(self) -> None:
+        # mmdet's own method would build mmcv's attention, whose default remembers.
+        self.self_attn = FusedAttention(**self.self_attn_cfg)
+        self.embed_dims = self.self_attn.embed_dims
+        self.ffn = FFN(**self.ffn_cfg)
+        self.norms = _norms(2, self.norm_cfg, self.embed_dims)
+
+
+class FusedDecoderLayer(DetrTransformerDecoderLayer):
+    """mmdet's decoder layer with :class:`FusedAttention`: post-norm, as it is.
+
+    Attributes:
+        norm_first: Whether the norms stand before the attentions and the FFN.
+    """
+
+    norm_first = False
+
+    def _init_layers(self) -> None:
+        self.self_attn = FusedAttention(**self.self_attn_cfg)
+        self.cross_attn = FusedAttention(**self.cross_attn_cfg)
+        self.embed_dims = self.self_attn.embed_dims
+        self.ffn = FFN(**self.ffn_cfg)
+        self.norms = _norms(3, self.norm_cfg, self.embed_dims)
+
+
+class FusedEncoder(DetrTransformerEncoder):
+    """mmdet's encoder over layers of ``layer_type``.
+
+    ``num_cp`` layers are recomputed in the backward pass by torch itself; mmdet's class
+    needs fairscale for it.
+    """
+
+    layer_type: type[FusedEncoderLayer] = FusedEncoderLayer
+
+    def _init_layers(self) -> None:
+        self.layers = ModuleList(
+            self.layer_type(**self.layer_cfg) for _ in range(self.num_layers)
+        )
+        self.embed_dims = self.layers[0].embed_dims
+
+    def forward(
+        self,
+        query: Tensor,
+        query_pos: Tensor,
+        key_padding_mask: Tensor | None,
+        **kwargs: Any,
+    ) -> Tensor:
+        """Run the layers.
+
+        Args:
+            query: Image tokens ``(B, T, C)``.
+            query_pos: Their positional encoding ``(B, T, C)``.
+            key_padding_mask: ``(B, T)``, true where a token is padding; ``None``
+                without padding.
+            kwargs: For every layer, as in mmdet.
+
+        Returns:
+            ``(B, T, C)``.
+        """
+        for index, layer in enumerate(self.layers):
+            inputs = (query, query_pos, key_padding_mask)
+            if index < self.num_cp and torch.is_grad_enabled():
+                query = recompute(layer, *inputs, use_reentrant=False, **kwargs)
+            else:
+                query = layer(*inputs, **kwargs)
+        return query
+
+
+class FusedDecoder(DetrTransformerDecoder):
+    """mmdet's decoder over layers of ``layer_type``."""
+
+    layer_type: type[FusedDecoderLayer] = FusedDecoderLayer
+
+    def _init_layers(self) -> None:
+        self.layers = ModuleList(
+            self.layer_type(**self.layer_cfg) for _ in range(self.num_layers)
+        )
+        self.embed_dims = self.layers[0].embed_dims
+        self.post_norm = build_norm_layer(self.post_norm_cfg, self.embed_dims)[1]
+
+
+class FusedDETR(DETR):
+    """``mmdet.DETR`` whose attention runs on torch's fused kernels.
+
+    Takes the same config, has the same parameters under the same names, starts from the
+    same initialisation under a seed and computes the same outputs, so checkpoints go
+    both ways. Building it does not change the dropout of what is built later in the
+    process, which building ``mmdet.DETR`` does (see
+    :mod:`lbbt_mm.models.detection.dropout_leak`).
+
+    Its layers are post-norm: the order of a BERT block. GPT-2 is pre-norm and fits
+    :class:`lbbt_mm.models.detection.pre_norm_detr.PreNormDETR`.
+
+    Args:
+        args: As for ``mmdet.DETR``.
+        kwargs: As for ``mmdet.DETR``.
+
+    Raises:
+        ValueError: The positional encoding's width is not the encoder's.
+    """
+
+    encoder_type: type[FusedEncoder] = FusedEncoder
+    decoder_type: type[FusedDecoder] = FusedDecoder
+
+    def _init_layers(self) -> None:
+        self.positional_encoding = SinePositionalEncoding(**self.positional_encoding)
+        self.encoder = self.encoder_type(**self.encoder)
+        self.decoder = self.decoder_type(**self.decoder)
+        self.embed_dims = self.encoder.embed_dims
+        self.query_embedding = nn.Embedding(self.num_queries, self.embed_dims)
+        num_feats = self.positional_encoding.num_feats
+        if 2 * num_feats != self.embed_dims:
+            raise ValueError(
+                f"positional_encoding.num_feats must be half of the encoder's width: "
+                f"expected {self.embed_dims / 2:g} for width {self.embed_dims}, got "
+                f"{num_feats}."
+            )
+
+
+def _norms(count: int, cfg: dict[str, Any], channels: int) -> ModuleList:
+    return ModuleList(build_norm_layer(cfg, channels)[1] for _ in range(count))

@@ -1,0 +1,1 @@
+"""LLaVA: images and conversations into a causal language model, answers out."""

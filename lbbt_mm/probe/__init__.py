@@ -1,0 +1,1 @@
+"""Features of a frozen model, taken once, and the linear classifier on them."""

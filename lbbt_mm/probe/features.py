@@ -1,0 +1,243 @@
+"""Run a frozen model once over a dataset, and keep the features on disk."""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from lbbt_mm.files import write_whole
+from lbbt_mm.language.storage import tensor_bytes
+from lbbt_mm.probe.feature_key import feature_key, file_sha256, weights_sha256
+
+__all__ = [
+    "Features",
+    "cached_features",
+    "extract_features",
+    "feature_key",
+    "file_sha256",
+    "pool_features",
+    "show_progress",
+    "weights_sha256",
+]
+
+
+@dataclass(frozen=True)
+class Features:
+    """What a frozen model makes of a dataset, in the dataset's order.
+
+    Attributes:
+        features: Pooled outputs, (images, channels) float32, on the CPU.
+        labels: True classes, (images,) int64.
+    """
+
+    features: Tensor
+    labels: Tensor
+
+
+def pool_features(output: Any) -> Tensor:
+    """Make one vector per image of what a backbone returns.
+
+    Args:
+        output: A tensor, or a tuple of stages of which the last one counts: a vector
+            (N, C) is taken as it is; a map (N, C, H, W) and tokens (N, L, C) are
+            averaged over their positions.
+
+    Returns:
+        Vectors (N, C).
+
+    Raises:
+        ValueError: The last stage is no such tensor.
+    """
+    last = output[-1] if isinstance(output, (tuple, list)) and output else output
+    if not isinstance(last, Tensor) or last.ndim not in (2, 3, 4):
+        found = tuple(last.shape) if isinstance(last, Tensor) else type(last).__name__
+        raise ValueError(
+            "A linear probe expects the backbone's last output to be a vector (N, C), "
+            f"tokens (N, L, C) or a map (N, C, H, W), got {found}. Set the backbone's "
+            "out_type, for example 'last' or 'avg'."
+        )
+    if last.ndim == 4:
+        return last.mean(dim=(2, 3))
+    return last.mean(dim=1) if last.ndim == 3 else last
+
+
+@torch.no_grad()
+def extract_features(
+    model: nn.Module,
+    dataloader: Iterable[dict],
+    device: str | torch.device = "cpu",
+    amp: bool = False,
+    description: str = "features",
+) -> Features:
+    """Run a frozen mmpretrain classifier once over a dataset.
+
+    Args:
+        model: A classifier with ``data_preprocessor`` and
+            ``extract_feat(inputs, stage='backbone')``; moved to ``device`` and left
+            in evaluation mode.
+        dataloader: Batches of ``inputs`` and labelled ``data_samples``, in a fixed
+            order, each image once.
+        device: Where the model runs.
+        amp: Run it under bfloat16 autocast.
+        description: Name in the progress bar.
+
+    Returns:
+        The features and labels, in the order of the dataset.
+
+    Raises:
+        ValueError: An image has no single label, the backbone's output cannot be
+            pooled, or the loader did not yield each image of its dataset once.
+    """
+    device = torch.device(device)
+    model.to(device).eval()
+    total = len(dataloader.dataset)
+    features, labels = None, torch.empty(total, dtype=torch.int64)
+    done = 0
+    for batch in show_progress(dataloader, len(dataloader), description):
+        batch = model.data_preprocessor(batch, False)
+        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=amp):
+            output = model.extract_feat(batch["inputs"], stage="backbone")
+            pooled = pool_features(output)
+        if features is None:  # once, at its final size: concatenating needs it twice
+            features = torch.empty(total, pooled.shape[1])
+        end = done + len(pooled)
+        if end <= total:
+            features[done:end] = pooled
+            labels[done:end] = _labels(batch["data_samples"])
+        done = end
+    if done != total or features is None:
+        raise ValueError(
+            f"Expected each of the {total} images once, got {done}. Use a data loader "
+            "with drop_last=False and DefaultSampler(shuffle=False), in one process."
+        )
+    return Features(features, labels)
+
+
+def _labels(data_samples: list) -> Tensor:
+    found = [sample.get("gt_label") for sample in data_samples]
+    if any(label is None or label.numel() != 1 for label in found):
+        raise ValueError(
+            "A linear probe needs one true label per image, and the dataset has none "
+            "or several. Give the probe a labelled dataset: --cfg-options "
+            "train_dataloader.dataset.KEY=VALUE."
+        )
+    return torch.cat(found).cpu()
+
+
+def show_progress(
+    items: Iterable, total: int, description: str, unit: str = "batches"
+) -> Iterator:
+    """Show a progress bar on a terminal, and a line per tenth in a log file.
+
+    Args:
+        items: What to loop over.
+        total: How many there are.
+        description: What is being done.
+        unit: What an item is, in the plural.
+
+    Yields:
+        The items.
+    """
+    if sys.stderr.isatty():
+        yield from tqdm(items, description, total, file=sys.stderr)
+        return
+    start, tenth = time.perf_counter(), 0
+    for done, item in enumerate(items, 1):
+        yield item
+        if done * 10 // total > tenth:
+            tenth = done * 10 // total
+            seconds = time.perf_counter() - start
+            print(
+                f"{description}: {done * 100 // total} % ({done}/{total} {unit}, "
+                f"{seconds:.0f} s)",
+                file=sys.stderr,
+                flush=True,
+            )
+
+
+def _content_sha256(features: Features) -> str:
+    digest = hashlib.sha256(tensor_bytes(features.features))
+    digest.update(tensor_bytes(features.labels))
+    return digest.hexdigest()
+
+
+def cached_features(
+    path: Path, extract: Callable[[], Features]
+) -> tuple[Features, bool]:
+    """Read features from ``path``, or extract them and write them there.
+
+    A file that cannot be read, or whose content does not match its checksum, is made
+    again with a warning. If it cannot be written, the features are returned all the
+    same, with a warning.
+
+    Args:
+        path: A ``.safetensors`` file, named by :func:`feature_key`.
+        extract: Makes the features.
+
+    Returns:
+        The features, and whether they came from the file.
+    """
+    if path.is_file():
+        try:
+            return _read(path), True
+        except (OSError, ValueError, safetensors.SafetensorError) as error:
+            warnings.warn(
+                f"The feature cache {path} is damaged ({error}); extracting again.",
+                stacklevel=2,
+            )
+    features = extract()
+    try:
+        _write(path, features)
+    except (OSError, safetensors.SafetensorError) as error:
+        size = features.features.nbytes / 2**20
+        warnings.warn(
+            f"The features ({size:.0f} MiB) could not be written to {path} ({error}); "
+            "going on with those in memory, but the next run extracts them again. "
+            "Free some space, or choose another --work-dir.",
+            stacklevel=2,
+        )
+    return features, False
+
+
+def _read(path: Path) -> Features:
+    with safetensors.safe_open(path, framework="pt") as file:
+        names = set(file.keys())
+        if names != {"features", "labels"}:
+            raise ValueError(f"expected features and labels, got {sorted(names)}")
+        found = Features(file.get_tensor("features"), file.get_tensor("labels"))
+        checksum = (file.metadata() or {}).get("sha256")
+    if checksum != _content_sha256(found):
+        raise ValueError("its content does not match its checksum")
+    # The checksum is of bytes alone; with these, they leave one shape only.
+    kinds = found.features.dtype, found.labels.dtype
+    images = found.features.shape[:1]
+    if kinds != (torch.float32, torch.int64) or found.labels.shape != images:
+        raise ValueError(
+            f"expected float32 features and an int64 label for each image, got "
+            f"{kinds[0]} {tuple(found.features.shape)} and "
+            f"{kinds[1]} {tuple(found.labels.shape)}"
+        )
+    return found
+
+
+def _write(path: Path, features: Features) -> None:
+    write_whole(
+        path,
+        lambda part: save_file(
+            {"features": features.features, "labels": features.labels},
+            part,
+            metadata={"sha256": _content_sha256(features)},
+        ),
+    )

@@ -1,0 +1,1 @@
+"""What comes with a stranger's file is read as data and never run."""

@@ -1,0 +1,173 @@
+"""What trains: parsed from one option, applied in the constructor, kept by train()."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.testing import assert_close
+
+from lbbt_mm.models import LanguageBackbone
+from lbbt_mm.models.backbone.trainable import TrainableParts, parse_trainable
+
+ALL = dict(patch_embed=True, positions=True, norms=True, final_norm=True)
+
+
+def parts(*blocks: int, **more: bool) -> TrainableParts:
+    return TrainableParts(frozenset(blocks), **more)
+
+
+@pytest.mark.parametrize(
+    ("spec", "expected"),
+    [
+        ("all", parts(0, 1, 2, 3, **ALL)),
+        ("none", parts()),
+        ("first:2", parts(0, 1, patch_embed=True)),
+        ("last:1", parts(3, patch_embed=True)),
+        ("none+last:2", parts(2, 3)),
+        ([0, 3], parts(0, 3, patch_embed=True)),
+        ("0+3", parts(0, 3, patch_embed=True)),
+        (["first:1", "norms"], parts(0, patch_embed=True, norms=True)),
+        ("first:1+positions", parts(0, patch_embed=True, positions=True)),
+        ("none+patch_embed", parts(patch_embed=True)),
+        ("last:1 + final_norm", parts(3, patch_embed=True, final_norm=True)),
+    ],
+)
+def test_parse(spec, expected: TrainableParts) -> None:
+    assert parse_trainable(spec, 4) == expected
+
+
+def make(spec, **options) -> LanguageBackbone:
+    sizes = dict(img_size=32, patch_size=16, num_layers=3, **options)
+    return LanguageBackbone(
+        "distilgpt2", pretrained=False, trainable_layers=spec, **sizes
+    )
+
+
+def trained(backbone: LanguageBackbone) -> set[str]:
+    """Name the parts that get a gradient from a real backward pass."""
+    (features,) = backbone(torch.randn(2, 3, 32, 32))
+    if not features.requires_grad:
+        return set()
+    # A plain sum would have no gradient behind a layer norm.
+    (features * torch.randn_like(features)).sum().backward()
+    names = [n for n, p in backbone.named_parameters() if p.grad is not None]
+    for name in names:
+        assert dict(backbone.named_parameters())[name].requires_grad
+    return {
+        name.split(".blocks.")[1].split(".")[0] if ".blocks." in name else name
+        for name in names
+    }
+
+
+EMBED = {"patch_embed.projection.weight", "patch_embed.projection.bias"}
+NORM = {"language.final_norm.weight", "language.final_norm.bias"}
+
+
+@pytest.mark.parametrize(
+    ("spec", "expected"),
+    [
+        ("all", {"0", "1", "2", "language.positions"} | EMBED | NORM),
+        ("none", set()),
+        ("first:2", {"0", "1"} | EMBED),
+        ("last:1", {"2"} | EMBED),
+        ("none+last:1", {"2"}),
+        ([1, "final_norm"], {"1"} | EMBED | NORM),
+        ("none+positions", {"language.positions"}),
+    ],
+)
+@pytest.mark.parametrize("with_cp", [False, True])
+def test_exactly_the_named_parts_get_gradients(spec, expected, with_cp) -> None:
+    backbone = make(spec, with_cp=with_cp)
+    assert trained(backbone) == expected
+    backbone.eval()
+    backbone.train()
+    backbone.zero_grad()
+    assert trained(backbone) == expected
+
+
+def test_every_trainable_parameter_gets_a_gradient() -> None:
+    for spec in ("all", "first:1", "none+last:1+final_norm", "norms"):
+        backbone = make(spec)
+        trained(backbone)
+        for name, parameter in backbone.named_parameters():
+            assert (parameter.grad is not None) == parameter.requires_grad, name
+
+
+@pytest.mark.parametrize("spec", ["all", "norms", "last:1+final_norm"])
+def test_what_no_output_reads_does_not_train(spec: str) -> None:
+    """DDP would wait for gradients that never come."""
+    backbone = make(spec, out_indices=1, out_type="avg")
+    trained(backbone)
+    for name, parameter in backbone.named_parameters():
+        assert (parameter.grad is not None) == parameter.requires_grad, name
+        unread = name.startswith(("language.blocks.2", "language.final_norm"))
+        assert not (unread and parameter.requires_grad), name
+
+
+def test_train_freezes_again_what_somebody_unfroze() -> None:
+    backbone = make("first:1")
+    backbone.requires_grad_(True)
+    backbone.train()
+    assert not backbone.language.blocks[2].qkv.weight.requires_grad
+
+
+def test_dropout_of_frozen_blocks_stays_off() -> None:
+    images = torch.randn(2, 3, 32, 32)
+    frozen = make("none", drop_path_rate=0.5).train()
+    assert_close(frozen(images), frozen(images), rtol=0, atol=0)
+    half = make("first:1").train()
+    modes = [block.training for block in half.language.blocks]
+    assert modes == [True, False, False]
+
+
+def test_a_frozen_prefix_runs_without_a_graph() -> None:
+    seen: dict[int, bool] = {}
+
+    def watch(backbone: LanguageBackbone) -> dict[int, bool]:
+        for index, block in enumerate(backbone.language.blocks):
+            block.register_forward_hook(
+                lambda m, i, out, index=index: seen.update({index: out.requires_grad})
+            )
+        return seen
+
+    images = torch.randn(1, 3, 32, 32)
+    prefix = make("none+last:1")
+    watch(prefix)
+    prefix(images)
+    assert seen == {0: False, 1: False, 2: True}
+    # Gradients must pass the frozen blocks on their way to the patch embedding.
+    passing = make("last:1")
+    watch(passing)
+    passing(images)
+    assert seen == {0: True, 1: True, 2: True}
+    # Or on their way to the images.
+    watch(prefix)
+    images.requires_grad_()
+    prefix(images)[0].pow(2).sum().backward()
+    assert images.grad is not None and images.grad.abs().sum() > 0
+
+
+def test_a_frozen_prefix_is_not_recomputed(monkeypatch) -> None:
+    from lbbt_mm.models.backbone import language_backbone
+
+    recomputed = []
+    monkeypatch.setattr(
+        language_backbone,
+        "recompute",
+        lambda block, *args, **kwargs: recomputed.append(block) or block(*args),
+    )
+    backbone = make("none+last:1", with_cp=True)
+    backbone(torch.randn(1, 3, 32, 32))
+    assert recomputed == [backbone.language.blocks[2]]
+
+
+def test_the_number_of_trainable_parameters_is_logged(capsys) -> None:
+    from unittest.mock import patch
+
+    with patch("lbbt_mm.models.backbone.language_backbone.print_log") as log:
+        make("none")
+        make("all")
+    first, second = (call.args[0] for call in log.call_args_list)
+    assert " 0.00 M of " in first and "distilgpt2" in first
+    total = second.split(" M of ")[1].split(" ")[0]
+    assert f"{total} M of {total} M parameters" in second

@@ -1,0 +1,82 @@
+"""Configs are read from runs' folders without being run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from mmengine.config import Config
+
+from lbbt_mm.safety.dumped_config import (
+    at,
+    describe_dataset,
+    describe_labels,
+    innermost_dataset,
+    plain_name,
+    read_dumped_config,
+)
+
+IMAGES = dict(type="lbbt_mm.IdxDataset", classes="fashion_mnist", indices=100)
+
+
+def config(**wrapper) -> dict:
+    return dict(train_dataloader=dict(dataset=dict(dataset=IMAGES, **wrapper)))
+
+
+def test_what_mmengine_dumps_is_read_back(tmp_path: Path) -> None:
+    whole = dict(
+        model=dict(backbone=dict(num_layers=8, pretrained=False), topk=(1, 5)),
+        custom_hooks=[dict(type="A", x=-1.5e-3)],
+        nothing=None,
+    )
+    Config(whole).dump(tmp_path / "config.py")
+    assert read_dumped_config(tmp_path / "config.py") == whole
+
+
+def test_nothing_in_a_config_is_run(tmp_path: Path) -> None:
+    path = tmp_path / "config.py"
+    path.write_text(f"import os\nx = os.remove({str(path)!r})\ny = dict(z=[1, open])\n")
+    assert read_dumped_config(path) == {}
+    assert path.exists()
+    path.write_text("x = (")
+    with pytest.raises(ValueError, match="not a config as a run dumps it"):
+        read_dumped_config(path)
+
+
+@pytest.mark.parametrize("make", [dict, Config])
+@pytest.mark.parametrize(
+    ("wrapper", "labels"),
+    [
+        (dict(type="lbbt_mm.RandomLabelDataset", ratio=1.0), "random"),
+        (dict(type="lbbt_mm.RandomLabelDataset"), "random"),
+        (dict(type="lbbt_mm.RandomLabelDataset", ratio=0.0), "correct"),
+        (dict(type="lbbt_mm.RandomLabelDataset", ratio=0.15), "15 % random"),
+        (dict(type="RepeatDataset"), "correct"),
+        (dict(type="lbbt_mm.RotationDataset"), "self-made"),
+        (dict(type="lbbt_mm.FewLabelDataset"), "correct"),
+        # A class of the user's: nobody can say what it does, without running it.
+        (dict(type="MyRandomLabelDataset", ratio=0.5), "of MyRandomLabelDataset"),
+        (dict(type="mine.Noisy", ratio=0.5), "of Noisy"),
+    ],
+)
+def test_labels_and_images(make, wrapper: dict, labels: str) -> None:
+    found = make(config(**wrapper))
+    assert describe_labels(found) == labels
+    assert describe_dataset(found) == "fashion-mnist"
+    assert innermost_dataset(found, "train_dataloader")["indices"] == 100
+    assert at(found, "train_dataloader", "no", "such") is None
+
+
+def test_a_users_subclass_counts_where_it_can_be_looked_up() -> None:
+    found = config(type="Drawn", ratio=0.5)
+    names = {"Drawn", "RandomLabelDataset", "object"}
+    assert describe_labels(found, lambda node: names) == "50 % random"
+
+
+def test_a_config_without_images_says_nothing() -> None:
+    assert describe_labels({}) == describe_dataset({}) == ""
+
+
+def test_one_spelling_for_a_dataset() -> None:
+    names = ("fashion_mnist", "FashionMnist", "fashion-mnist", "Fashion MNIST")
+    assert {plain_name(name) for name in names} == {"fashion-mnist"}
