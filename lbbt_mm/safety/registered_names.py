@@ -21,10 +21,17 @@ _UNREGISTERED = {
     *("nms", "soft_nms", "nms_match", "nms_quadri", "nms_rotated", "batched_nms"),
     *("RoIAlign", "RoIPool", "DeformRoIPoolPack", "ModulatedDeformRoIPoolPack"),
 }
+# Registries that a model, its preprocessor and a dataset are made of. Runners, hooks,
+# metrics and the like write, remove and run files by what their config says.
+_PARTS = {
+    *("model", "weight initializer", "batch augment", "tokenizer", "optimizer"),
+    *("dataset", "data sampler", "transform", "task util", "function"),
+}
 # Registered, but they unpickle or execute what their config names.
 _RUN_FILES = {
-    *("ImageToImageRetriever", "VQKD", "SwAVHook"),
+    *("ImageToImageRetriever", "VQKD", "TIMMBackbone", "VPD"),
     *("OpenImagesDataset", "OpenImagesChallengeDataset"),
+    *("RefCOCO", "RefCocoDataset"),
 }
 # Python, pickles and YAML: mmengine loads by this ending, and runs what is in it.
 _RUN_ENDINGS = (".py", ".pkl", ".pickle", ".yaml", ".yml")
@@ -90,6 +97,8 @@ class _Check:
                     self.refuse("the code in a model's repository", inner)
                 elif key == "decode_backend" and value == "pickle":
                     self.refuse("unpickling images", inner)
+                elif key == "backend" and value == "memcached":
+                    self.refuse("a client from any folder", inner)
                 elif key in _EVALUATED and isinstance(value, str):
                     if not re.fullmatch(r"[\w.]*", value):
                         self.refuse(f"the expression {_shown(value)}", inner)
@@ -168,7 +177,9 @@ def _modules(*scopes: str) -> Iterator[Mapping[str, Any]]:
                     importlib.import_module("mmcv.transforms")
                 module = importlib.import_module(f"{scope}.registry")
                 for found in vars(module).values():
-                    if not isinstance(found, Registry) or (load and found._imported):
+                    if not isinstance(found, Registry) or found.name not in _PARTS:
+                        continue
+                    if load and found._imported:
                         continue
                     if load:
                         found.import_from_location()
@@ -177,16 +188,20 @@ def _modules(*scopes: str) -> Iterator[Mapping[str, Any]]:
 
 @contextlib.contextmanager
 def registered_names_only() -> Iterator[None]:
-    """Keep mmengine from importing a name that is in no registry, while building.
+    """Keep mmengine from importing any name and from unpickling, while building.
 
     :func:`check_config` reads the config; this covers what a class makes of it, such as
-    another config that it reads itself.
+    another config or a list of images that it reads itself.
     """
+    from mmengine.fileio.io import file_handlers
     from mmengine.registry import registry
 
-    before = registry.get_object_from_string
+    before = registry.get_object_from_string, dict(file_handlers)
     registry.get_object_from_string = _registered_object
+    for ending in set(file_handlers) - {"json"}:  # mmengine reads no other as data
+        del file_handlers[ending]
     try:
         yield
     finally:
-        registry.get_object_from_string = before
+        registry.get_object_from_string = before[0]
+        file_handlers.update(before[1])

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import pickle
 import subprocess
 import sys
 
+import mmengine
 import pytest
 from mmengine.config import ConfigDict
 from mmengine.registry import DATASETS, FUNCTIONS, MODELS, TRANSFORMS
@@ -48,6 +50,8 @@ def test_a_dotted_name_at_every_depth(place) -> None:
         *("mmengine.registry.registry.get_object_from_string", "torch.hub.load"),
         *("", ".", "lbbt_mm.", "lbbt_mm..os", "no_such_package.Model"),
         *("LAION", "mmengine.NoSuchThing", "mmengine.runner.Runner.from_cfg"),
+        *("mmengine.runner.Runner", "mmdet.CityScapesMetric", "mmengine.DumpResults"),
+        *("mmdet.evaluation.metrics.CityScapesMetric", "LocalVisBackend", "EMAHook"),
         subprocess.Popen,
         subprocess.run,
         None,
@@ -69,6 +73,10 @@ def test_types_that_nobody_registered(name) -> None:
         dict(ann_file="evil.yaml "),
         dict(trust_remote_code=True),
         dict(decode_backend="pickle"),
+        dict(backend_args=dict(backend="memcached", sys_path="/run/folder")),
+        dict(type="mmdet.RefCocoDataset", split_file="refs.json"),
+        dict(type="mmpretrain.TIMMBackbone", checkpoint_path="a.pth"),
+        dict(type="mmseg.VPD", diffusion_cfg=dict(target="os.system")),
         dict(type="AdamW", dtype="float or __import__('os').system('true')"),
         dict(warp_mode="exit()"),
         dict(nms=dict(type="__import__('os').system('true')")),
@@ -120,6 +128,16 @@ def test_nor_while_building(registry) -> None:
                 assert found is None
         assert registry.get("mmdet.models.detectors.detr.DETR") is not None
     assert MODELS.build(dict(type="os.getcwd")), "a user's own config may"
+
+
+def test_nothing_is_unpickled_while_building(tmp_path) -> None:
+    path = tmp_path / "refs.json"
+    path.write_bytes(pickle.dumps(dict(a=1)))
+    with registered_names_only():
+        # As mmdet's RefCocoDataset reads its splits, whatever their name.
+        with pytest.raises(TypeError, match="pkl"):
+            mmengine.load(path, file_format="pkl")
+    assert mmengine.load(path, file_format="pkl") == dict(a=1)
 
 
 def test_a_text_of_a_config() -> None:
