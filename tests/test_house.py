@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,17 +14,19 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "lbbt_mm"
 
-# Bottom to top; a room may import from those below.
-FLOORS = [
-    {"registry", "version", "files", "moved", "config"},
-    {"folder_lock", "language"},
-    {"safety"},
-    {"report"},
-    {"models", "datasets", "metrics", "transplant"},
-    {"probe", "analysis"},
-    {"measure"},
-    {"hooks", "optim"},
-]
+
+def written_floors() -> list[set[str]]:
+    """Rooms as CONTRIBUTING.md lists them, bottom to top."""
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    (tree,) = re.findall(r"## Rooms of .*?```text\n(.*?)```", text, re.DOTALL)
+    floors = [
+        {re.split(r"[/.\s]", line)[0] for line in floor.splitlines()}
+        for floor in tree.split("\n\n")
+    ]
+    return floors[::-1]
+
+
+FLOORS = written_floors()
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 
@@ -47,6 +50,15 @@ def imported_rooms(path: Path) -> set[str]:
             names = [alias.name for alias in node.names]
         rooms |= {n.split(".")[1] for n in names if n.startswith("lbbt_mm.")}
     return rooms
+
+
+def test_contributing_names_every_room_once() -> None:
+    written = [room for floor in FLOORS for room in floor]
+    assert sorted(written) == sorted({room_of(p) for p in MODULES} - {"__init__"})
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    rooms = [path for path in PACKAGE.glob("*/*/") if (path / "__init__.py").exists()]
+    lost = [f"{p.relative_to(PACKAGE)}/ " for p in rooms]
+    assert not [name for name in lost if f"\n{name}" not in text]
 
 
 def test_imports_never_run_upwards() -> None:

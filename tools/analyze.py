@@ -34,7 +34,7 @@ from mmengine.registry import DATASETS, HOOKS, MODELS  # noqa: E402
 from lbbt_mm.analysis.language_weights import language_model_weights  # noqa: E402
 from lbbt_mm.analysis.outliers import weight_statistics  # noqa: E402
 from lbbt_mm.language import CheckpointError  # noqa: E402
-from lbbt_mm.measure.measured_model import Subject  # noqa: E402
+from lbbt_mm.measure.measured_model import MeasuredModel  # noqa: E402
 from lbbt_mm.measure.measurements import (  # noqa: E402
     DEPENDS_ON,
     MEASUREMENTS,
@@ -114,7 +114,7 @@ class Target:
         folder: Where its results go.
         model: What the records say of it.
         build: Makes what is measured; called once, and only if something is to do.
-        content: Of a split, hashes its images; see ``Subject.content``.
+        content: Of a split, hashes its images; see ``MeasuredModel.content``.
     """
 
     folder: Path
@@ -170,12 +170,12 @@ def targets_of(args: argparse.Namespace, settings: Settings) -> list[Target]:
         deciding.append(hooks)
     common["fingerprint"] = feature_key(deciding=deciding)
 
-    def subject(checkpoint: str | None) -> Callable[[], Subject]:
-        return lambda: Subject(
+    def measured(checkpoint: str | None) -> Callable[[], MeasuredModel]:
+        return lambda: MeasuredModel(
             cfg, checkpoint, get_device(), settings.seed, progress=True
         )
 
-    content = functools.cache(lambda split: subject(None)().content(split))
+    content = functools.cache(lambda split: measured(None)().content(split))
     found = []
     for checkpoint in args.checkpoint:
         _launch.check_checkpoint(checkpoint, local=True)
@@ -183,13 +183,13 @@ def targets_of(args: argparse.Namespace, settings: Settings) -> list[Target]:
         model = dict(common, name=path.resolve().parent.name, stage="trained")
         model |= dict(checkpoint=path.name, sha256=file_sha256(path))
         folder = record_folder(path.parent, path.name)
-        found.append(Target(folder, model, subject(str(path)), content))
+        found.append(Target(folder, model, measured(str(path)), content))
     if args.initial or not args.checkpoint:
         if args.checkpoint and not args.work_dir:
             home = Path(args.checkpoint[0]).expanduser().parent
         model = dict(common, name=home.resolve().name, stage="initial")
         model |= dict(checkpoint=None, sha256=None)
-        found.append(Target(record_folder(home, None), model, subject(None), content))
+        found.append(Target(record_folder(home, None), model, measured(None), content))
     return found
 
 
@@ -218,7 +218,7 @@ def _language_target(args: argparse.Namespace) -> Target:
 
 def measure(
     target: Target,
-    subject: Any,
+    measured: Any,
     name: str,
     settings: Settings,
     provenance: dict[str, Any],
@@ -227,7 +227,7 @@ def measure(
 
     Args:
         target: The model.
-        subject: What its ``build`` made: a subject, or a language model's name.
+        measured: What its ``build`` made: a measured, or a language model's name.
         name: Of the measurement.
         settings: Of the measurements.
         provenance: Command, machine, versions.
@@ -235,17 +235,17 @@ def measure(
     start = time.monotonic()
     result, data, error = None, {}, None
     try:
-        if isinstance(subject, str):
+        if isinstance(measured, str):
             if name != "outliers":
                 raise ValueError(
                     f"{name} looks at images: give a config whose backbone is "
-                    f"{subject}."
+                    f"{measured}."
                 )
-            result = outlier_result(weight_statistics(language_model_weights(subject)))
-        elif misfit := _misfit(name, subject):
+            result = outlier_result(weight_statistics(language_model_weights(measured)))
+        elif misfit := _misfit(name, measured):
             raise misfit
         else:
-            result, data = MEASUREMENTS[name](subject, settings)
+            result, data = MEASUREMENTS[name](measured, settings)
     except Exception as problem:  # one that fails must not cost the others
         error = in_words(problem)
     return MeasurementRecord(
@@ -260,11 +260,11 @@ def measure(
     )
 
 
-def _misfit(name: str, subject: Any) -> ValueError | None:
+def _misfit(name: str, measured: Any) -> ValueError | None:
     """Say why something cannot be measured on a model; None if it can."""
     try:
-        if isinstance(subject, Subject):
-            refuse_unfit(name, subject)
+        if isinstance(measured, MeasuredModel):
+            refuse_unfit(name, measured)
     except ValueError as misfit:
         return misfit
     return None
@@ -366,9 +366,9 @@ def measure_all(
         What failed, a sentence each.
     """
     try:
-        subject = target.build()
-        if isinstance(subject, Subject):
-            _ = subject.model  # a checkpoint that does not fit fails once, not often
+        measured = target.build()
+        if isinstance(measured, MeasuredModel):
+            _ = measured.model  # a checkpoint that does not fit fails once, not often
     except Exception as problem:
         error = in_words(problem)
         for name in todo:
@@ -382,9 +382,9 @@ def measure_all(
         return [f"{target.folder}: {error}"]
     failures = []
     # What this model has no way to measure is said first, not after the long ones.
-    order = sorted(todo, key=lambda name: _misfit(name, subject) is None)
+    order = sorted(todo, key=lambda name: _misfit(name, measured) is None)
     for name in order:
-        record = measure(target, subject, name, settings, provenance)
+        record = measure(target, measured, name, settings, provenance)
         path = keep(record, target.folder)
         if record.error:
             failures.append(f"{path}: {record.error}")

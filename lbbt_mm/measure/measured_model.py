@@ -36,7 +36,7 @@ _FINGERPRINTED = 16  # images that tell one dataset from another
 _DENSE = {"BaseDetector", "BaseSegmentor"}
 
 
-class Subject:
+class MeasuredModel:
     """A model with the weights to be measured, and images for it.
 
     Everything is built when it is first asked for: counting outliers needs no image.

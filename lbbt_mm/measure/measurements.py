@@ -1,4 +1,4 @@
-"""The measurements of tools/analyze.py: a subject in, a plain result out.
+"""The measurements of tools/analyze.py: a model and its images in, a plain result out.
 
 docs/analysis.md lists what is in each result, and which figure or table it is for.
 """
@@ -37,7 +37,7 @@ from lbbt_mm.analysis.spectrum import (
     spectral_gap,
 )
 from lbbt_mm.analysis.synthetic_alignment import synthetic_check
-from lbbt_mm.measure.measured_model import Subject
+from lbbt_mm.measure.measured_model import MeasuredModel
 from lbbt_mm.metrics.retrieval import retrieval_scores
 from lbbt_mm.probe.grid import probe_grid
 
@@ -77,17 +77,17 @@ class Settings:
     seed: int = 0
 
 
-def outliers(subject: Subject, settings: Settings) -> tuple[Result, Result]:
+def outliers(measured: MeasuredModel, settings: Settings) -> tuple[Result, Result]:
     """Count outlying weights and describe their distribution (figures 2, 10, 11, 14).
 
     Args:
-        subject: Any model.
+        measured: Any model.
         settings: Unused.
 
     Returns:
         The result, and no images.
     """
-    report = weight_statistics(subject.model, progress=subject.progress)
+    report = weight_statistics(measured.model, progress=measured.progress)
     return outlier_result(report), {}
 
 
@@ -115,27 +115,27 @@ def _statistics(one: WeightStatistics) -> Result:
     return numbers | {"quantile_0.999": float(one.quantile(0.999))}
 
 
-def activation(subject: Subject, settings: Settings) -> tuple[Result, Result]:
+def activation(measured: MeasuredModel, settings: Settings) -> tuple[Result, Result]:
     """Measure the activation ratio of each block by both rules (figure 7)."""
-    images, data = subject.images("test", settings.images)
+    images, data = measured.images("test", settings.images)
     return {
         rule: to_plain(
-            activation_ratio(subject.backbone, images, rule, subject.progress)
+            activation_ratio(measured.backbone, images, rule, measured.progress)
         )
         for rule in RULES
     }, data
 
 
-def alignment(subject: Subject, settings: Settings) -> tuple[Result, Result]:
+def alignment(measured: MeasuredModel, settings: Settings) -> tuple[Result, Result]:
     """Compare the patch embedding with the training images (theorem 4.1)."""
-    embedding = subject.backbone.patch_embed.projection
-    images, data = subject.images("train", settings.images)
-    covariance = patch_covariance(images, embedding, subject.progress)
+    embedding = measured.backbone.patch_embed.projection
+    images, data = measured.images("train", settings.images)
+    covariance = patch_covariance(images, embedding, measured.progress)
     size = len(covariance.matrix)
     found = alignment_change(
         covariance,
         embedding.weight,
-        subject.initial_kernel,
+        measured.initial_kernel,
         [k for k in (1, 4, 16) if k <= size],
         settings.seed,
     )
@@ -145,14 +145,16 @@ def alignment(subject: Subject, settings: Settings) -> tuple[Result, Result]:
     return plain | dict(eigenvalues=eigenvalues), data
 
 
-def synthetic_alignment(subject: Subject, settings: Settings) -> tuple[Result, Result]:
+def synthetic_alignment(
+    measured: MeasuredModel, settings: Settings
+) -> tuple[Result, Result]:
     """See theorem 4.1 hold on Gaussian inputs; the same for every model."""
     return to_plain(synthetic_check(seed=settings.seed)), {}
 
 
-def landscape(subject: Subject, settings: Settings) -> tuple[Result, Result]:
+def landscape(measured: MeasuredModel, settings: Settings) -> tuple[Result, Result]:
     """Compute the loss around the weights on two planes (figure 4)."""
-    loss, data = subject.loss(settings.loss_images)
+    loss, data = measured.loss(settings.loss_images)
     result: Result = {}
     for normalisation in NORMALISATIONS:
         found = loss_landscape(
@@ -161,17 +163,17 @@ def landscape(subject: Subject, settings: Settings) -> tuple[Result, Result]:
             settings.radius,
             settings.points,
             settings.seed,
-            subject.progress,
+            measured.progress,
         )
         result[normalisation] = dict(loss=to_plain(found.loss))
         result |= dict(steps=to_plain(found.steps), centre=found.centre)
     return result, data
 
 
-def curvature(subject: Subject, settings: Settings) -> tuple[Result, Result]:
+def curvature(measured: MeasuredModel, settings: Settings) -> tuple[Result, Result]:
     """Measure the Hessian and the loss's sensitivities (table 15)."""
-    loss, data = subject.loss(settings.loss_images)
-    seed, progress = settings.seed, subject.progress
+    loss, data = measured.loss(settings.loss_images)
+    seed, progress = settings.seed, measured.progress
     ends = extreme_eigenvalues(
         loss, settings.eigenvalues, settings.iterations, seed, progress
     )
@@ -205,9 +207,9 @@ def curvature(subject: Subject, settings: Settings) -> tuple[Result, Result]:
     ), data
 
 
-def separability(subject: Subject, settings: Settings) -> tuple[Result, Result]:
+def separability(measured: MeasuredModel, settings: Settings) -> tuple[Result, Result]:
     """Measure how well the features tell the true classes apart (figure 5)."""
-    found, data = subject.features("test", settings.images)
+    found, data = measured.features("test", settings.images)
     result = measure_separability(found.features, found.labels, seed=settings.seed)
     plain = to_plain(result)
     # Two digits of a map are more than a picture shows.
@@ -215,9 +217,9 @@ def separability(subject: Subject, settings: Settings) -> tuple[Result, Result]:
     return plain, data
 
 
-def retrieval(subject: Subject, settings: Settings) -> tuple[Result, Result]:
+def retrieval(measured: MeasuredModel, settings: Settings) -> tuple[Result, Result]:
     """Let each image look for the others of its class (table 11)."""
-    found, data = subject.features("test", settings.images)
+    found, data = measured.features("test", settings.images)
     scores = retrieval_scores(found.features, found.labels)
     result: Result = {}
     for name, value in scores.items():
@@ -226,10 +228,12 @@ def retrieval(subject: Subject, settings: Settings) -> tuple[Result, Result]:
     return result, data
 
 
-def grid_of_probes(subject: Subject, settings: Settings) -> tuple[Result, Result]:
+def grid_of_probes(
+    measured: MeasuredModel, settings: Settings
+) -> tuple[Result, Result]:
     """Probe at every learning rate and weight decay of a grid (table 3)."""
-    train, _ = subject.features("train", settings.probe_images)
-    test, data = subject.features("test", settings.probe_images)
+    train, _ = measured.features("train", settings.probe_images)
+    test, data = measured.features("test", settings.probe_images)
     classes = 1 + int(max(train.labels.max(), test.labels.max()))
     found = probe_grid(
         train.features,
@@ -238,12 +242,12 @@ def grid_of_probes(subject: Subject, settings: Settings) -> tuple[Result, Result
         test.labels,
         classes,
         seed=settings.seed,
-        device=subject.device,
+        device=measured.device,
     )
     return to_plain(found) | dict(train_images=len(train.labels)), data
 
 
-MEASUREMENTS: dict[str, Callable[[Subject, Settings], tuple[Result, Result]]] = {
+MEASUREMENTS: dict[str, Callable[[MeasuredModel, Settings], tuple[Result, Result]]] = {
     "outliers": outliers,
     "activation": activation,
     "alignment": alignment,
@@ -260,26 +264,26 @@ _ON_LABELS = ("separability", "retrieval", "probe_grid")
 _ON_LOSS = ("landscape", "curvature")
 
 
-def refuse_unfit(name: str, subject: Subject) -> None:
+def refuse_unfit(name: str, measured: MeasuredModel) -> None:
     """Refuse what cannot be measured on a model, before it costs anything.
 
     Args:
         name: Of the measurement.
-        subject: Any model; no image is looked at.
+        measured: Any model; no image is looked at.
 
     Raises:
         ValueError: It cannot be; says why.
     """
     if name in _ON_BLOCKS:
-        _ = subject.backbone
-    elif subject.is_dense and name in _ON_LABELS + _ON_LOSS:
+        _ = measured.backbone
+    elif measured.is_dense and name in _ON_LABELS + _ON_LOSS:
         needs = "one true label for each image"
         if name in _ON_LOSS:
             # mmdet's and mmseg's test pipelines resize before they read annotations:
             # the loss would be a number, and a wrong one.
             needs = "a classifier's loss (a test pipeline may not scale boxes or masks)"
         raise ValueError(
-            f"{name} needs {needs}, and {type(subject.model).__name__} is a detector "
+            f"{name} needs {needs}, and {type(measured.model).__name__} is a detector "
             f"or segmenter: --only outliers measures any model."
         )
 

@@ -18,7 +18,7 @@ from lbbt_mm.config import ConfigError, load_config
 from lbbt_mm.language.checkpoint import open_checkpoint
 from lbbt_mm.language.errors import CheckpointError
 from lbbt_mm.transplant.errors import TransplantError
-from lbbt_mm.transplant.meta_model import build_outline
+from lbbt_mm.transplant.meta_model import build_on_meta_device
 from lbbt_mm.transplant.plan import make_plan
 from lbbt_mm.version import require_scope
 
@@ -78,7 +78,7 @@ def show(args: argparse.Namespace) -> None:
     if "model" not in cfg:
         raise TransplantError(f"{args.config} has no model to copy into.")
     require_scope(cfg, args.config)
-    model = build_outline(cfg)
+    model = build_on_meta_device(cfg)
     for hook in hooks:
         checkpoint = open_checkpoint(hook["language_model"])
         plan = make_plan(model, checkpoint, hook["copies"], hook.get("accept", ()))

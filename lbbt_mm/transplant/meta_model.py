@@ -32,7 +32,7 @@ class _NumbersOnCPU(TorchFunctionMode):
         return func(*args, **kwargs)
 
 
-def build_outline(cfg: Mapping[str, Any]) -> nn.Module:
+def build_on_meta_device(cfg: Mapping[str, Any]) -> nn.Module:
     """Build the model of a config on the meta device.
 
     Args:

@@ -17,7 +17,7 @@ from lbbt_mm.language.checkpoint import language_config
 from lbbt_mm.language.config import LanguageConfig
 from lbbt_mm.language.hf_config import config_from_hf
 from lbbt_mm.transplant import make_plan
-from lbbt_mm.transplant.meta_model import build_outline
+from lbbt_mm.transplant.meta_model import build_on_meta_device
 
 from shipped import BACKBONE, CONFIGS, DENSE, differences, flat, load, relative  # isort: skip
 
@@ -96,7 +96,7 @@ def stock(package: str, config: str) -> Config:
 
 @every_leaf
 def test_builds_and_every_tensor_of_its_layers_is_planned(path: Path) -> None:
-    name, model = parse(path), build_outline(load(path))
+    name, model = parse(path), build_on_meta_device(load(path))
     plan = plan_of(path, model)
     filled = {row.parameter for row in plan.rows}
     lists = {copy.module for copy in load(path).custom_hooks[-1].copies}
@@ -189,7 +189,7 @@ def test_the_runtime_is_ours_in_the_librarys_words(path: Path) -> None:
 
 @detr
 def test_one_width_everywhere(path: Path) -> None:
-    cfg, model = load(path), build_outline(load(path))
+    cfg, model = load(path), build_on_meta_device(load(path))
     language = architecture(cfg.custom_hooks[-1].language_model)
     assert (cfg.width, cfg.num_heads) == (language.width, language.num_heads)
     widths = {model.query_embedding.embedding_dim, model.bbox_head.fc_cls.in_features}
@@ -341,7 +341,7 @@ def test_small_models_are_as_the_scenes_need_them(path: Path) -> None:
 
 def test_the_small_detrs_begin_with_a_backbone_trained_from_scratch() -> None:
     cfg = load(BACKBONE)
-    trained = build_outline(cfg)
+    trained = build_on_meta_device(cfg)
     assert trained.backbone.init_cfg[0]["type"] == "Kaiming"
     given = {name: p.shape for name, p in trained.backbone.state_dict().items()}
     name = f"{BACKBONE.stem}/iter_{cfg.train_cfg.max_iters}.pth"
@@ -349,7 +349,7 @@ def test_the_small_detrs_begin_with_a_backbone_trained_from_scratch() -> None:
         if path.stem.startswith("detr-r18"):
             wanted = load(path).model.backbone.init_cfg
             assert wanted.checkpoint == f"work_dirs/{name}"
-            taken = build_outline(load(path)).backbone.state_dict()
+            taken = build_on_meta_device(load(path)).backbone.state_dict()
             assert {name: p.shape for name, p in taken.items()} == given
 
 
@@ -362,10 +362,10 @@ def test_detr_leaves_no_dropout_in_the_segmenter() -> None:
     load(path)  # reading it is enough
     detector = stock("mmdet", "detr/detr_r50_8xb2-150e_coco.py")
     for cfg in (detector, load(CONFIGS / "detr_gpt2init.py")):
-        model = build_outline(cfg)
+        model = build_on_meta_device(cfg)
         rates = {m.p for m in model.modules() if isinstance(m, nn.Dropout)}
         assert 0.1 in rates
-    model = build_outline(load(path))
+    model = build_on_meta_device(load(path))
     rates = [m.p for m in model.modules() if isinstance(m, nn.Dropout)]
     rates += [
         m.dropout for m in model.modules() if isinstance(m, nn.MultiheadAttention)

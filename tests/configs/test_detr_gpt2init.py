@@ -13,7 +13,7 @@ from torch import Tensor
 
 from lbbt_mm.language import open_checkpoint
 from lbbt_mm.transplant import make_plan
-from lbbt_mm.transplant.meta_model import build_outline
+from lbbt_mm.transplant.meta_model import build_on_meta_device
 
 from shipped import CONFIGS, load  # isort: skip
 
@@ -74,7 +74,7 @@ def expected(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 def test_every_mapped_tensor_of_a_full_size_file(gpt2) -> None:
     folder, tensors = gpt2
     cfg = load(CONFIGS / "detr_gpt2init.py")
-    model = build_outline(cfg).to_empty(device="cpu")
+    model = build_on_meta_device(cfg).to_empty(device="cpu")
     copies = cfg.custom_hooks[-1].copies
     plan = make_plan(model, open_checkpoint(str(folder)), copies)
     before = {name: p.clone() for name, p in model.backbone.named_parameters()}

@@ -16,7 +16,7 @@ from lbbt_mm.language.checkpoint import language_config
 from lbbt_mm.registry import HOOKS
 from lbbt_mm.transplant import make_plan
 from lbbt_mm.transplant.compare import ACCEPTABLE
-from lbbt_mm.transplant.meta_model import build_outline
+from lbbt_mm.transplant.meta_model import build_on_meta_device
 from lbbt_mm.transplant.plan import Copy
 
 from shipped import ROOT  # isort: skip
@@ -49,8 +49,8 @@ def test_the_lines_are_enough(lines: str, tmp_path: Path) -> None:
     stock, cfg = Config.fromfile(theirs(lines)[1]), added(lines, tmp_path)
     assert "custom_imports" not in cfg
     assert isinstance(HOOKS.build(cfg.custom_hooks[-1]), LanguageInitHook)
-    model = build_outline(cfg)
-    assert type(model) is type(build_outline(stock))
+    model = build_on_meta_device(cfg)
+    assert type(model) is type(build_on_meta_device(stock))
     (fields,) = (hook for hook in cfg.custom_hooks if "LanguageInit" in hook.type)
     # As complete as the file would be: the architecture decides.
     source = SimpleNamespace(
@@ -76,12 +76,12 @@ def test_each_line_is_needed(tmp_path: Path) -> None:
             config=language_config(hook.language_model), source="it"
         )
         with pytest.raises(ValueError, match=words[package]):
-            make_plan(build_outline(Config.fromfile(path)), source, hook.copies)
+            make_plan(build_on_meta_device(Config.fromfile(path)), source, hook.copies)
 
 
 def test_the_widened_detr_has_one_width(tmp_path: Path) -> None:
     (lines,) = [lines for lines in STOCK if lines.startswith("# mmdet")]
-    model = build_outline(added(lines, tmp_path))
+    model = build_on_meta_device(added(lines, tmp_path))
     assert {
         model.embed_dims,
         model.neck.convs[0].conv.out_channels,

@@ -14,7 +14,7 @@ from mmengine.runner import Runner
 from torch.testing import assert_close
 
 from lbbt_mm.hooks import LanguageInitHook
-from lbbt_mm.measure.measured_model import Subject
+from lbbt_mm.measure.measured_model import MeasuredModel
 from lbbt_mm.models.initial_model import build_initial_model
 from lbbt_mm.probe.setup import build_frozen_model
 from lbbt_mm.registry import HOOKS
@@ -96,7 +96,7 @@ def training_starts_from(cfg: Config) -> torch.nn.Module:
 def test_probe_analysis_and_training_have_the_same_one(cfg: Config) -> None:
     initial = build_initial_model(cfg)
     assert differences(initial, build_frozen_model(cfg, seed=5)) == []
-    assert differences(initial, Subject(cfg).model) == []
+    assert differences(initial, MeasuredModel(cfg).model) == []
     assert differences(initial, training_starts_from(cfg)) == []
     scratch = copy.deepcopy(cfg)
     scratch.custom_hooks[0].pretrained = False
@@ -120,7 +120,11 @@ def test_a_subclass_of_the_hook_and_its_priority(cfg: Config) -> None:
 
 def test_load_from_is_said_by_all(cfg: Config) -> None:
     cfg.load_from = "start.pth"
-    for build in (build_initial_model, build_frozen_model, lambda c: Subject(c).model):
+    for build in (
+        build_initial_model,
+        build_frozen_model,
+        lambda c: MeasuredModel(c).model,
+    ):
         with pytest.raises(ValueError, match=r"has load_from='start.pth'.*checkpoint"):
             build(cfg)
     assert cfg.load_from == "start.pth"
@@ -163,5 +167,5 @@ def test_the_kernel_before_training_is_the_one_of_load_from(tmp_path: Path) -> N
         if name == "start":
             kernel = model.backbone.patch_embed.projection.weight
     cfg.load_from = str(tmp_path / "start.pth")
-    subject = Subject(cfg, str(tmp_path / "end.pth"))
-    assert_close(subject.initial_kernel, kernel.detach(), rtol=0, atol=0)
+    measured = MeasuredModel(cfg, str(tmp_path / "end.pth"))
+    assert_close(measured.initial_kernel, kernel.detach(), rtol=0, atol=0)

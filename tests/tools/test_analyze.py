@@ -70,9 +70,9 @@ def analyze(tool: Callable, project) -> Callable:
 
 def saved_model(config: Path, folder: Path) -> Path:
     """Write a checkpoint of the project's model."""
-    from lbbt_mm.measure.measured_model import Subject
+    from lbbt_mm.measure.measured_model import MeasuredModel
 
-    model = Subject(Config.fromfile(config)).model
+    model = MeasuredModel(Config.fromfile(config)).model
     with torch.no_grad():
         model.backbone.patch_embed.projection.weight.mul_(1.5)
     folder.mkdir(exist_ok=True)
@@ -126,16 +126,16 @@ def test_all_of_a_checkpoint_and_of_its_start(language, analyze, project, capsys
 
 def test_numbers_are_those_of_the_functions(language, analyze, project):
     from lbbt_mm.analysis import weight_statistics
-    from lbbt_mm.measure.measured_model import Subject
+    from lbbt_mm.measure.measured_model import MeasuredModel
     from lbbt_mm.metrics.retrieval import retrieval_scores
 
     analyze("--only", "outliers", "retrieval", *TINY)
     found = records(project.work_dir / "analysis" / "initial")
-    subject = Subject(Config.fromfile(language))
-    total = weight_statistics(subject.model).total
+    measured = MeasuredModel(Config.fromfile(language))
+    total = weight_statistics(measured.model).total
     assert found["outliers"].result["total"]["count"] == total.count
     assert found["outliers"].result["total"]["std"] == pytest.approx(total.std)
-    features, data = subject.features("test", 12)
+    features, data = measured.features("test", 12)
     scores = retrieval_scores(features.features, features.labels)
     assert found["retrieval"].result["mAP"] == pytest.approx(scores["mAP"])
     assert found["retrieval"].result["Recall@5"] == pytest.approx(scores["recall@5"])
@@ -145,16 +145,16 @@ def test_numbers_are_those_of_the_functions(language, analyze, project):
 def test_loss_has_the_labels_of_training_and_features_the_true_ones(language):
     from mmengine.registry import DATASETS
 
-    from lbbt_mm.measure.measured_model import Subject
+    from lbbt_mm.measure.measured_model import MeasuredModel
 
     cfg = Config.fromfile(language)
-    subject = Subject(cfg)
-    stream, _ = subject._stream("train", 20, true_labels=False, parts=2)
+    measured = MeasuredModel(cfg)
+    stream, _ = measured._stream("train", 20, true_labels=False, parts=2)
     drawn = [int(s.gt_label) for batch in stream for s in batch["data_samples"]]
     dataset = DATASETS.build(cfg.train_dataloader.dataset)
     order = torch.randperm(20, generator=torch.Generator().manual_seed(0)).tolist()
     assert drawn == [int(dataset[i]["data_samples"].gt_label) for i in order]
-    features, _ = subject.features("train", 20)
+    features, _ = measured.features("train", 20)
     truth = [int(dataset.get_data_info(i)["true_label"]) for i in order]
     assert features.labels.tolist() == truth != drawn
 
@@ -162,14 +162,14 @@ def test_loss_has_the_labels_of_training_and_features_the_true_ones(language):
 def test_the_initial_model_is_the_one_that_training_starts_from(language, project):
     from mmengine.runner import Runner
 
-    from lbbt_mm.measure.measured_model import Subject
+    from lbbt_mm.measure.measured_model import MeasuredModel
 
     cfg = Config.fromfile(language)
     cfg.work_dir = str(project.work_dir)
     runner = Runner.from_cfg(cfg)
     runner.build_train_loop(cfg.train_cfg)
     runner._init_model_weights()
-    started, found = runner.model.state_dict(), Subject(cfg).model.state_dict()
+    started, found = runner.model.state_dict(), MeasuredModel(cfg).model.state_dict()
     assert [*started] == [*found]
     for name, value in started.items():
         torch.testing.assert_close(found[name].cpu(), value.cpu(), rtol=0, atol=0)

@@ -16,7 +16,7 @@ from mmengine.runner import Runner
 
 from lbbt_mm.analysis import weight_statistics
 from lbbt_mm.analysis.weight_names import block_path, weight_kind
-from lbbt_mm.measure.measured_model import Subject
+from lbbt_mm.measure.measured_model import MeasuredModel
 from lbbt_mm.report.records import MeasurementRecord
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -75,8 +75,8 @@ def test_the_initial_model_has_the_copied_blocks(task, make, runs, analyze):
     runner, snapshot = Runner.from_cfg(cfg), runs.Snapshot()
     runner.register_hook(snapshot, priority="LOWEST")
     runner.train()
-    subject = Subject(cfg)
-    found = subject.model.state_dict()
+    measured = MeasuredModel(cfg)
+    found = measured.model.state_dict()
     assert [*found] == [*snapshot.state]
     for name, value in snapshot.state.items():
         if "running_" not in name and "num_batches" not in name:
@@ -84,7 +84,7 @@ def test_the_initial_model_has_the_copied_blocks(task, make, runs, analyze):
 
     assert analyze(path, "--only", "outliers", "--work-dir", cfg.work_dir) == ""
     start = record(Path(cfg.work_dir) / "analysis" / "initial", "outliers")
-    total = weight_statistics(subject.model).total
+    total = weight_statistics(measured.model).total
     assert start.result["total"]["count"] == total.count
     assert start.result["total"]["std"] == pytest.approx(total.std, rel=1e-9)
     assert [*start.result["by_block"]] == BLOCKS[task]
@@ -124,7 +124,7 @@ def test_what_cannot_be_measured_is_said_first(
     def opened(*_):
         raise AssertionError("an image was asked for")
 
-    monkeypatch.setattr(Subject, "_stream", opened)
+    monkeypatch.setattr(MeasuredModel, "_stream", opened)
     cfg, path = make(task)
     cfg.test_dataloader = cfg.train_dataloader
     cfg.dump(path)
@@ -145,7 +145,7 @@ def test_what_cannot_be_measured_is_said_first(
 
 def test_a_config_that_a_test_with_tta_dumped(make, analyze):
     cfg, path = make("segmenter")
-    plain = Subject(cfg).model
+    plain = MeasuredModel(cfg).model
     cfg.model = dict(type="mmseg.SegTTAModel", module=cfg.model)
     cfg.dump(path)
     checkpoint = path.parent / "iter_1.pth"
@@ -158,7 +158,7 @@ def test_a_config_that_a_test_with_tta_dumped(make, analyze):
 def test_a_missing_language_model_is_one_sentence(make, analyze, tmp_path):
     cfg, path = make("detr")
     checkpoint = tmp_path / "iter_1.pth"
-    torch.save(dict(state_dict=Subject(cfg).model.state_dict()), checkpoint)
+    torch.save(dict(state_dict=MeasuredModel(cfg).model.state_dict()), checkpoint)
     cfg.custom_hooks[0].language_model = str(tmp_path / "gone")
     cfg.dump(path)
     said = analyze(path, "--only", "outliers", "--work-dir", cfg.work_dir)
@@ -195,7 +195,7 @@ def test_a_page_of_such_a_run(task, make, tool, analyze, capsys):
     home = Path(cfg.work_dir)
     checkpoint = home / "iter_1.pth"
     home.mkdir()
-    torch.save(dict(state_dict=Subject(cfg).model.state_dict()), checkpoint)
+    torch.save(dict(state_dict=MeasuredModel(cfg).model.state_dict()), checkpoint)
     cfg.dump(home / "config.py")
     names = ("outliers", "retrieval", "landscape")
     analyze(path, checkpoint, "--initial", "--only", *names)

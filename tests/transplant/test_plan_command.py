@@ -14,7 +14,7 @@ from mmengine.config import Config
 from shapes import FFN, GPT2, HEADS, WIDTH, make
 
 from lbbt_mm.transplant.__main__ import main
-from lbbt_mm.transplant.meta_model import build_outline
+from lbbt_mm.transplant.meta_model import build_on_meta_device
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -170,7 +170,7 @@ def test_under_its_own_name(tmp_path) -> None:
 
 def test_an_outline_needs_no_memory_and_leaves_the_config(segmenter) -> None:
     before = copy.deepcopy(segmenter.model)
-    model = build_outline(segmenter)
+    model = build_on_meta_device(segmenter)
     assert segmenter.model == before
     assert {p.device for p in model.parameters()} == {torch.device("meta")}
     drop_path = model.decode_head.layers[1].ffn.dropout_layer

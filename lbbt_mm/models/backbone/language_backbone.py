@@ -143,7 +143,7 @@ class LanguageBackbone(LateArchitecture):
         check_rate("drop_path_rate", drop_path_rate)
         if drop_rate is not None:
             check_rate("drop_rate", drop_rate)
-        self.language_model = language_model
+        self.language_source = language_model
         self.pretrained = pretrained
         self.out_type = out_type
         self.token_scale = token_scale
@@ -169,7 +169,7 @@ class LanguageBackbone(LateArchitecture):
         if position == "sincos2d" and config.width % 4:
             raise ValueError(
                 f"position='sincos2d' needs a width that is a multiple of 4; "
-                f"{self.language_model} has {config.width}."
+                f"{self.language_source} has {config.width}."
             )
         self.embed_dims = config.width
         self.num_layers = config.num_layers
@@ -230,7 +230,7 @@ class LanguageBackbone(LateArchitecture):
             return
         if not pretrained:
             if self.pretrained:
-                self._start_from(open_checkpoint(self.language_model))
+                self._start_from(open_checkpoint(self.language_source))
             else:
                 self.language.reset_parameters()
                 self.reset_patch_embed()
@@ -381,7 +381,7 @@ class LanguageBackbone(LateArchitecture):
         total = sum(p.numel() for p in self.parameters())
         trained = sum(p.numel() for p in self.parameters() if p.requires_grad)
         print_log(
-            f"LanguageBackbone: {self.num_layers} blocks of {self.language_model}, "
+            f"LanguageBackbone: {self.num_layers} blocks of {self.language_source}, "
             f"{trained / 1e6:.2f} M of {total / 1e6:.2f} M parameters trainable.",
             logger="current",
         )

@@ -50,7 +50,9 @@ class LateArchitecture(BaseModule):
         """Build, or wait for a checkpoint where no architecture is known yet."""
         self._options = options
         try:
-            config, self._coming = find_architecture(self.language_model, self.init_cfg)
+            config, self._coming = find_architecture(
+                self.language_source, self.init_cfg
+            )
         except MissingCheckpoint as missing:
             self._waits = str(missing)
             # Follows the model to its device and precision.
@@ -92,7 +94,7 @@ class LateArchitecture(BaseModule):
             return
         if not counting():
             raise CheckpointError(
-                f"The weights of {self.language_model} are not loaded yet: call "
+                f"The weights of {self.language_source} are not loaded yet: call "
                 f"init_weights(), as a runner does, or load a checkpoint first."
             )
 
@@ -110,7 +112,7 @@ class LateArchitecture(BaseModule):
         self._weights_ready = False
         print_log(
             f"{type(self).__name__}: all weights will come from {self._coming}; none "
-            f"are read from {self.language_model}.",
+            f"are read from {self.language_source}.",
             logger="current",
         )
 

@@ -53,7 +53,7 @@ class MaskedLanguageBackbone(LanguageBackbone):
         inside = self.language.config.position in ("rotary", "relative")
         if inside and self.patch_embed.position not in ("sincos2d", "learned", "none"):
             raise ValueError(
-                f"MaskedLanguageBackbone: the positions of {self.language_model} are "
+                f"MaskedLanguageBackbone: the positions of {self.language_source} are "
                 f"inside its attention, where they count tokens and not the places "
                 f"that are left: take position='sincos2d'."
             )
