@@ -10,7 +10,6 @@ extensions = [
     "sphinx.ext.napoleon",
     "sphinx.ext.viewcode",
 ]
-exclude_patterns = ["report", "results", "results.template.md"]
 
 html_theme = "alabaster"
 html_title = "lbbt_mm"

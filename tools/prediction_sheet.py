@@ -1,8 +1,8 @@
 """Lay out what several detectors or segmenters say of the same images, as a picture.
 
 Each RUN is NAME=FOLDER, the folder of a finished training (of tools/train.py or of
-tools/sweep.py), with its config and its last checkpoint. All runs have the same test
-images. The first row is the truth. The config in a folder is read as data, and only
+a sweep), with its config and its last checkpoint. All runs have the same test images.
+The first row is the truth. The config in a folder is read as data, and only
 what the libraries registered is built of it; NAME=FOLDER/CONFIG.py runs a config that
 you trust.
 """

@@ -1,6 +1,6 @@
 """Gather runs, probes and measurements into one self-contained HTML page.
 
-It looks through all folders below WORK_DIR: runs of tools/train.py and tools/sweep.py,
+It looks through all folders below WORK_DIR: runs of tools/train.py and of sweeps,
 probes of tools/linear_probe.py and measurements of tools/analyze.py. What is missing
 is marked on the page, with the command that makes it.
 """

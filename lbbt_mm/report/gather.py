@@ -50,7 +50,7 @@ class Run:
         variant: Of a sweep, where it says more than the labels do.
         point: Hyper-parameters of a sweep's grid.
         curve: Accuracies by epoch.
-        metrics: Other numbers, as in :data:`lbbt_mm.report.sweep.METRICS`.
+        metrics: Other numbers, as in a sweep names them.
         probes: ``'before'`` and ``'after'`` -> what ``tools/linear_probe.py`` wrote.
         cost: Of a self-supervised run: images, steps, forward passes, FLOPs.
         config: The config that it was trained with.
@@ -182,8 +182,8 @@ def gather(folders: Sequence[Path]) -> Gathered:
     if not found.runs and not found.records:
         names = ", ".join(map(str, folders))
         raise ValueError(
-            f"Nothing to report below {names}: expected runs of tools/train.py or "
-            f"tools/sweep.py, results of sweeps, or measurements of tools/analyze.py. "
+            f"Nothing to report below {names}: expected runs of tools/train.py, "
+            f"results of sweeps, or measurements of tools/analyze.py. "
             f"Give the folder that was their --work-dir."
         )
     return found

@@ -15,7 +15,7 @@ from lbbt_mm.report.charts import Series
 from lbbt_mm.report.gather import Gathered, Run
 from lbbt_mm.report.records import MeasurementRecord
 from lbbt_mm.report.style import COLOURS
-from lbbt_mm.report.sweep import interval
+from lbbt_mm.report.tables import interval
 from lbbt_mm.safety.dumped_config import plain_name, short_model
 
 ARMS = ("language", "scratch")

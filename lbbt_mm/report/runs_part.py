@@ -16,8 +16,7 @@ from lbbt_mm.report.groups import (
     train_command,
 )
 from lbbt_mm.report.page import Section
-from lbbt_mm.report.sweep import interval
-from lbbt_mm.report.tables import Table
+from lbbt_mm.report.tables import Table, interval
 
 
 def describe_runs(groups: Sequence[Group]) -> str:

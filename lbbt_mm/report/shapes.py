@@ -208,14 +208,14 @@ _RUN: dict[str, Shape] = dict(
     environment=_anything,
 )
 RUN = fields(**_RUN)
-"""What tools/sweep.py writes of one run, in its folder."""
+"""What a sweep writes of one run, in its folder."""
 SWEEP_RUN = fields(
     *("name", "variant", "arm", "seed", "point", "metrics", "environment", "seconds"),
     **_RUN,
 )
 """And in the results of all of them, for tables."""
 SWEEP = fields("plan", "runs", plan=text, constant=each(number), runs=many(anything))
-"""What tools/sweep.py writes of all its runs; each of them is a RUN."""
+"""What a sweep writes of all its runs; each of them is a RUN."""
 
 _row = many(number)
 _matrix = many(many(maybe(number)))

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import html
+import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+
+# 97.5 % quantiles of Student's t for 1, 2, ... degrees of freedom; then the normal's.
+_T = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
+_NORMAL = 1.96
 
 
 @dataclass(frozen=True)
@@ -101,3 +106,49 @@ class Table:
 def percent(value: float | None) -> str:
     """Write a percentage with one decimal; nothing for ``None``."""
     return "" if value is None else f"{value:.1f}"
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean over seeds and how far it can be trusted.
+
+    Attributes:
+        mean: The mean.
+        low: Lower end.
+        high: Upper end.
+        count: Number of seeds.
+    """
+
+    mean: float
+    low: float
+    high: float
+    count: int
+
+    def __str__(self) -> str:
+        if self.count == 1:
+            return f"{self.mean:.1f}"
+        return f"{self.mean:.1f} [{self.low:.1f}, {self.high:.1f}]"
+
+
+def interval(values: Sequence[float]) -> Interval:
+    """Average over seeds.
+
+    Args:
+        values: One number a seed.
+
+    Returns:
+        The mean with its 95 % interval by Student's t; of two seeds, whose t interval
+        would be six standard deviations wide, the two values themselves.
+
+    Raises:
+        ValueError: There are no values.
+    """
+    if not values:
+        raise ValueError("Expected at least one seed's number, got none.")
+    count, mean = len(values), sum(values) / len(values)
+    if count < 3:
+        return Interval(mean, min(values), max(values), count)
+    spread = math.sqrt(sum((v - mean) ** 2 for v in values) / (count - 1))
+    quantile = _T[count - 2] if count - 2 < len(_T) else _NORMAL
+    half = quantile * spread / math.sqrt(count)
+    return Interval(mean, mean - half, mean + half, count)

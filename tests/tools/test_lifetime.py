@@ -98,7 +98,7 @@ train = True
 def test_a_killed_sweep_ends_its_training_and_goes_on(started, project):
     plan = project.root / "plan.py"
     plan.write_text(PLAN)
-    command = [project.tools / "sweep.py", plan, "--device", "cpu"]
+    command = [project.repo / "projects/paper/sweep.py", plan, "--device", "cpu"]
     sweep, wait = started(*command)
     training = wait()
     sweep.send_signal(signal.SIGKILL)

@@ -1,0 +1,304 @@
+"""Pictures of sweeps, for people."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from lbbt_mm.files import write_whole
+from lbbt_mm.report.figures import ARM_COLOURS
+from lbbt_mm.report.tables import interval
+from lbbt_mm.version import require
+from paper.choice import METRICS, Selection, SweepRun, select
+
+_BARS = {"probe_before": "without", "probe_after": "after"}
+
+
+def bridge_figure(runs: Sequence[SweepRun], chance: float, path: Path) -> None:
+    """Draw training curves, one panel a variant, and the probes beside them.
+
+    Args:
+        runs: Finished runs, every seed of every arm and variant.
+        chance: Accuracy of guessing, in %.
+        path: Picture to write; its suffix decides the format.
+    """
+    from matplotlib.ticker import MaxNLocator
+
+    variants = list(dict.fromkeys(run.variant for run in runs))
+    figure, panels = _panels(len(variants) + 1)
+    for axes, variant in zip(panels, variants, strict=False):
+        for run in (r for r in runs if r.variant == variant):
+            epochs = sorted(run.train_acc)
+            axes.plot(
+                epochs,
+                [run.train_acc[epoch] for epoch in epochs],
+                color=arm_colour(run.arm),
+                marker="o",
+                ms=3,
+                lw=1.2,
+                label=run.arm if run.seed == min(r.seed for r in runs) else None,
+            )
+        axes.axhline(chance, color="0.4", ls=":", lw=1)
+        axes.set(
+            title=f"Bridge, {variant}: fitting random labels",
+            xlabel="epoch",
+            ylabel="training accuracy, %",
+            ylim=(0, 102),
+        )
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.legend(frameon=False, loc="upper left")
+    _probe_bars(panels[-1], runs, variants, chance)
+    write_whole(path, lambda part: figure.savefig(part, dpi=150))
+
+
+def _probe_bars(
+    axes: Any, runs: Sequence[SweepRun], variants: Sequence[str], chance: float
+) -> None:
+    arms = list(dict.fromkeys(run.arm for run in runs))
+    groups = [(variant, arm) for variant in variants for arm in arms]
+    for place, (variant, arm) in enumerate(groups):
+        for side, (metric, when) in enumerate(_BARS.items()):
+            found = [
+                r.metrics[metric]
+                for r in runs
+                if (r.variant, r.arm) == (variant, arm) and metric in r.metrics
+            ]
+            if not found:
+                continue
+            mean = interval(found)
+            x = place + (side - 0.5) * 0.38
+            axes.bar(
+                x, mean.mean, 0.36, color=arm_colour(arm), alpha=1.0 if side else 0.45
+            )
+            axes.plot([x, x], [mean.low, mean.high], color="0.2", lw=1.5)
+            words = f"{mean.mean:.0f}\n{when}"
+            axes.text(x, mean.high + 1.5, words, ha="center", va="bottom", fontsize=7)
+    axes.axhline(chance, color="0.4", ls=":", lw=1)
+    axes.set(
+        title="Linear probe, without and after the bridge",
+        ylabel="test accuracy with true labels, %",
+        ylim=(0, 112),
+        xticks=range(len(groups)),
+        xticklabels=[f"{arm}\n{variant}" for variant, arm in groups],
+        yticks=range(0, 101, 20),
+    )
+    axes.tick_params(axis="x", labelsize=8)
+
+
+def variants_figure(runs: Sequence[SweepRun], selection: Selection, path: Path) -> None:
+    """Draw what each variant does to the bridge and to the probe.
+
+    Args:
+        runs: Finished runs.
+        selection: How each arm's hyper-parameters are chosen.
+        path: Picture to write.
+    """
+    chosen = select(runs, selection)
+    variants = list(dict.fromkeys(key[0] for key in chosen))
+    figure, (left, right) = _panels(2, height=1.4 + 0.42 * len(variants))
+    for (variant, _, arm), (_, seeds) in chosen.items():
+        y = -variants.index(variant) + (0.12 if arm == "language" else -0.12)
+        colour = arm_colour(arm)
+        fitted = interval([run.metrics["train_acc"] for run in seeds]).mean
+        label = arm if variant == variants[0] else None
+        left.plot(fitted, y, "o", color=colour, ms=7, label=label)
+        pair = [
+            interval([r.metrics[m] for r in seeds if m in r.metrics] or [float("nan")])
+            for m in _BARS
+        ]
+        before, after = (value.mean for value in pair)
+        right.annotate(
+            "",
+            xy=(after, y),
+            xytext=(before, y),
+            arrowprops=dict(arrowstyle="->", color=colour, lw=1.8),
+        )
+        right.plot(before, y, "o", color=colour, mfc="white", ms=5)
+        right.plot(after, y, alpha=0)  # the axis makes room for the arrow's head
+    ticks = dict(yticks=[-i for i in range(len(variants))], yticklabels=variants)
+    left.set(
+        title="Bridge: training accuracy, last epoch",
+        xlabel="training accuracy, %",
+        xlim=(0, 102),
+        **ticks,
+    )
+    right.set(
+        title="Linear probe: without → after the bridge",
+        xlabel="test accuracy with true labels, %",
+        **{**ticks, "yticklabels": []},
+    )
+    for axes in (left, right):
+        axes.grid(axis="y", color="0.9")
+        axes.set_axisbelow(True)
+    figure.legend(frameon=False, ncols=2, loc="outside lower center")
+    write_whole(path, lambda part: figure.savefig(part, dpi=150))
+
+
+def few_labels_figure(
+    runs: Sequence[SweepRun],
+    labels: Mapping[str, int],
+    metrics: Mapping[str, str],
+    path: Path,
+) -> None:
+    """Draw test accuracy against the number of labels, one panel a metric.
+
+    Args:
+        runs: Finished runs.
+        labels: Variant -> its number of labels.
+        metrics: Metric -> title of its panel.
+        path: Picture to write.
+    """
+    figure, panels = _panels(len(metrics))
+    arms = list(dict.fromkeys(run.arm for run in runs))
+    for axes, (metric, title) in zip(panels, metrics.items(), strict=True):
+        for arm in arms:
+            line = {}
+            for variant, count in labels.items():
+                found = [
+                    run.metrics[metric]
+                    for run in runs
+                    if (run.variant, run.arm) == (variant, arm)
+                    and metric in run.metrics
+                ]
+                if found:
+                    line[count] = interval(found)
+            axes.errorbar(
+                list(line),
+                [value.mean for value in line.values()],
+                yerr=[
+                    [value.mean - value.low for value in line.values()],
+                    [value.high - value.mean for value in line.values()],
+                ],
+                color=arm_colour(arm),
+                ls="-" if "bridge" in arm else "--",
+                marker="o" if "bridge" in arm else "s",
+                ms=4,
+                capsize=2,
+                label=arm,
+            )
+        axes.set(
+            title=title,
+            xlabel="labelled images",
+            ylabel="test accuracy, %",
+            xscale="log",
+        )
+    panels[0].legend(frameon=False, fontsize=8)
+    write_whole(path, lambda part: figure.savefig(part, dpi=150))
+
+
+def score_figure(
+    runs: Sequence[SweepRun],
+    metric: str,
+    path: Path,
+    constant: float | None = None,
+) -> None:
+    """Draw a score of detectors or segmenters against the training, every seed a line.
+
+    Args:
+        runs: Finished runs. What stands behind a comma in an arm's name (``'MiniLM,
+            stock layers'``) names its panel.
+        metric: Of their curves.
+        path: Picture to write; its suffix decides the format.
+        constant: Score of an answer that never looks at an image.
+    """
+    groups = list(dict.fromkeys(run.arm.partition(", ")[2] for run in runs))
+    figure, panels = _panels(len(groups))
+    highest = max(max(run.curves[metric].values()) for run in runs)
+    for axes, group in zip(panels, groups, strict=True):
+        shown = [run for run in runs if run.arm.partition(", ")[2] == group]
+        first = min(run.seed for run in shown)
+        for run in shown:
+            curve = run.curves[metric]
+            axes.plot(
+                sorted(curve),
+                [curve[step] for step in sorted(curve)],
+                color=arm_colour(run.arm),
+                marker="s" if "scratch" in run.arm else "o",
+                ms=3,
+                lw=1.2,
+                label=run.arm.partition(", ")[0] if run.seed == first else None,
+            )
+        if constant is not None:
+            axes.axhline(constant, color="0.4", ls=":", lw=1, label="never looks")
+        axes.set(
+            title=group,
+            xlabel="iteration",
+            ylabel=f"{METRICS[metric]} on the validation scenes, %",
+            ylim=(0, 1.1 * highest),
+        )
+        axes.legend(frameon=False, loc="upper left", fontsize=8)
+    write_whole(path, lambda part: figure.savefig(part, dpi=150))
+
+
+def questions_figure(
+    runs: Sequence[SweepRun], path: Path, constant: Mapping[str, float] | None = None
+) -> None:
+    """Draw accuracies by type of question, each run a dot, and the blind ones.
+
+    Args:
+        runs: Finished runs with ``qa_*`` and, of exchanged images, ``shuffled_*``.
+        path: Picture to write; its suffix decides the format.
+        constant: ``qa_*`` of each type's commonest answer.
+    """
+    kinds = [m for m in METRICS if m.partition("_")[0] == "qa"]
+    kinds = [m for m in kinds if all(m in run.metrics for run in runs)]
+    arms = list(dict.fromkeys(run.arm for run in runs))
+    markers = dict(zip(arms, "osD^v", strict=False))
+    figure, (axes,) = _panels(1, width=8.0)
+    for place, kind in enumerate(kinds):
+        blind = kind.replace("qa", "shuffled", 1)
+        for run in runs:
+            colour, number = arm_colour(run.arm), arms.index(run.arm)
+            x = place + 0.16 * (number - (len(arms) - 1) / 2)
+            for metric, face, note in (
+                (kind, colour, ""),
+                (blind, "white", ", images shuffled"),
+            ):
+                axes.plot(
+                    x,
+                    run.metrics.get(metric, float("nan")),
+                    markers[run.arm],
+                    color=colour,
+                    markerfacecolor=face,
+                    ls="none",
+                    label=f"{run.arm}{note}",
+                )
+        if constant and kind in constant:
+            axes.plot(
+                [place - 0.4, place + 0.4],
+                [constant[kind]] * 2,
+                color="0.4",
+                ls=":",
+                label="the type's commonest answer",
+            )
+    names = ["all" if kind == "qa" else METRICS[kind] for kind in kinds]
+    axes.set(ylabel="right answers, %", ylim=(0, 100))
+    axes.set_xticks(range(len(kinds)), names)
+    handles, labels = axes.get_legend_handles_labels()
+    once = dict(zip(labels, handles, strict=True))
+    axes.legend(
+        *(once.values(), once.keys()),
+        frameon=False,
+        fontsize=8,
+        ncols=2,
+        loc="upper left",
+    )
+    write_whole(path, lambda part: figure.savefig(part, dpi=150))
+
+
+def arm_colour(arm: str) -> str:
+    """Give an arm the colour of the weights that it starts from."""
+    return ARM_COLOURS["scratch" if "scratch" in arm else "language"]
+
+
+def _panels(count: int, height: float = 4.2, width: float = 5.2) -> tuple[Any, Any]:
+    require("matplotlib", "A picture of runs")
+    # Not pyplot: it would pick a backend for the whole process.
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width * count, height), layout="constrained")
+    panels = figure.subplots(1, count, squeeze=False)[0]
+    for axes in panels:
+        axes.spines[["top", "right"]].set_visible(False)
+    return figure, panels
