@@ -42,7 +42,12 @@ from lbbt_mm.models.backbone.options import (
     whole,
 )
 from lbbt_mm.models.backbone.patch_tokens import PatchTokens, tokens_to_map
-from lbbt_mm.models.backbone.trainable import freeze, parse_trainable
+from lbbt_mm.models.backbone.trainable import (
+    freeze,
+    frozen_prefix,
+    parse_trainable,
+    rest,
+)
 from lbbt_mm.models.pretrained import load_part, split_pretrained
 from lbbt_mm.registry import MODELS
 
@@ -148,7 +153,6 @@ class LanguageBackbone(LateArchitecture):
         self.out_type = out_type
         self.token_scale = token_scale
         self.with_cp = with_cp
-        self._frozen_blocks = 0
         self._build_when_known(
             num_layers=num_layers,
             img_size=height_and_width(img_size),
@@ -196,7 +200,8 @@ class LanguageBackbone(LateArchitecture):
         self.language.use["position"] = position
         self.trainable = parse_trainable(options["trainable_layers"], config.num_layers)
         self._weights_ready = not self.pretrained
-        self._freeze()
+        self._frozen = freeze(self, self.trainable, max(self.out_indices))
+        rest(self, self._frozen)
         self._log_trainable()
         if self.out_type == "featmap":
             say_equal_strides(self.out_strides, self.out_indices)
@@ -290,8 +295,7 @@ class LanguageBackbone(LateArchitecture):
         """
         self.require_weights()
         # A frozen prefix needs no graph, unless somebody wants gradients of the images.
-        frozen = self._frozen_blocks if not x.requires_grad else 0
-        embed_frozen = self._embed_is_frozen and not x.requires_grad
+        embed_frozen, frozen = (False, 0) if x.requires_grad else frozen_prefix(self)
         grad = torch.is_grad_enabled()
         with torch.set_grad_enabled(grad and not embed_frozen):
             tokens, grid = self.patch_embed(x)
@@ -318,7 +322,7 @@ class LanguageBackbone(LateArchitecture):
         """Set the mode; frozen parts stay frozen and keep their dropout off."""
         super().train(mode)
         if self._waits is None:
-            self._freeze()
+            rest(self, self._frozen)
         return self
 
     def get_layer_depth(self, param_name: str, prefix: str = "") -> tuple[int, int]:
@@ -370,12 +374,6 @@ class LanguageBackbone(LateArchitecture):
         if self.out_type == "featmap":
             return tokens_to_map(tokens, grid)
         return tokens
-
-    def _freeze(self) -> None:
-        """Apply ``trainable_layers``; called again by ``train()``, which undoes it."""
-        self._embed_is_frozen, self._frozen_blocks = freeze(
-            self, self.trainable, last_read=max(self.out_indices)
-        )
 
     def _log_trainable(self) -> None:
         total = sum(p.numel() for p in self.parameters())

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from torch import nn
+
 if TYPE_CHECKING:
+    from lbbt_mm.language import LanguageModel
     from lbbt_mm.models.backbone.language_backbone import LanguageBackbone
 
+# A norm's parameters, whatever wraps the norm or its block.
+_NORM = re.compile(r"_norm\.")
 _PARTS = ("patch_embed", "positions", "norms", "final_norm")
 _HELP = (
     "expected 'all', 'none', 'first:N', 'last:N', a block number, 'patch_embed', "
@@ -87,8 +92,8 @@ def parse_trainable(spec: str | Sequence[str | int], num_layers: int) -> Trainab
 
 def freeze(
     backbone: LanguageBackbone, wanted: TrainableParts, last_read: int
-) -> tuple[bool, int]:
-    """Let the wanted parts of a backbone train; the others are frozen, dropout off.
+) -> frozenset[str]:
+    """Let the wanted parts of a new backbone train; freeze the others.
 
     Args:
         backbone: With its ``patch_embed`` and ``language``.
@@ -97,8 +102,7 @@ def freeze(
             no gradient for an error, so what follows it does not train.
 
     Returns:
-        Whether nothing up to the first block trains, and the number of blocks that no
-        gradient has to pass, because everything before them is frozen too.
+        Names of the parameters that are frozen.
     """
     patch_embed, language = backbone.patch_embed, backbone.language
     patch_embed.requires_grad_(wanted.patch_embed)
@@ -109,29 +113,69 @@ def freeze(
     ends = last_read == len(language.blocks) - 1
     language.final_norm.requires_grad_(norms and ends)
     for index, block in enumerate(language.blocks):
-        trains = index in wanted.blocks and index <= last_read
-        block.requires_grad_(trains)
-        if not trains:
-            block.eval()
-            # All modules, not children: FSDP and checkpointing wrap the block.
-            for name, child in block.named_modules():
-                if name.endswith("_norm"):
-                    child.requires_grad_(wanted.norms and index <= last_read)
+        block.requires_grad_(index in wanted.blocks and index <= last_read)
+        if wanted.norms and index <= last_read:
+            for name, parameter in block.named_parameters():
+                if _NORM.search(name):
+                    parameter.requires_grad_(True)
+    return frozenset(
+        name for name, p in backbone.named_parameters() if not p.requires_grad
+    )
+
+
+def rest(backbone: LanguageBackbone, frozen: Collection[str]) -> None:
+    """Turn off, after ``train()``, what does not train, and its dropout.
+
+    Only what was frozen when the backbone was built is frozen again. Whatever was done
+    to it since stands: an adapter trains, and what somebody froze is frozen.
+
+    Args:
+        backbone: With its ``patch_embed`` and ``language``.
+        frozen: What :func:`freeze` returned.
+    """
+    for name, parameter in backbone.named_parameters():
+        if name in frozen:
+            parameter.requires_grad_(False)
+    patch_embed, language = backbone.patch_embed, backbone.language
     training = backbone.training
-    language.drop.train(training and (wanted.patch_embed or wanted.positions))
-    anything = any(parameter.requires_grad for parameter in backbone.parameters())
-    language.final_drop.train(training and anything)
-    embedding = [patch_embed, language.embed_norm]
-    embed_is_frozen = not any(
-        p.requires_grad for module in embedding for p in module.parameters()
-    ) and not (language.positions is not None and wanted.positions)
-    frozen_blocks = 0
-    if embed_is_frozen:
-        for block in language.blocks:
-            if any(p.requires_grad for p in block.parameters()):
-                break
-            frozen_blocks += 1
-    return embed_is_frozen, frozen_blocks
+    for block in language.blocks:
+        # Norms that train in a frozen block do not wake its dropout. FSDP and
+        # checkpointing wrap the block, so names are looked at, not children.
+        if not any(
+            p.requires_grad and not _NORM.search(name)
+            for name, p in block.named_parameters()
+        ):
+            block.eval()
+    begins = trains(patch_embed) or _positions_train(language)
+    language.drop.train(training and begins)
+    language.final_drop.train(training and trains(backbone))
+
+
+def frozen_prefix(backbone: LanguageBackbone) -> tuple[bool, int]:
+    """Find what needs no graph, as parameters are now.
+
+    Returns:
+        Whether nothing up to the first block trains, and the number of blocks that no
+        gradient has to pass, because everything before them is frozen too.
+    """
+    patch_embed, language = backbone.patch_embed, backbone.language
+    if trains(patch_embed) or trains(language.embed_norm) or _positions_train(language):
+        return False, 0
+    blocks = 0
+    for block in language.blocks:
+        if trains(block):
+            break
+        blocks += 1
+    return True, blocks
+
+
+def trains(module: nn.Module) -> bool:
+    """Tell whether any parameter of a module trains."""
+    return any(parameter.requires_grad for parameter in module.parameters())
+
+
+def _positions_train(language: LanguageModel) -> bool:
+    return language.positions is not None and language.positions.requires_grad
 
 
 def _is_text(term: object) -> bool:

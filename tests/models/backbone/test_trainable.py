@@ -171,3 +171,37 @@ def test_the_number_of_trainable_parameters_is_logged(capsys) -> None:
     assert " 0.00 M of " in first and "distilgpt2" in first
     total = second.split(" M of ")[1].split(" ")[0]
     assert f"{total} M of {total} M parameters" in second
+
+
+@pytest.mark.parametrize("spec", ["all", "norms"])
+@pytest.mark.parametrize("mode", ["train", None])
+def test_what_was_done_after_building_stands(spec: str, mode: str | None) -> None:
+    """An adapter in a frozen block learns, and what it froze stays frozen."""
+    from peft import LoraConfig, inject_adapter_in_model
+
+    backbone = make(spec)
+    layers = ["qkv", "out", "up", "down"]
+    inject_adapter_in_model(
+        LoraConfig(target_modules=layers, lora_dropout=0.5, init_lora_weights=False),
+        backbone,
+    )
+    if mode:
+        getattr(backbone, mode)()
+    adapters = {n for n, _ in backbone.named_parameters() if "lora_" in n}
+    assert len(adapters) == 24
+    (features,) = backbone(torch.randn(2, 3, 32, 32))
+    features.pow(2).sum().backward()
+    learned = {n for n, p in backbone.named_parameters() if p.grad is not None}
+    assert learned == adapters
+    dropouts = [m for n, m in backbone.named_modules() if n.endswith("dropout.default")]
+    assert len(dropouts) == 12
+    assert all(m.training for m in dropouts)
+
+
+def test_what_somebody_froze_stays_frozen() -> None:
+    backbone = make("all")
+    backbone.language.blocks[0].requires_grad_(False)
+    backbone.patch_embed.requires_grad_(False)
+    backbone.language.positions.requires_grad_(False)
+    backbone.train()
+    assert not {n for n in trained(backbone) if n == "0" or n in EMBED}
