@@ -54,6 +54,7 @@ class FolderLock:
         self.folder.mkdir(parents=True, exist_ok=True)
         self.path = self.folder / NAME
         self._file: IO[str] | None = None
+        self._pid: int
         self._shared = _held.get(str(self.folder))
         if self._shared is None or self._shared._pid != os.getpid():
             self._shared = None

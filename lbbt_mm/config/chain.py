@@ -188,6 +188,7 @@ class _Reading:
 
         _READINGS.append(self)
         try:
+            function: Any
             for name, function in zip(theirs, ours, strict=True):
                 setattr(Config, name, staticmethod(in_this_thread(name, function)))
             yield
@@ -263,7 +264,8 @@ def _stored(node: ast.stmt) -> set[str]:
     if isinstance(node, (ast.FunctionDef, ast.ClassDef, ast.Import, ast.ImportFrom)):
         return set()
     scopes = (ast.FunctionDef, ast.Lambda, ast.ListComp, ast.SetComp, ast.DictComp)
-    names, todo = set(), [node]
+    names: set[str] = set()
+    todo: list[ast.AST] = [node]
     while todo:
         part: Any = todo.pop()
         if isinstance(part, (*scopes, ast.GeneratorExp)):

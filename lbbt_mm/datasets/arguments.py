@@ -73,14 +73,14 @@ def with_pipeline(dataset: Mapping, pipeline: list) -> Any:
         dataset: Not changed.
         pipeline: What the dataset at the bottom shall run.
     """
-    dataset = copy.deepcopy(dataset)
-    if "dataset" in dataset:
-        dataset.pop("pipeline", None)  # of a wrapper
-        dataset["dataset"] = with_pipeline(dataset["dataset"], pipeline)
-    elif "datasets" in dataset:
-        dataset["datasets"] = [
-            with_pipeline(part, pipeline) for part in dataset["datasets"]
+    changed: Any = copy.deepcopy(dataset)
+    if "dataset" in changed:
+        changed.pop("pipeline", None)  # of a wrapper
+        changed["dataset"] = with_pipeline(changed["dataset"], pipeline)
+    elif "datasets" in changed:
+        changed["datasets"] = [
+            with_pipeline(part, pipeline) for part in changed["datasets"]
         ]
     else:
-        dataset["pipeline"] = copy.deepcopy(pipeline)
-    return dataset
+        changed["pipeline"] = copy.deepcopy(pipeline)
+    return changed

@@ -188,6 +188,7 @@ def checked_amount(owner: str, labels: Any) -> float | int:
         if labels < 1:
             raise ValueError(message)
         return int(labels)
-    if math.isnan(labels) or not 0 < labels <= 1:
+    share = float(labels)
+    if math.isnan(share) or not 0 < share <= 1:
         raise ValueError(message)
-    return float(labels)
+    return share

@@ -36,7 +36,7 @@ class Subset(DatasetWrapper):
         super().__init__(dataset)
 
     @property
-    def gives_other_labels(self) -> bool:
+    def gives_other_labels(self) -> bool:  # type: ignore[override]  # is read only
         """As the whole does."""
         return self.dataset.gives_other_labels
 

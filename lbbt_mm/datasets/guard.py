@@ -35,7 +35,7 @@ class GuardedPipeline(Compose):
             DamagedImageError: A file cannot be read.
             LabelMapError: A label map holds something else.
         """
-        files = {k: data.get(k) for k in ("img_path", "seg_map_path") if data.get(k)}
+        files = {k: data[k] for k in ("img_path", "seg_map_path") if data.get(k)}
         found: dict | None = data
         for step in self.transforms:
             try:

@@ -74,7 +74,7 @@ class ImageTiles:
         self.keep_images = keep_images
         self.grid_pinpoints = _checked(grid_pinpoints, size)
         # At the start and not in a worker, so that what is missing is known at once.
-        self._best = None if grid_pinpoints is None else _select_best_resolution()
+        self._best: Any = None if grid_pinpoints is None else _select_best_resolution()
 
     def __call__(self, sample: dict) -> dict:
         """Add the tiles.

@@ -34,7 +34,13 @@ class LabelFieldDataset(DatasetWrapper):
     """
 
     _inside: tuple[type, ...] = (BaseDataset, FewLabelDataset, RandomLabelDataset)
-    _taken = ("img", "img_path", "sample_idx", "true_label", "is_random_label")
+    _taken: tuple[str, ...] = (
+        "img",
+        "img_path",
+        "sample_idx",
+        "true_label",
+        "is_random_label",
+    )
 
     def __init__(self, dataset: Any, field: str = "gt_label", **kwargs: Any) -> None:
         name = type(self).__name__

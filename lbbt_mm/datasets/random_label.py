@@ -56,14 +56,15 @@ def redraw_labels(
     redrawn[order[: round(ratio * num_images)]] = True
 
     rng = private_stream(_LABELS, num_images, num_classes, seed)
+    truth: Any = true_labels  # given wherever it is used, see above
     if exclude_true_label:
         # A step of 1 to C-1 around the circle of classes: uniform over the others.
         steps = rng.randint(1, num_classes, size=num_images, dtype=np.int64)
-        drawn = (true_labels + steps) % num_classes
+        drawn = (truth + steps) % num_classes
     else:
         drawn = rng.randint(0, num_classes, size=num_images, dtype=np.int64)
     if ratio < 1:
-        drawn = np.where(redrawn, drawn, true_labels)
+        drawn = np.where(redrawn, drawn, truth)
     return drawn, redrawn
 
 
@@ -209,6 +210,7 @@ def _share(ratio: Any) -> float:
     )
     if isinstance(ratio, (bool, np.bool_)) or not isinstance(ratio, numbers.Real):
         raise TypeError(message)
-    if math.isnan(ratio) or not 0 <= ratio <= 1:
+    share = float(ratio)
+    if math.isnan(share) or not 0 <= share <= 1:
         raise ValueError(message)
-    return float(ratio)
+    return share

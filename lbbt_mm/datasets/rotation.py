@@ -57,14 +57,13 @@ def rotate(image: Any, turns: int) -> Any:
             "RotationDataset: expected an image as an array or a tensor in `img`, got "
             f"{type(image).__name__}; load it in the inner pipeline."
         )
-    is_tensor = isinstance(image, Tensor)
-    height, width = image.shape[-2:] if is_tensor else image.shape[:2]
+    height, width = image.shape[-2:] if isinstance(image, Tensor) else image.shape[:2]
     if height != width:
         raise ValueError(
             "RotationDataset: expected square images at the end of the inner pipeline, "
             f"got {height} x {width} pixels; crop or resize them to a square there."
         )
-    if is_tensor:
+    if isinstance(image, Tensor):
         return torch.rot90(image, turns, (-2, -1)).contiguous()
     return np.ascontiguousarray(np.rot90(image, turns))
 
@@ -224,7 +223,8 @@ def _rotating(view: Any) -> Any:
     """Let a view's pipeline rotate; of a wrapper, that of its own views."""
     if isinstance(view, DatasetWrapper):
         inner = view._view
-        view._view = lambda leaf, start: _rotating(inner(leaf, start))
+        slot: Any = view  # mypy knows no method that differs on one object
+        slot._view = lambda leaf, start: _rotating(inner(leaf, start))
     else:
         view.pipeline = _Rotated(view.pipeline)
     return view

@@ -101,9 +101,9 @@ class SkipDamagedImages(DatasetWrapper):
                 errors[candidate] = error
                 self._stop_if_too_many(candidate, error)
                 continue
-            for i, error in errors.items():
+            for i, reason in errors.items():
                 print_log(
-                    f"SkipDamagedImages: {_named(i, error)}; image {candidate} takes "
+                    f"SkipDamagedImages: {_named(i, reason)}; image {candidate} takes "
                     f"its place. Damaged so far: {len(self.damaged)} of {len(self)} "
                     f"images, at most {self.max_damaged} are accepted.",
                     logger="current",

@@ -237,7 +237,8 @@ def llava(
 
 
 # Name -> reader, and the words behind a question unless others are asked for.
-FORMATS: dict[str, tuple[Callable[[str, str, str], Iterator[dict]], str]] = {
+_Reader = Callable[[str, str, str], Iterator[dict | BadSampleError]]
+FORMATS: dict[str, tuple[_Reader, str]] = {
     "gqa": (gqa, SHORT_ANSWER),
     "llava": (llava, ""),
     "mmvet": (mmvet, ""),

@@ -272,7 +272,7 @@ class DatasetWrapper(BaseDataset):
     def _stop_if_damaged(self, index: int, leaf: Any, error: Exception) -> None:
         path = self.get_data_info(index).get("img_path")
         why = path and why_unreadable(getattr(leaf, "pipeline", None), path)
-        if why:
+        if path and why:
             raise DamagedImageError(
                 f"{type(self).__name__}: image {index}, {path}, cannot be read "
                 f"({why}); replace the file, or wrap lbbt_mm.SkipDamagedImages around "

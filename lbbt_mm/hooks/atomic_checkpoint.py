@@ -81,6 +81,9 @@ class AtomicCheckpointHook(CheckpointHook):
         **kwargs: As for ``CheckpointHook``.
     """
 
+    backend_args: dict | None  # mmengine's, which has no types
+    file_backend: Any
+
     def before_run(self, runner: Runner) -> None:
         """Choose what ``resume=True`` goes on from, before mmengine does."""
         if getattr(runner, "_resume", False) and runner._load_from is None:

@@ -34,7 +34,7 @@ class _InitThenCopy:
         self.copies: list[Callable[[nn.Module], None]] = []
 
     @classmethod
-    def of(cls, model: nn.Module) -> _InitThenCopy:
+    def of(cls, model: Any) -> _InitThenCopy:
         """Return the one of this model, put in place if it has none yet."""
         if not isinstance(vars(model).get("init_weights"), cls):
             model.init_weights = cls(model)
@@ -44,7 +44,8 @@ class _InitThenCopy:
         if self._original is not None:
             self._original()
         elif hasattr(type(self._model), "init_weights"):
-            type(self._model).init_weights(self._model)
+            of_class: Any = type(self._model)
+            of_class.init_weights(self._model)
         for then in self.copies:
             then(self._model)
 
@@ -220,6 +221,7 @@ class LanguageInitHook(Hook):
 
     def _copy(self, model: nn.Module) -> None:
         """Plan (the first time) and copy; the last act of ``init_weights``."""
+        runner: Any = self._runner  # whose private names mypy need not know
         if self._plan is None:
             try:
                 checkpoint = open_checkpoint(self.language_model)
@@ -228,7 +230,7 @@ class LanguageInitHook(Hook):
                     raise
                 print_log(
                     f"LanguageInitHook: nothing is copied, for all of these layers "
-                    f"come from {self._runner._load_from}. ({missing})",
+                    f"come from {runner._load_from}. ({missing})",
                     logger="current",
                 )
                 return
@@ -237,7 +239,7 @@ class LanguageInitHook(Hook):
         self.report = self._plan.apply(model)
         if first and self._runner is not None:
             self._runner.logger.info("LanguageInitHook:\n" + self.report.to_text())
-            self._write_report(self._runner)
+            self._write_report(self._runner, self.report)
 
     def _load_from_fills(self, model: nn.Module) -> bool:
         """Whether load_from overwrites whatever would be copied."""
@@ -256,11 +258,11 @@ class LanguageInitHook(Hook):
             if name.startswith(roots)
         )
 
-    def _write_report(self, runner: Runner) -> None:
+    def _write_report(self, runner: Runner, report: CopyReport) -> None:
         if not is_main_process():
             return
         path = self._report_path(runner)
-        text = json.dumps(self.report.to_dict(), indent=1) + "\n"
+        text = json.dumps(report.to_dict(), indent=1) + "\n"
         try:
             write_whole(path, text)
         except OSError as error:  # not worth a training run: the log has it too
@@ -289,7 +291,7 @@ class LanguageInitHook(Hook):
             )
 
 
-def _unwrapped(model: nn.Module) -> nn.Module:
+def _unwrapped(model: Any) -> nn.Module:
     return model.module if is_model_wrapper(model) else model
 
 

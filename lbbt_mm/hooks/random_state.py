@@ -32,7 +32,8 @@ def random_state() -> dict[str, Any]:
         been used, and of the current device: a process trains on one.
     """
     version, words, gauss = random.getstate()
-    name, key, position, has_gauss, cached = np.random.get_state()
+    legacy: Any = np.random.get_state()
+    name, key, position, has_gauss, cached = legacy
     state = dict(
         python=[version, torch.tensor(words), gauss],
         numpy=[

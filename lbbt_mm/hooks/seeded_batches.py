@@ -114,7 +114,7 @@ def seed_batches(loader: DataLoader, seed: int, rank: int) -> SeededBatches | st
         return "the data loader has no batches of indices (batch_size=None)"
     if callable(getattr(loader.dataset, "__getitems__", None)):
         return f"{type(loader.dataset).__name__} loads whole batches (__getitems__)"
-    numbered = loader.batch_sampler
+    numbered: Any = loader.batch_sampler
     if not isinstance(numbered, SeededBatches):
         numbered = SeededBatches(numbered, seed, rank)
         # torch forbids the plain assignment, for loaders that are being read from.
@@ -128,7 +128,7 @@ def seed_batches(loader: DataLoader, seed: int, rank: int) -> SeededBatches | st
     return numbered
 
 
-def _follow_skips(loader: DataLoader) -> None:
+def _follow_skips(loader: Any) -> None:
     """Count what mmengine's loop by iterations skips in the sampler, on a resume."""
     sampler, numbered = loader.sampler, loader.batch_sampler
     skip = getattr(sampler, "skip", None)

@@ -44,7 +44,7 @@ class _EndOfIteration(Hook):
     def __init__(self, throughput: ThroughputHook) -> None:
         self.throughput = throughput
 
-    def after_train_iter(self, runner: Runner, *args, **kwargs) -> None:
+    def after_train_iter(self, runner: Runner, *args: Any, **kwargs: Any) -> None:
         self.throughput.restart_clock()
 
     def after_val(self, runner: Runner) -> None:

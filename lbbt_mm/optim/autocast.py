@@ -37,7 +37,7 @@ class AutocastOptimWrapper(OptimWrapper):
         ValueError: Any other ``dtype``; float16 needs loss scaling.
     """
 
-    def __init__(self, dtype: str = "bfloat16", **kwargs) -> None:
+    def __init__(self, dtype: str = "bfloat16", **kwargs: Any) -> None:
         if dtype == "float16":
             raise ValueError(
                 "AutocastOptimWrapper does not scale the loss, which float16 needs. "

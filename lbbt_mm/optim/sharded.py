@@ -88,6 +88,8 @@ class ShardedStrategy(FSDPStrategy):
         RuntimeError: There is no group of processes to shard over.
     """
 
+    model_wrapper: dict | None  # mmengine's, which has no types
+
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(state_dict_cfg="full", **kwargs)
         if not torch.distributed.is_initialized():
@@ -115,7 +117,7 @@ class ShardedStrategy(FSDPStrategy):
     def _init_model_weights(self, model: nn.Module) -> nn.Module:
         wanted = self.dispatch_kwargs.get("init_weights_for_test_or_val", True)
         if wanted and is_main_process():
-            model.init_weights()
+            model.init_weights()  # type: ignore[operator]  # of mmengine's BaseModule
         for module in model.modules():
             if isinstance(module, LanguageBackbone):
                 module.expect_weights()

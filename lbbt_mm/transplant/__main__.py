@@ -9,7 +9,6 @@ model's file. Exit status 1 and one sentence where the plan does not work out.
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 
 from mmengine.config import DictAction
@@ -91,4 +90,4 @@ def show(args: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()
