@@ -154,7 +154,7 @@ def _stream(
     with _measuring(backbone), torch.no_grad():
         try:
             for index, block in enumerate(backbone.language.blocks):
-                part = block.out if rule == "reference" else block.activation
+                part: Any = block.out if rule == "reference" else block.activation
                 hooks.append(part.register_forward_hook(watch(index)))
             for batch in images:
                 if batch.ndim != 4 or batch.shape[1] != channels:

@@ -35,7 +35,7 @@ class OutlierCount(NamedTuple):
         above_sigmas: Weights with ``|w| > k`` standard deviations of their tensor.
     """
 
-    count: int = 0
+    count: int = 0  # type: ignore[assignment]  # not the tuple's own count()
     above: int = 0
     above_sigmas: int = 0
 

@@ -108,10 +108,21 @@ def outlier_result(report: WeightReport) -> Result:
     )
 
 
+_STATISTICS = (
+    "count",
+    "mean",
+    "std",
+    "excess_kurtosis",
+    "largest",
+    "above",
+    "share_above",
+    "above_sigmas",
+    "share_above_sigmas",
+)
+
+
 def _statistics(one: WeightStatistics) -> Result:
-    names = ("count", "mean", "std", "excess_kurtosis", "largest", "above")
-    names += ("share_above", "above_sigmas", "share_above_sigmas")
-    numbers = {name: to_plain(getattr(one, name)) for name in names}
+    numbers = {name: to_plain(getattr(one, name)) for name in _STATISTICS}
     return numbers | {"quantile_0.999": float(one.quantile(0.999))}
 
 

@@ -25,6 +25,16 @@ RULES: dict[str, Callable[[str, Sequence[str]], float]] = {
     "ten_answers": ten_answer_score,
 }
 
+_KEPT = (
+    "sample_id",
+    "question",
+    "answers",
+    "question_type",
+    "choices",
+    "img_paths",
+    "unanswered",
+)
+
 
 class _AnswerMetric(BaseMetric):
     """Keeps of every data sample the answer and what it is compared with."""
@@ -60,9 +70,7 @@ class _AnswerMetric(BaseMetric):
                     "sample_id and answers in each data sample, got "
                     f"{sorted(sample.keys())}; does the file carry answers?"
                 )
-            names = ("sample_id", "question", "answers", "question_type", "choices")
-            names += ("img_paths", "unanswered")
-            kept = {name: sample.get(name) for name in names}
+            kept = {name: sample.get(name) for name in _KEPT}
             self.results.append(dict(kept, said=said))
 
 

@@ -36,8 +36,9 @@ def blind_accuracy(
             counts[key][asked.answer] += 1
     hits = defaultdict(list)
     for asked in held_out:
-        known = counts.get(getattr(asked, by)) or counts.get(asked.question_type) or {}
-        guess = _commonest(known)
+        guess = _commonest(
+            counts.get(getattr(asked, by)) or counts.get(asked.question_type) or {}
+        )
         for name in ("all", asked.question_type):
             hits[name].append(guess == asked.answer)
     return {name: 100 * sum(found) / len(found) for name, found in hits.items()}

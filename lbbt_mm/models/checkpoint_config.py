@@ -33,7 +33,7 @@ def type_name(node: Mapping) -> str:
 
 def find_dicts(
     node: Any, names: set[str], registry: Registry = MODELS, scope: str | None = None
-) -> Iterator[dict]:
+) -> Iterator[Any]:
     """Walk a config and yield its dicts of certain types, outermost first.
 
     Args:

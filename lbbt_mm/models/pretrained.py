@@ -170,8 +170,8 @@ def _shortened(error: str) -> str:
         names = re.findall(r'"[^"]+"', line)
         if len(names) > 3:
             start = line[: line.index(names[0])]
-            kept = ", ".join(names[:3])
-            lines[number] = f"{start}{kept} and {len(names) - 3} more."
+            first = ", ".join(names[:3])
+            lines[number] = f"{start}{first} and {len(names) - 3} more."
     shapes = [line for line in lines if line.startswith("size mismatch")]
     kept = [line for line in lines if line not in shapes[3:]]
     more = f" ({len(shapes) - 3} more of these)" if len(shapes) > 3 else ""

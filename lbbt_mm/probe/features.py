@@ -14,7 +14,7 @@ from typing import Any
 import safetensors
 import torch
 from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import Tensor
 from tqdm import tqdm
 
 from lbbt_mm.files import write_whole
@@ -75,8 +75,8 @@ def pool_features(output: Any) -> Tensor:
 
 @torch.no_grad()
 def extract_features(
-    model: nn.Module,
-    dataloader: Iterable[dict],
+    model: Any,
+    dataloader: Any,
     device: str | torch.device = "cpu",
     amp: bool = False,
     description: str = "features",
@@ -103,7 +103,8 @@ def extract_features(
     device = torch.device(device)
     model.to(device).eval()
     total = len(dataloader.dataset)
-    features, labels = None, torch.empty(total, dtype=torch.int64)
+    features: Tensor | None = None
+    labels = torch.empty(total, dtype=torch.int64)
     done = 0
     for batch in show_progress(dataloader, len(dataloader), description):
         batch = model.data_preprocessor(batch, False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -41,14 +42,15 @@ class LinearLayers:
         weight_decay: float | Sequence[float],
         standardize: bool,
     ) -> None:
-        new = dict(device=x_NC.device)
+        new: dict[str, Any] = dict(device=x_NC.device)
         self.channels = x_NC.shape[1]
         decays = torch.tensor(weight_decay, dtype=torch.float32, **new)
         self.decay_R11 = decays.expand(len(lrs)).view(-1, 1, 1)
-        self.mean_C, self.scale_C = 0.0, 1.0
+        self.mean_C: Tensor | float = 0.0
+        self.scale_C: Tensor | float = 1.0
         if standardize:
-            var_C, self.mean_C = torch.var_mean(x_NC, dim=0, correction=0)
-            self.scale_C = inverse_std(self.mean_C, var_C)
+            var_C, mean_C = torch.var_mean(x_NC, dim=0, correction=0)
+            self.mean_C, self.scale_C = mean_C, inverse_std(mean_C, var_C)
         self.lr_R11 = torch.tensor(lrs, dtype=torch.float32, **new).view(-1, 1, 1)
         # The bias is the last column: one update for both. The problem is convex, so
         # the start at 0 decides nothing but how long training takes.

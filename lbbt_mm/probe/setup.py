@@ -172,6 +172,7 @@ def build_frozen_model(
     """
     require("mmpretrain", "A linear probe")
     init_default_scope(cfg.get("default_scope") or "mmpretrain")
+    model: Any
     if checkpoint:
         model = build_model(_classifier_config(cfg), seed)
     elif _is_self_supervised(cfg.model):
@@ -283,9 +284,9 @@ def probe_features(
     require("mmpretrain", "A linear probe")
     init_default_scope(cfg.get("default_scope") or "mmpretrain")
     loader_cfgs = probe_dataloaders(cfg)
-    built = []
+    built: list[Any] = []
 
-    def model() -> nn.Module:  # not built at all if everything is cached
+    def model() -> Any:  # not built at all if everything is cached
         if not built:
             built.append(build_frozen_model(cfg, checkpoint, reinit_patch_embed, seed))
         return built[0]
@@ -316,7 +317,7 @@ def probe_features(
                 device=torch.device(device).type,
             )
             key = _key(cfg, loader_cfg, loader, decides)
-        if key is None:
+        if key is None or cache_dir is None:
             found[split], cached[split] = extract(), False
         else:
             path = Path(cache_dir) / f"{split}-{key}.safetensors"

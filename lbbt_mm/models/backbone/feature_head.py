@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 from mmengine.model import BaseModule
 from torch import Tensor
@@ -71,7 +71,9 @@ class FeatureHead(BaseModule):
             sample.set_field(feature, self.name)
         return data_samples
 
-    def loss(self, feats: Sequence[Tensor], data_samples: list[Any], **kwargs: Any):
+    def loss(
+        self, feats: Sequence[Tensor], data_samples: list[Any], **kwargs: Any
+    ) -> NoReturn:
         """Refuse: there is nothing to train.
 
         Args:

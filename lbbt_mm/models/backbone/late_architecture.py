@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Mapping
+from types import FrameType
 from typing import Any
 
 import torch
@@ -35,6 +36,7 @@ class LateArchitecture(BaseModule):
     to build. Whatever needs the sizes before is an error that says so.
     """
 
+    init_cfg: Any  # mmengine's, untyped
     language_model: str
     language: LanguageModel
     patch_embed: PatchTokens
@@ -127,7 +129,8 @@ class LateArchitecture(BaseModule):
     ) -> None:
         """Note that weights arrive; mmengine calls this, not ``load_state_dict``."""
         name = f"{prefix}language.{RECORD_KEY}"
-        record = decode_record(state_dict.get(name)) or {}
+        stored: Any = state_dict.get(name)  # None is something else, too
+        record = decode_record(stored) or {}
         if any(n.startswith(f"{prefix}language.blocks.") for n in state_dict):
             if self._waits is not None:
                 self._build_from(record)
@@ -202,9 +205,9 @@ def coming_checkpoint() -> tuple[str, bool] | None:
     Returns:
         The file, and whether a run goes on from it; ``None`` without such a runner.
     """
-    frame = sys._getframe(1)
+    frame: FrameType | None = sys._getframe(1)
     while frame is not None:
-        runner = frame.f_locals.get("self")
+        runner: Any = frame.f_locals.get("self")
         if hasattr(runner, "_load_from") and hasattr(runner, "_resume"):
             path, resume = runner._load_from, bool(runner._resume)
             if resume and isinstance(runner._resume, str):  # FlexibleRunner's way

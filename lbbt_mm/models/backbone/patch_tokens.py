@@ -29,7 +29,7 @@ class PatchTokens(nn.Module):
         position: ``'sincos2d'`` (fixed), ``'learned'``, or anything else for none.
     """
 
-    positions: Tensor | None
+    positions: Any  # a parameter, a buffer or None
 
     def __init__(
         self,
@@ -41,7 +41,8 @@ class PatchTokens(nn.Module):
     ) -> None:
         super().__init__()
         self.patch_size = patch_size
-        self.grid = tuple(math.ceil(side / patch_size) for side in img_size)
+        high, wide = img_size
+        self.grid = math.ceil(high / patch_size), math.ceil(wide / patch_size)
         self.position = position
         self.projection = nn.Conv2d(in_channels, width, patch_size, stride=patch_size)
         table = torch.empty(*self.grid, width)
@@ -72,7 +73,7 @@ class PatchTokens(nn.Module):
         """
         nn.init.xavier_uniform_(self.projection.weight.flatten(1))
         self.projection.weight.mul_(scale)
-        nn.init.zeros_(self.projection.bias)
+        nn.init.zeros_(self.projection.bias)  # type: ignore[arg-type]  # it has one
         if self.position == "learned":
             nn.init.trunc_normal_(self.positions, std=0.02)
             self.positions.mul_(scale)

@@ -69,7 +69,8 @@ def parse_trainable(spec: str | Sequence[str | int], num_layers: int) -> Trainab
         if isinstance(term, str):
             term = term.strip()
             term = int(term) if re.fullmatch(r"\d+", term) else term
-        ranged = re.fullmatch(r"(first|last):(\d+)", term) if _is_text(term) else None
+        text = term if isinstance(term, str) else ""
+        ranged = re.fullmatch(r"(first|last):(\d+)", text)
         if term == "all":
             blocks |= set(range(num_layers))
             parts |= set(_PARTS)

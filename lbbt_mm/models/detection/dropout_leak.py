@@ -40,7 +40,7 @@ def stop_dropout_leak() -> None:
         shared["drop_prob"] = 0.0
         original(self, *args, **kwargs)
 
-    __init__.stops_dropout_leak = True
+    __init__.stops_dropout_leak = True  # type: ignore[attr-defined]
     MultiheadAttention.__init__ = __init__
 
 

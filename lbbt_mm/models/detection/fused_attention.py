@@ -14,7 +14,7 @@ try:
     from torch import get_autocast_dtype
     from torch.nn.attention import SDPBackend, sdpa_kernel
 except ImportError:  # before torch 2.4, which leaves the choice to torch
-    sdpa_kernel = None
+    sdpa_kernel = None  # type: ignore[assignment]
 
 # Tokens up to which torch's plain attention trains faster in bfloat16 on a CPU than its
 # fused one, forward and backward together: twice as fast with 64, slower with 196.

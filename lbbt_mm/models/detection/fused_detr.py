@@ -138,6 +138,10 @@ class FusedDETR(DETR):
 
     encoder_type: type[FusedEncoder] = FusedEncoder
     decoder_type: type[FusedDecoder] = FusedDecoder
+    # Their configs until the layers are built; mmdet has no types.
+    positional_encoding: Any
+    encoder: Any
+    decoder: Any
 
     def _init_layers(self) -> None:
         self.positional_encoding = SinePositionalEncoding(**self.positional_encoding)

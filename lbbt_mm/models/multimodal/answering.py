@@ -13,7 +13,6 @@ from mmengine.dataset import Compose, pseudo_collate
 from mmengine.registry import init_default_scope
 from mmengine.runner.checkpoint import load_state_dict
 from PIL import Image
-from torch import nn
 
 from lbbt_mm.config import load_config
 from lbbt_mm.language.errors import CheckpointError
@@ -142,7 +141,7 @@ def open_answering(
     with building_foreign(where) if config is None else contextlib.nullcontext():
         use_checkpoint_only(cfg, str(checkpoint))
         init_default_scope(cfg.get("default_scope", "lbbt_mm"))
-        model: nn.Module = MODELS.build(cfg.model)
+        model: Any = MODELS.build(cfg.model)
         model.init_weights()
         pipeline = Compose(steps)
     load_state_dict(model, state, strict=False)

@@ -82,6 +82,8 @@ class LLaVA(BaseModel):
         ValueError: An option is unknown, or parts do not fit each other.
     """
 
+    _is_init: bool  # mmengine's, untyped
+
     def __init__(
         self,
         language_model: str,
@@ -116,15 +118,14 @@ class LLaVA(BaseModel):
             )
         self.tokenizer = open_tokenizer(language_model)
         self.conversations = Conversations(self.tokenizer, chat_template, system)
-        language = open_causal_lm(language_model, pretrained, dtype, attention)
+        language: Any = open_causal_lm(language_model, pretrained, dtype, attention)
         config = language.config
         self._keeps_logits = "logits_to_keep" in signature(language.forward).parameters
         self.max_length = max_length or config.max_position_embeddings
         self.on_long = on_long
-        self.generation = dict(max_new_tokens=32, do_sample=False) | dict(
-            generation or {}
-        )
-        self.vision_encoder = MODELS.build(vision_encoder)
+        self.generation: dict[str, Any] = dict(max_new_tokens=32, do_sample=False)
+        self.generation |= dict(generation or {})
+        self.vision_encoder: Any = MODELS.build(vision_encoder)
         width = encoder_channels or getattr(self.vision_encoder, "embed_dims", None)
         if not isinstance(width, int):
             raise ValueError(
@@ -133,7 +134,7 @@ class LLaVA(BaseModel):
             )
         embedding = language.get_input_embeddings()
         out = embedding.weight.shape[1]
-        self.projector = MODELS.build(
+        self.projector: Any = MODELS.build(
             dict(projector, in_channels=width, out_channels=out)
         )
         self.projector.bind(self.tokenizer)
@@ -151,7 +152,7 @@ class LLaVA(BaseModel):
             language = with_lora(language, train_language)
         if with_cp:
             language.gradient_checkpointing_enable(dict(use_reentrant=False))
-        self.language_model = language
+        self.language_model: Any = language
         self._freeze()
         self.trained_parameters = count_parameters(self)
         log_counts(self.trained_parameters)

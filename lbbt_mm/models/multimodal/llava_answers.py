@@ -8,14 +8,14 @@ from typing import Any
 
 import torch
 from mmengine.logging import print_log
-from torch import Tensor, nn
+from torch import Tensor
 
 from lbbt_mm.models.multimodal.conversation import Conversations
 from lbbt_mm.models.multimodal.llava_batch import Batch
 
 
 def generate(
-    language_model: nn.Module,
+    language_model: Any,
     batch: Batch,
     conversations: Conversations,
     options: Mapping[str, Any],

@@ -137,7 +137,7 @@ class HeldParts:
         self.settings["tile_size"] = tile_size
         self._trained_with, self._unlike = {}, []
 
-    def check_answers(self, model: nn.Module, tile_size: int) -> None:
+    def check_answers(self, model: Any, tile_size: int) -> None:
         """Refuse to answer otherwise than the loaded checkpoint was trained to.
 
         Raises:

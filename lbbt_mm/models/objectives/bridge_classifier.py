@@ -149,7 +149,7 @@ class BridgeClassifier(ImageClassifier):
 
 
 def _names(objectives: Sequence[Mapping[str, Any]]) -> list[str]:
-    names = [one.get("name") for one in objectives]
+    names: list[Any] = [one.get("name") for one in objectives]
     if not names or any(not isinstance(n, str) or not n.isidentifier() for n in names):
         raise ValueError(
             "BridgeClassifier: expected objectives=[dict(name='random', type=..., ...)"
