@@ -52,7 +52,9 @@ def wrap_language_blocks(
 class _DrawNothing(TorchFunctionMode):
     """Leaves memory as it is where ``torch.nn.init`` would fill it."""
 
-    def __torch_function__(self, func, types, args=(), kwargs=None):
+    def __torch_function__(
+        self, func: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
         if getattr(func, "__module__", None) == "torch.nn.init":
             return kwargs["tensor"] if kwargs and "tensor" in kwargs else args[0]
         return func(*args, **(kwargs or {}))
