@@ -112,11 +112,21 @@ def put(name: str, old: Any) -> Any:
 
 
 def override(old: Any, new: Any) -> Any:
-    """Merge a dict as mmengine does, or take the new value as it is."""
+    """Merge a dict as mmengine does, or take the new value as it is.
+
+    Args:
+        old: What there is.
+        new: What is set over it.
+
+    Raises:
+        TypeError: A key of something that has no keys.
+    """
     new = copy.deepcopy(new)
-    if isinstance(new, dict) and isinstance(old, (dict, list)):
-        return Config._merge_a_into_b({"_": new}, {"_": old}, True)["_"]
-    return new
+    if not isinstance(new, dict) or old is None:
+        return new
+    if not isinstance(old, (dict, list)) and not new.get("_delete_"):
+        raise TypeError(f"it is {old!r}, which has no key {next(iter(new), '')!r}")
+    return Config._merge_a_into_b({"_": new}, {"_": old}, True)["_"]
 
 
 class _Reading:
@@ -140,14 +150,17 @@ class _Reading:
     @contextmanager
     def patched(self) -> Iterator[None]:
         """Make mmengine's reader say which file it is at, and take values from here."""
-        names = ("_file2dict", "_get_base_files", "_get_cfg_path", "_parse_scope")
-        theirs = {n: getattr(Config, n) for n in (*names, "_get_base_modules")}
+        first = ("_file2dict", "_get_base_files", "_get_cfg_path")
+        names = (*first, "_substitute_base_vars", "_get_base_modules")
+        theirs = {name: getattr(Config, name) for name in names}
 
         def file2dict(filename: str, *args: Any, **kwargs: Any) -> Any:
             file = self._enter(filename)
             try:
                 found = theirs["_file2dict"](filename, *args, **kwargs)
                 file.resolved = found[0]
+                if not filename.endswith(".py"):
+                    file.assigned = set(file.own) - {"_base_"}
                 return found
             finally:
                 self._open.pop()
@@ -164,10 +177,12 @@ class _Reading:
                 self._external.add(os.path.abspath(found[0]))
             return found
 
-        def parse_scope(cfg: Any) -> None:
-            theirs["_parse_scope"](cfg)
-            if type(cfg) is dict and self._open and not self._open[-1].own:
-                self._open[-1].own = dict(cfg)
+        def substitute_base_vars(cfg: Any, *args: Any) -> Any:
+            # Calls itself for the parts; the whole file comes back last.
+            found = theirs["_substitute_base_vars"](cfg, *args)
+            if isinstance(found, dict):
+                self._open[-1].own = dict(found)
+            return found
 
         def get_base_modules(nodes: list) -> list:
             for node in list(nodes):  # of a file in the new style
@@ -176,7 +191,8 @@ class _Reading:
                 nodes[at:at] = ast.parse(code).body
             return theirs["_get_base_modules"](nodes)
 
-        ours = (file2dict, get_base_files, get_cfg_path, parse_scope, get_base_modules)
+        ours: tuple[Callable, ...] = (file2dict, get_base_files, get_cfg_path)
+        ours += (substitute_base_vars, get_base_modules)
         here = threading.get_ident()
 
         def in_this_thread(name: str, function: Callable) -> Callable:

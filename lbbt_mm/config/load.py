@@ -67,6 +67,8 @@ def load_config(path: str | Path, options: Mapping[str, Any] | None = None) -> C
     given = _by_name(options)
     _check_names(given, options, plain, ours)
     variables = {name: given[name] for name in given if is_variable(name, plain)}
+    if ours:
+        _check_kinds(variables, plain)
     cfg = plain
     if variables:
         try:
@@ -224,6 +226,15 @@ def _check_names(
     check_nested(options, cfg)
 
 
+def _check_kinds(variables: Mapping[str, Any], cfg: Config) -> None:
+    for name, value in variables.items():
+        if isinstance(value, str) and isinstance(cfg[name], (bool, int, float)):
+            kind = "True or False" if isinstance(cfg[name], bool) else "a number"
+            raise ConfigError(
+                f"{name} expects {kind} (here {cfg[name]!r}), got {value!r}."
+            )
+
+
 def _check_effect(
     path: str | Path,
     variables: Mapping[str, Any],
@@ -257,12 +268,14 @@ def _check_files(path: str | Path, cfg: Config, root: File, below: Below) -> Non
         idle = (file.own.keys() & file.assigned) - READ - file.loaded - referred - outer
         outer |= file.assigned
         for name in sorted(idle - there):
+            if name.startswith("_"):
+                continue
+            said = f"{file.path} sets {name}, which nothing reads"
             meant = nearest(name, there | READ, 0.8)
-            if meant and not name.startswith("_"):
-                raise ConfigError(
-                    f"{file.path} sets {name}, which nothing reads: did you mean "
-                    f"{meant}?"
-                )
+            if meant:
+                raise ConfigError(f"{said}: did you mean {meant}?")
+            if not file.is_shipped:
+                print_log(f"{said}.", logger="current", level=logging.WARNING)
         for name in sorted(idle & there):
             values = below.get(file.path, {})
             if file.is_shipped:
@@ -289,13 +302,11 @@ def _name_what_is_built(
     before = dict(flat(old))
     for key in options:
         new = now.get(key)
-        if not _is_number(new) or not _is_number(before.get(key)) or new == before[key]:
+        if key not in before or key not in now or new == before[key]:
             continue
         for name in list(cfg):
-            value = cfg[name]
-            if not (is_variable(name, cfg) and name not in variables):
-                continue
-            if not _is_number(value) or value != before[key]:
+            value = variables.get(name, cfg[name])
+            if not is_variable(name, cfg) or not _is_same(value, before[key]):
                 continue
             try:
                 then = effective(read_handed_down(path, {**variables, name: new})[0])
@@ -309,5 +320,8 @@ def _name_what_is_built(
                 cfg[name] = new
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+def _is_same(one: Any, other: Any) -> bool:
+    """Tell whether two simple values are equal; 1 is not True."""
+    if not isinstance(one, (bool, int, float, str, type(None))):
+        return False
+    return one == other and isinstance(one, bool) == isinstance(other, bool)

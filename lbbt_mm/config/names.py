@@ -79,8 +79,9 @@ def nearest(name: str, names: Iterable[str], cutoff: float = 0.75) -> str | None
         names: Those that there are.
         cutoff: How alike they have to be, at most 1.
     """
-    found = difflib.get_close_matches(name, sorted(names), n=1, cutoff=cutoff)
-    return found[0] if found else None
+    plain = {each.casefold(): each for each in sorted(names)}
+    found = difflib.get_close_matches(name.casefold(), plain, n=1, cutoff=cutoff)
+    return plain[found[0]] if found else None
 
 
 def no_effect(name: str, cfg: Config, where: str) -> str:
@@ -95,17 +96,22 @@ def no_effect(name: str, cfg: Config, where: str) -> str:
     keys = _related(name, cfg)
     if keys:
         return f"{said}: set {' or '.join(keys)} instead."
-    return f"{said}: set the key itself (for example train_dataloader.batch_size)."
+    names = sorted(each for each in cfg if each not in READ and each != name)
+    own = f"; the config's own names are {', '.join(names)}" if names else ""
+    return f"{said}: set the key that is meant, such as train_cfg.max_epochs{own}."
 
 
 def _related(name: str, cfg: Config) -> list[str]:
-    """List up to three keys that are called alike, those of the same value first."""
+    """List up to three keys that are called alike, those of the same value first.
+
+    Of a name that the config does not have, a single word in common says nothing.
+    """
     words, value = set(name.split("_")), cfg.get(name)
     found = []
     for key, content in flat(effective(cfg)):
         last = key.rpartition(".")[2]
         alike = len(words & set(last.split("_"))) + 2 * (last == name)
-        if alike:
+        if alike and (name in cfg or words <= set(re.split(r"[._]", key))):
             found.append((content != value, -alike, key.count("."), key))
     return [key for *_, key in sorted(found)[:3]]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -49,27 +50,36 @@ def follow_length(
         if isinstance(part, dict) and part.get("by_epoch", True) == by_epoch
     ]
     old = before.get(key)
-    if old == new or not isinstance(old, int):
-        if all(part.get("begin", 0) < new for part, _ in pairs):
-            return
+    late = [(part, was) for part, was in pairs if part.get("begin", 0) >= new]
+    for part, was in late:
+        if part["begin"] != was.get("begin", 0):
+            raise ConfigError(
+                f"{_name(part)} begins at {part['begin']}, but train_cfg.{key} is "
+                f"{new}: it has to begin before the end."
+            )
+    if any(p.get("begin", 0) < 0 or p.get("T_max", 1) < 1 for p, _ in pairs):
+        for part, was in pairs:  # a variable made it: `max_epochs - 15`, of 3
+            part.update(copy.deepcopy(dict(was)))
+    elif late and (old == new or not isinstance(old, int)):
         # The file itself says so: what would not even start.
         old = next((o[key] for o in others if o.get(key, new) != new), None)
         old = old or int(max(_inner(pairs, float("inf")))) + 1
+    elif not isinstance(old, int):
+        old = new
     shrink = any(mark >= new for mark in _inner(pairs, old))
 
     def move(mark: Any) -> Any:
         if mark >= _FOREVER or not 0 < mark:
             return mark
         if mark >= old:
-            return new if mark == old else mark
+            return -(-mark * new // old)
         if not shrink:
             return mark
         return 0 if new == 1 else max(1, min(new - 1, int(mark * new / old)))
 
     changes, gone = [], []
     for part, was in pairs:
-        name = getattr(part["type"], "__name__", part["type"])
-        now = dict(part)
+        name, now = _name(part), dict(part)
         span = was.get("end", old) - was.get("begin", 0)
         for side in ("begin", "end"):
             if side in part and part[side] == was.get(side):
@@ -77,6 +87,8 @@ def follow_length(
         if part.get("begin", 0) >= part.get("end", new):
             gone.append(part)
             changes.append(f"{name} left out")
+            continue
+        if old == new:
             continue
         length = part.get("end", new) - part.get("begin", 0)
         lengths = {old: new, was.get("end", old): part.get("end", new), span: length}
@@ -98,9 +110,9 @@ def follow_length(
     if gone:
         cfg.param_scheduler = _without(cfg.param_scheduler, gone)
     if changes:
+        length = f"{new} instead of {old}" if old != new else f"{new}"
         yield (
-            f"train_cfg.{key} is {new} instead of {old}; the schedulers follow: "
-            f"{', '.join(changes)}."
+            f"train_cfg.{key} is {length}; the schedulers follow: {', '.join(changes)}."
         )
 
 
@@ -121,6 +133,10 @@ def _check_length(train: Mapping[str, Any], written: Mapping[str, Any]) -> str |
             f"train_cfg.{keys[0]} expects a positive whole number, got {value!r}."
         )
     return keys[0]
+
+
+def _name(part: Mapping[str, Any]) -> str:
+    return getattr(part["type"], "__name__", part["type"])
 
 
 def _schedulers(node: Any) -> list[Any]:

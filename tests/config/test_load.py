@@ -6,10 +6,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import mmdet
+import mmengine
 import mmpretrain
 import mmseg
 import pytest
 from mmengine.config import Config
+from mmengine.logging import MMLogger
 
 from lbbt_mm.config import ConfigError, load_config
 from lbbt_mm.config.names import changed_keys, effective
@@ -75,6 +77,20 @@ def test_the_dumped_config_says_what_is_built(tmp_path: Path) -> None:
     assert dumped.lr == dumped.optim_wrapper.optimizer.lr == 1.0
 
 
+@pytest.mark.parametrize(
+    ("options", "name", "value"),
+    [
+        ({"model.backbone.language_model": "gpt2"}, "language_model", "gpt2"),
+        ({"model.backbone.num_layers": None}, "num_layers", None),
+        ({"max_epochs": 10, "train_cfg.max_epochs": 3}, "max_epochs", 3),
+        ({"train_dataloader.dataset.exclude_true_label": True},
+         "exclude_true_label", False),  # not in the other loader
+    ],
+)  # fmt: skip
+def test_a_variable_says_what_is_built(options, name: str, value) -> None:
+    assert load_config(BRIDGE, options)[name] == value
+
+
 def test_precedence(child) -> None:
     path = child("batch_size = 16\nrandom_ratio = 0.5")
     cfg = load_config(path, {"batch_size": 8, "train_dataloader.batch_size": 4})
@@ -99,6 +115,30 @@ def test_derived_values_follow(child) -> None:
         child("work_dir = f'runs/{_base_.random_ratio}'"), {"random_ratio": 0.9}
     )
     assert cfg.work_dir == "runs/0.9"
+
+
+def test_values_taken_from_a_base_by_braces(child) -> None:
+    """mmengine reads ``{{_base_.NAME}}`` as a text of its own until the file ends."""
+    path = child("lr = {{_base_.weight_decay}}\nbatch_size = 2")
+    cfg = load_config(path)
+    assert (cfg.lr, cfg.train_dataloader.batch_size) == (0.05, 2)
+    assert cfg.optim_wrapper.optimizer.lr == 0.05
+    cfg = load_config(path, {"weight_decay": 0.25})
+    assert cfg.optim_wrapper.optimizer.lr == cfg.lr == 0.25
+
+
+@pytest.mark.parametrize("suffix", [".json", ".yaml"])
+def test_children_that_are_no_python(child, tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"child{suffix}"
+    mmengine.dump({"_base_": [str(BRIDGE)], "lr": 1.0, "batch_size": 4}, path)
+    cfg = load_config(path)
+    assert cfg.optim_wrapper.optimizer.lr == 1.0
+    grandchild = load_config(child("batch_size = 2", path))
+    assert grandchild.optim_wrapper.optimizer.lr == 1.0
+    assert grandchild.train_dataloader.batch_size == 2
+    mmengine.dump({"_base_": [str(BRIDGE)], "bach_size": 4}, path)
+    with pytest.raises(ConfigError, match="did you mean batch_size"):
+        load_config(path)
 
 
 def test_parts_that_are_variables(child) -> None:
@@ -131,6 +171,12 @@ def test_mmengines_own_way_is_left_alone(child) -> None:
         ({"train_cfg.max_epochs": 0}, "expects a positive whole number, got 0"),
         ({"max_epochs": 1.5}, "expects a positive whole number, got 1.5"),
         ({"model.type.a": 1}, "does not fit"),
+        ({"lr.x": 1}, "lr does not fit .* it is 0.00025, which has no key 'x'"),
+        ({"lr": "high"}, "lr expects a number .* got 'high'"),
+        ({"exclude_true_label": "yes"}, "expects True or False .* got 'yes'"),
+        ({"LR": 1}, "did you mean lr"),
+        ({"learning_rate": 1}, "the config's own names are .* lr, "),
+        ({"dataset_type": "X"}, "set test_dataloader.dataset.type or "),
     ],
 )
 def test_what_cannot_work_is_refused(options, message: str) -> None:
@@ -154,11 +200,18 @@ def test_a_variable_without_effect_names_the_key(tmp_path: Path) -> None:
     [
         ("random_ration = 0.1", "did you mean random_ratio"),
         ("optim_wraper = dict(optimizer=dict(lr=1))", "did you mean optim_wrapper"),
+        ("LR = 0.1", "did you mean lr"),
     ],
 )
 def test_misspelt_in_a_child(child, text: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         load_config(child(text))
+
+
+def test_a_name_that_is_like_none_is_said(child, capsys) -> None:
+    MMLogger.get_instance(str(id(child)))
+    load_config(child("learning_rate = 0.1"))
+    assert "sets learning_rate, which nothing reads" in capsys.readouterr().out
 
 
 def test_a_child_that_changes_nothing(child) -> None:

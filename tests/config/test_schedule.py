@@ -13,7 +13,7 @@ from mmengine.optim import OptimWrapper
 from mmengine.registry import PARAM_SCHEDULERS
 from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop
 
-from lbbt_mm.config import load_config
+from lbbt_mm.config import ConfigError, load_config
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 BRIDGE = CONFIGS / "bridge/gpt2-medium_language_random30_400e_cifar100.py"
@@ -140,3 +140,21 @@ def test_other_libraries_configs(library, name: str, epochs: int) -> None:
         if one.get("by_epoch", True):
             assert one.get("end", epochs) <= epochs
             assert one.get("T_max", 1) <= epochs
+
+
+def test_a_variable_that_makes_a_begin_negative() -> None:
+    path = Path(mmdet.__file__).parent / ".mim/configs/yolox/yolox_s_8xb8-300e_coco.py"
+    cfg = load_config(path, {"max_epochs": 3})  # the last part: max_epochs - 15
+    other = load_config(path, {"train_cfg.max_epochs": 3})
+    assert cfg.param_scheduler == other.param_scheduler
+    assert [s["begin"] for s in cfg.param_scheduler] == [0, 1, 2]
+
+
+def test_variables_of_the_warm_up() -> None:
+    cfg = load_config(BRIDGE, {"warmup_epochs": 0})  # mmengine: end > begin
+    assert [s["type"] for s in cfg.param_scheduler] == ["CosineAnnealingLR"]
+    build(cfg)
+    with pytest.raises(ConfigError, match="begins at 500, .*max_epochs is 400"):
+        load_config(BRIDGE, {"warmup_epochs": 500})
+    with pytest.raises(ConfigError, match="begins at 500, .*max_epochs is 10"):
+        load_config(BRIDGE, {"warmup_epochs": 500, "max_epochs": 10})
