@@ -85,3 +85,31 @@ def test_gpt2_and_llama_share_a_recipe() -> None:
         for name in ("gpt2", "meta-llama/Llama-3.2-1B")
     )
     assert llama == {name for name in gpt2 if not name.endswith(".bias")}
+
+
+class Norms(nn.Module):
+    """Norms of transformers and torch beside what is none."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        from transformers.models.qwen3.modeling_qwen3 import Qwen3RMSNorm
+        from transformers.models.t5.modeling_t5 import T5LayerNorm
+
+        self.of_qwen3 = Qwen3RMSNorm(8)
+        self.of_t5 = T5LayerNorm(8)
+        self.of_torch = nn.RMSNorm(8) if hasattr(nn, "RMSNorm") else nn.LayerNorm(8)
+        self.without_weights = nn.LocalResponseNorm(2)
+        self.normed_linear = nn.utils.parametrizations.weight_norm(nn.Linear(8, 8))
+
+    def get_layer_depth(self, name: str) -> tuple[int, int]:
+        return 0, 1
+
+
+@pytest.mark.parametrize("constructor", CONSTRUCTORS)
+def test_norms_of_other_libraries_are_norms(constructor) -> None:
+    model = Norms()
+    kinds = [type(module) for module in model.modules()]
+    found = without_decay(model, constructor, norm_decay_mult=0.0)
+    assert {name for name in found if name.startswith("of_")} == found
+    assert {"of_qwen3.weight", "of_t5.weight", "of_torch.weight"} <= found
+    assert [type(module) for module in model.modules()] == kinds

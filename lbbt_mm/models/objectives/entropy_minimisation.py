@@ -8,14 +8,11 @@ from typing import Any
 import torch
 from mmengine.model import BaseModel
 from mmengine.registry import MODELS as MMENGINE_MODELS
-from mmengine.utils.dl_utils.parrots_wrapper import _BatchNorm, _InstanceNorm
 from torch import Tensor, nn
 
+from lbbt_mm.models.norms import is_norm
 from lbbt_mm.registry import MODELS
 
-# By class, so that a subclass is one too; torch's RMSNorm came with torch 2.4.
-_NORMS: tuple[Any, ...] = (nn.LayerNorm, nn.GroupNorm, _BatchNorm, _InstanceNorm)
-_NORMS += tuple(filter(None, [getattr(nn, "RMSNorm", None)]))
 _INSIDE = "classifier."
 
 
@@ -188,7 +185,7 @@ def _norm_parameters(model: nn.Module) -> list[nn.Parameter]:
     found = [
         parameter
         for module in model.modules()
-        if isinstance(module, _NORMS)
+        if is_norm(module)
         for parameter in module.parameters(recurse=False)
     ]
     if not found:
