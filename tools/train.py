@@ -21,6 +21,7 @@ from lbbt_mm.hooks.atomic_checkpoint import (  # noqa: E402
     is_complete,
     latest_checkpoint,
 )
+from lbbt_mm.hooks.random_state import RandomStateHook  # noqa: E402
 from lbbt_mm.hooks.termination import RunEnded, TerminationHook  # noqa: E402
 from lbbt_mm.language.errors import CheckpointError  # noqa: E402
 from lbbt_mm.transplant.errors import TransplantError  # noqa: E402
@@ -200,6 +201,16 @@ def main() -> None:
         _lifetime.say_once_that_the_log_is_full(runner.logger)
         if not any(isinstance(hook, TerminationHook) for hook in runner.hooks):
             runner.register_hook(TerminationHook())
+        if cfg.get("resume") and not any(
+            isinstance(hook, RandomStateHook) for hook in runner.hooks
+        ):
+            runner.logger.warning(
+                "Without lbbt_mm.RandomStateHook the resumed run is a valid one, but "
+                "not the one that was interrupted: its random numbers (augmentation, "
+                "dropout) begin anew, and gradients in flight are lost. With dict(type="
+                "'lbbt_mm.RandomStateHook') in custom_hooks, from the first start on, "
+                "it goes on exactly."
+            )
         runner.train()
     except RunEnded as end:
         _launch.end_process(end.code)

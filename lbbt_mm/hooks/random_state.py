@@ -8,13 +8,19 @@ from typing import Any
 import numpy as np
 import torch
 from mmengine.dist import all_gather_object, get_rank, get_world_size
-from mmengine.hooks import CheckpointHook, Hook
+from mmengine.hooks import CheckpointHook, EarlyStoppingHook, Hook
 from mmengine.runner import Runner
+from torch import nn
 
 from lbbt_mm.hooks.gradients import (
     accumulates,
     gradients_in_flight,
     set_gradients_in_flight,
+)
+from lbbt_mm.hooks.module_state import (
+    changed_attributes,
+    plain_attributes,
+    set_attributes,
 )
 from lbbt_mm.hooks.seeded_batches import SeededBatches, seed_batches
 from lbbt_mm.registry import HOOKS
@@ -77,7 +83,8 @@ class RandomStateHook(Hook):
       function of seed, process, epoch and batch. The number of workers and whether they
       persist then change nothing, in loops by epochs and by iterations.
     * The state of all other random numbers (dropout, drop path) is in the checkpoint,
-      of each process; so are the gradients that ``accumulative_counts`` still collects.
+      of each process; so are the gradients that ``accumulative_counts`` still collects,
+      and what modules remember outside of tensors (mmdet's ``BatchSyncRandomResize``).
     * A run that is resumed from the middle of an epoch goes on there, and passes over
       the batches before without loading them.
     * Validation draws numbers as well. They are taken back after it, so that training
@@ -87,8 +94,9 @@ class RandomStateHook(Hook):
     another number of processes, another batch size or number of batches, gradient
     accumulation of several processes that is saved between two steps (the gradients of
     all processes are not kept), ``fast_forward_on_resume=True``, datasets without
-    indices, transforms that keep images of earlier batches (``CachedMosaic``), and a
-    checkpoint that was written without this hook.
+    indices, transforms that keep images of earlier batches (``CachedMosaic``),
+    ``EarlyStoppingHook``, which counts anew, and a checkpoint that was written without
+    this hook.
 
     Example::
 
@@ -103,6 +111,7 @@ class RandomStateHook(Hook):
         self._gradients: dict = {}
         self._of_all_ranks: list[dict] | None = None
         self._before_val: dict | None = None
+        self._model: nn.Module | None = None
         self._batches: SeededBatches | None = None
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
@@ -113,6 +122,8 @@ class RandomStateHook(Hook):
     def before_train(self, runner: Runner) -> None:
         """Number the batches; on a resume, from where the checkpoint stands."""
         saved = self._to_restore if runner.iter else None  # not of a `load_from`
+        self._model = runner.model
+        self._attributes = plain_attributes(runner.model)
         self._doubts: list[str] = []
         loader = runner.train_dataloader
         self._by_epoch = hasattr(runner.train_loop, "run_epoch")
@@ -138,6 +149,8 @@ class RandomStateHook(Hook):
             runner.train_loop, "fast_forward_on_resume", False
         ):
             self._doubts.append("fast_forward_on_resume=True begins the images anew")
+        if any(isinstance(hook, EarlyStoppingHook) for hook in runner.hooks):
+            self._doubts.append("EarlyStoppingHook waits anew")
         if get_world_size() > 1 and _may_save_between_steps(runner):
             self._doubts.append(
                 "a checkpoint between two steps of accumulated gradients lacks them, "
@@ -206,6 +219,7 @@ class RandomStateHook(Hook):
         world = get_world_size()
         if len(states) == world:
             set_random_state(states[get_rank()])
+            set_attributes(runner.model, states[get_rank()].get("modules", {}))
             if "batches" not in saved:
                 self._doubts.append("the checkpoint is of an earlier lbbt_mm")
             doubts = f", except: {'; '.join(self._doubts)}" if self._doubts else ""
@@ -250,11 +264,19 @@ class RandomStateHook(Hook):
     def gather(self) -> None:
         """Collect the states of all processes, all of which have to call it."""
         if get_world_size() > 1:
-            self._of_all_ranks = all_gather_object(self._before_val or random_state())
+            self._of_all_ranks = all_gather_object(self._state())
+
+    def _state(self) -> dict[str, Any]:
+        if self._before_val is not None:
+            return self._before_val
+        if self._model is None:  # no training
+            return random_state()
+        changed = changed_attributes(self._model, self._attributes)
+        return dict(random_state(), modules=changed)
 
     def before_val(self, runner: Runner) -> None:
         """Remember where training stopped."""
-        self._before_val = random_state()
+        self._before_val = self._state()
         self.gather()  # the best checkpoint is saved during validation
 
     def after_val(self, runner: Runner) -> None:
@@ -268,7 +290,7 @@ class RandomStateHook(Hook):
         if get_world_size() > 1:
             states = self._of_all_ranks or []
         else:
-            states = [self._before_val or random_state()]
+            states = [self._state()]
         checkpoint[_KEY] = dict(states=states)
         if self._batches is not None:
             checkpoint[_KEY]["batches"] = dict(

@@ -81,6 +81,7 @@ def train(tmp_path):
         batch_size=2,
         dataset=None,
         train_cfg=None,
+        model=Toy,
         **options,
     ):
         loader = dict(
@@ -99,7 +100,7 @@ def train(tmp_path):
         options["randomness"] = dict(options.get("randomness", dict(seed=0)))
         unit = "max_epochs" if by_epoch else "max_iters"
         runner = Runner(
-            Toy(),
+            model(),
             str(tmp_path / name),
             train_dataloader=loader,
             train_cfg=dict(by_epoch=by_epoch, **{unit: until}, **(train_cfg or {})),
@@ -201,6 +202,33 @@ def test_a_seed_that_nobody_chose_goes_on(train, tmp_path):
     resumed, _ = train(3, **start, **options)
     assert same(resumed, whole)
     assert not same(train(3, "another", **options)[0], whole)
+
+
+class Counting(Toy):
+    """Keeps a number outside of its tensors, as mmdet's BatchSyncRandomResize does."""
+
+    def __init__(self):
+        super().__init__()
+        self.name, self.sizes = "a", []
+
+    def forward(self, inputs, mode="tensor"):
+        if mode == "loss":
+            self.sizes.append(1 + len(self.sizes))
+            inputs = [sum(self.sizes) * one for one in inputs]
+        return super().forward(inputs, mode)
+
+
+@pytest.mark.parametrize("by_epoch", [True, False])
+def test_what_modules_remember_goes_on(train, tmp_path, by_epoch):
+    options = dict(by_epoch=by_epoch, model=Counting)
+    whole, _ = train(3, "whole", **options)
+    train(2, **options)
+    resumed, _ = train(3, resume=True, **options)
+    assert same(resumed, whole)
+    name = f"{'epoch' if by_epoch else 'iter'}_1.pth"
+    (state,) = load_pickle(tmp_path / "whole" / name)["random_state"]["states"]
+    steps = 4 if by_epoch else 1
+    assert state["modules"] == {"": dict(sizes=list(range(1, steps + 1)))}
 
 
 class Batchwise(Noisy):

@@ -170,6 +170,16 @@ def test_resume_of_nothing_starts(run, project, capfd):
     assert (project.work_dir / "epoch_1.pth").is_file()
 
 
+def test_a_resume_that_is_not_exact_says_so(run, project):
+    options = ["--cfg-options", "custom_hooks=[]", "train_cfg.max_epochs=2"]
+    run(project.work_dir, *options)
+    run(project.work_dir, "--resume", *options[:2], "train_cfg.max_epochs=3")
+    first, second = sorted(project.work_dir.glob("*/*.log"))
+    said = "Without lbbt_mm.RandomStateHook the resumed run is a valid one, but not"
+    assert said in second.read_text()
+    assert said not in first.read_text()
+
+
 def test_a_damaged_image_and_a_full_disk_end_in_one_sentence(run, project, monkeypatch):
     def full(descriptor):
         raise OSError(errno.ENOSPC, "No space left on device")
