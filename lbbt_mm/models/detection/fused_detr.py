@@ -23,6 +23,7 @@ from mmengine.model import ModuleList
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint as recompute
 
+from lbbt_mm.language.layers import stream_dtype
 from lbbt_mm.models.detection.fused_attention import FusedAttention
 
 
@@ -156,6 +157,31 @@ class FusedDETR(DETR):
                 f"expected {self.embed_dims / 2:g} for width {self.embed_dims}, got "
                 f"{num_feats}."
             )
+
+    def extract_feat(self, batch_inputs: Tensor) -> tuple[Tensor, ...]:
+        """Extract features, in the dtype of a detector that was cast.
+
+        Args:
+            batch_inputs: Images ``(B, 3, height, width)`` of any floating dtype.
+        """
+        return super().extract_feat(batch_inputs.to(stream_dtype(self.backbone)))
+
+    def pre_transformer(
+        self, mlvl_feats: tuple[Tensor, ...], batch_data_samples: Any = None
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Prepare the transformer's inputs as mmdet does, in a cast detector too.
+
+        Args:
+            mlvl_feats: One level of features, ``(B, C, rows, columns)``.
+            batch_data_samples: With the images' shapes, which tell padding.
+
+        Returns:
+            Inputs of the encoder and of the decoder.
+        """
+        encoder, decoder = super().pre_transformer(mlvl_feats, batch_data_samples)
+        # mmdet computes positions in float32 whatever the layers compute in.
+        positions = encoder["feat_pos"].to(stream_dtype(self.encoder))
+        return dict(encoder, feat_pos=positions), dict(decoder, memory_pos=positions)
 
 
 def _norms(count: int, cfg: dict[str, Any], channels: int) -> ModuleList:

@@ -80,3 +80,21 @@ def test_a_positional_encoding_of_another_width_is_refused() -> None:
     init_default_scope("mmdet")
     with pytest.raises(ValueError, match="expected 16 for width 32, got 10"):
         MODELS.build(config)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("kind", OURS)
+def test_a_cast_detector_is_near_float32(kind: str, dtype: torch.dtype) -> None:
+    """mmdet's own stops at its positions, which are float32."""
+    exact, cast = build_detr(kind).eval(), build_detr(kind).eval().to(dtype)
+    for found, expected in zip(
+        head_outputs(cast, batch(*UNEQUAL)),
+        head_outputs(exact, batch(*UNEQUAL)),
+        strict=True,
+    ):
+        assert found.dtype == dtype
+        assert (found.float() - expected).norm() / expected.norm() < 0.05
+    data = cast.train().data_preprocessor(batch(*UNEQUAL), True)
+    losses = cast(**data, mode="loss")
+    sum(v for k, v in losses.items() if "loss" in k).backward()
+    assert all(p.grad.isfinite().all() for p in cast.encoder.parameters())
