@@ -49,7 +49,7 @@ def follow_length(
         for i, part in enumerate(every)
         if isinstance(part, dict) and part.get("by_epoch", True) == by_epoch
     ]
-    old = before.get(key)
+    old: Any = before.get(key)
     late = [(part, was) for part, was in pairs if part.get("begin", 0) >= new]
     for part, was in late:
         if part["begin"] != was.get("begin", 0):
