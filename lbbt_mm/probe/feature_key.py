@@ -14,6 +14,7 @@ import json
 import os
 import pickle
 import sys
+import sysconfig
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -176,7 +177,7 @@ def sources_sha256(configs: Iterable[Any], *functions: Any) -> str:
 
     Returns:
         64 hexadecimal digits: of the file of each class and of what it inherits from,
-        of this package, of the files that the configs name, of the language models'
+        of the user's own modules that these use, of this package, of the files that the configs name, of the language models'
         architectures, and of versions.
     """
     kinds: set[Any] = {getattr(f, "func", f) for f in functions}  # of a partial
@@ -203,6 +204,7 @@ def sources_sha256(configs: Iterable[Any], *functions: Any) -> str:
             files.add(Path(inspect.getfile(kind)))
         except (TypeError, OSError):  # built in
             continue
+    files |= _own_files(getattr(kind, "__module__", None) for kind in kinds)
     facts["code"] = sorted(file_sha256(path) for path in files if path.is_file())
     versions = [str(getattr(sys.modules.get(n), "__version__", "")) for n in _LIBRARIES]
     for name in _DISTRIBUTIONS:
@@ -211,6 +213,30 @@ def sources_sha256(configs: Iterable[Any], *functions: Any) -> str:
         except importlib.metadata.PackageNotFoundError:
             versions.append("")
     return hashlib.sha256(_canonical([facts, versions])).hexdigest()
+
+
+def _own_files(names: Iterable[Any]) -> set[Path]:
+    """Find the files of modules, and of all that they import, but installed ones."""
+    installed = tuple(
+        os.path.join(os.path.realpath(path), "")
+        for key, path in sysconfig.get_paths().items()
+        if key.endswith("lib")
+    )
+    todo, seen, files = list(names), set(), set()
+    while todo:
+        name = todo.pop()
+        if not isinstance(name, str) or name in seen:
+            continue
+        seen.add(name)
+        module = sys.modules.get(name)
+        file = getattr(module, "__file__", None)
+        if not file or os.path.realpath(file).startswith(installed):
+            continue
+        files.add(Path(file))
+        for value in list(vars(module).values()):
+            own = "__name__" if inspect.ismodule(value) else "__module__"
+            todo.append(getattr(value, own, None))
+    return files
 
 
 def _nodes(value: Any) -> Iterator[Any]:

@@ -58,7 +58,10 @@ def test_long_arrays_and_objects_count_by_content():
 def test_code_that_a_config_names_counts(tmp_path, monkeypatch):
     file = tmp_path / "mine_of_this_test.py"
     text = "class MineOfThisTest:\n    def transform(self, results): return {}\n"
-    file.write_text(text.format("results"))
+    uses = "from helper_of_this_test import crop\n"
+    file.write_text(uses + text.format("results"))
+    helper = tmp_path / "helper_of_this_test.py"
+    helper.write_text("def crop(image): return image\n")
     monkeypatch.syspath_prepend(tmp_path)
     module = importlib.import_module("mine_of_this_test")
     TRANSFORMS.register_module(module=module.MineOfThisTest)
@@ -66,11 +69,15 @@ def test_code_that_a_config_names_counts(tmp_path, monkeypatch):
         pipeline = [dict(type="mmengine.MineOfThisTest")]
         first = sources_sha256([pipeline])
         assert sources_sha256([pipeline]) == first
-        file.write_text(text.format("None"))
-        assert sources_sha256([pipeline]) != first
+        file.write_text(uses + text.format("None"))
+        second = sources_sha256([pipeline])
+        assert second != first
+        helper.write_text("def crop(image): return image[1:]\n")
+        assert sources_sha256([pipeline]) != second
     finally:
         TRANSFORMS.module_dict.pop("MineOfThisTest")
         sys.modules.pop("mine_of_this_test")
+        sys.modules.pop("helper_of_this_test")
 
 
 def test_files_and_libraries_count(tmp_path, monkeypatch):
