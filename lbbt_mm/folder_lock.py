@@ -69,7 +69,7 @@ class FolderLock:
                 _lock(file)
             except OSError as error:
                 if error.errno in _TAKEN:
-                    raise FolderInUseError(self._sentence(file)) from None
+                    raise FolderInUseError(self._sentence(file, True)) from None
                 self._take_without_kernel(file)  # a disk without locks
             else:
                 # Whoever had it may have removed the file in the meantime.
@@ -88,11 +88,12 @@ class FolderLock:
         here = other.get("machine") == platform.node()
         if not other or other.get("pid") == os.getpid():
             return
-        if here and not is_alive(int(other.get("pid", -1))):
+        pid = other.get("pid")
+        if here and not (isinstance(pid, int) and is_alive(pid)):
             return
-        raise FolderInUseError(self._sentence(file))
+        raise FolderInUseError(self._sentence(file, False))
 
-    def _sentence(self, file: IO[str]) -> str:
+    def _sentence(self, file: IO[str], kernel: bool) -> str:
         other = _read(file)
         file.close()
         who = (
@@ -101,7 +102,8 @@ class FolderLock:
             if {"pid", "machine", "since", "command"} <= other.keys()
             else "another process"
         )
-        hint = "" if fcntl else f" If that process is gone, remove {self.path}."
+        # The kernel knows whether a process is gone, a file does not.
+        hint = "" if kernel else f" If that process is gone, remove {self.path}."
         return (
             f"{who} is at work in {self.folder}, and two would overwrite each other's "
             f"files: wait for it, or name another work folder.{hint}"

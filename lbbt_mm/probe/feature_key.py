@@ -177,8 +177,8 @@ def sources_sha256(configs: Iterable[Any], *functions: Any) -> str:
 
     Returns:
         64 hexadecimal digits: of the file of each class and of what it inherits from,
-        of the user's own modules that these use, of this package, of the files that the configs name, of the language models'
-        architectures, and of versions.
+        of the user's own modules that these use, of this package, of the files that the
+        configs name, of the language models' architectures, and of versions.
     """
     kinds: set[Any] = {getattr(f, "func", f) for f in functions}  # of a partial
     facts: dict[str, Any] = {}
