@@ -183,6 +183,21 @@ class FusedDETR(DETR):
         positions = encoder["feat_pos"].to(stream_dtype(self.encoder))
         return dict(encoder, feat_pos=positions), dict(decoder, memory_pos=positions)
 
+    def pre_decoder(self, memory: Tensor) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Prepare the queries as mmdet does.
+
+        Args:
+            memory: The encoder's output, ``(B, T, C)``.
+
+        Returns:
+            Inputs of the decoder and of the head.
+        """
+        decoder, head = super().pre_decoder(memory)
+        # Called, so that whatever stands in the embedding's place takes part.
+        numbers = torch.arange(self.num_queries, device=memory.device)
+        positions = self.query_embedding(numbers).expand(len(memory), -1, -1)
+        return dict(decoder, query_pos=positions), head
+
 
 def _norms(count: int, cfg: dict[str, Any], channels: int) -> ModuleList:
     return ModuleList(build_norm_layer(cfg, channels)[1] for _ in range(count))

@@ -98,3 +98,11 @@ def test_a_cast_detector_is_near_float32(kind: str, dtype: torch.dtype) -> None:
     losses = cast(**data, mode="loss")
     sum(v for k, v in losses.items() if "loss" in k).backward()
     assert all(p.grad.isfinite().all() for p in cast.encoder.parameters())
+
+
+@pytest.mark.parametrize("kind", OURS)
+def test_what_stands_in_the_place_of_the_query_embedding_is_called(kind: str) -> None:
+    detector = build_detr(kind).eval()
+    before = head_outputs(detector, batch(*ONE))[0]
+    detector.query_embedding.register_forward_hook(lambda m, inputs, out: 2 * out)
+    assert (head_outputs(detector, batch(*ONE))[0] - before).abs().max() > 1e-4
