@@ -171,8 +171,8 @@ def failing(tool: Callable, project: Project) -> Callable:
         options = (config or project.config, *argv, "--work-dir", project.work_dir)
         with pytest.raises(SystemExit) as caught:
             tool(name, *options).main()
-        message = caught.value.code
-        assert isinstance(message, str), "a string ends in exit status 1"
+        message = str(caught.value)
+        assert caught.value.code == 2, "as argparse ends"
         assert message.startswith(f"{name}: error: ") and "\n" not in message
         return message
 

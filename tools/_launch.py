@@ -49,13 +49,27 @@ def hide_gpus_if_asked(argv: list[str] | None = None) -> None:
         os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
 
 
+class Refused(SystemExit):
+    """The end of a tool that could not do what it was asked; status 2, as argparse's.
+
+    Args:
+        message: What was said on standard error.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.code = 2
+
+
 def fail(message: str) -> NoReturn:
     """End with one sentence instead of a traceback.
 
     Args:
         message: What was expected, what was found, what to do.
     """
-    raise SystemExit(f"{Path(sys.argv[0]).name}: error: {message}")
+    message = f"{Path(sys.argv[0]).name}: error: {message}"
+    print(message, file=sys.stderr)
+    raise Refused(message)
 
 
 def add_common_options(parser: argparse.ArgumentParser) -> None:

@@ -16,6 +16,7 @@ import sys
 import time
 from pathlib import Path
 
+import _launch
 from _subtask import (
     Progress,
     SubtaskError,
@@ -95,7 +96,7 @@ def shared_options(args: argparse.Namespace) -> list[str]:
     try:
         config = language_config(args.language_model).with_layers(args.blocks)
     except (CheckpointError, ValueError) as error:
-        raise SystemExit(f"quickstart: error: {error}") from error
+        _launch.fail(str(error))
     scale = args.token_scale
     options = [
         f"model.backbone.language_model={args.language_model}",
@@ -257,11 +258,11 @@ def report(
         paths["index.html"] = folder / "index.html"
         write_whole(paths["index.html"], page)
     except OSError as error:
-        raise SystemExit(
-            f"quickstart.py: error: the report could not be written to {folder} "
+        _launch.fail(
+            f"the report could not be written to {folder} "
             f"({error.strerror or error}). Free some space and run the same command "
             "again: what is done already is not repeated."
-        ) from error
+        )
     for name, path in paths.items():
         print(f"  {name:<13} {path.resolve()}")
     print(
@@ -307,7 +308,7 @@ def main() -> None:
             }
             measure(arm, checkpoint, args, options, folder)
     except SubtaskError as error:
-        raise SystemExit(f"quickstart: error: {error}") from error
+        _launch.fail(str(error))
     report(args, folder, probes, time.monotonic() - start)
 
 

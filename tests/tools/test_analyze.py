@@ -61,7 +61,7 @@ def analyze(tool: Callable, project) -> Callable:
             return ""
         with pytest.raises(SystemExit) as caught:
             main()
-        message = str(caught.value.code)
+        message = str(caught.value)
         assert message.startswith("analyze.py: error: ") and "\n" not in message
         return message
 

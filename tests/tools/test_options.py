@@ -15,8 +15,8 @@ from mmengine.config import Config
 def error_of(capsys, run):
     with pytest.raises(SystemExit) as exit_info:
         run()
-    code = exit_info.value.code
-    return code if isinstance(code, str) else capsys.readouterr().err
+    assert exit_info.value.code == 2
+    return capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -34,8 +34,8 @@ def failing(make):
     def run(*options: object, **kwargs) -> str:
         with pytest.raises(SystemExit) as caught:
             make(*options, **kwargs)
-        message = caught.value.code
-        assert isinstance(message, str), "a string ends in exit status 1"
+        message = str(caught.value)
+        assert caught.value.code == 2, "as argparse ends"
         assert message.startswith("make_scenes.py: error: ")
         assert "\n" not in message
         return message
