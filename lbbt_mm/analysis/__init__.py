@@ -32,7 +32,6 @@ from lbbt_mm.analysis.spectrum import (
     negative_share,
     participation_ratio,
     spectral_gap,
-    spectral_kurtosis,
     summarise,
 )
 from lbbt_mm.analysis.synthetic_alignment import synthetic_check
@@ -69,7 +68,6 @@ __all__ = [
     "patch_covariance",
     "spectral_density",
     "spectral_gap",
-    "spectral_kurtosis",
     "summarise",
     "synthetic_check",
     "to_plain",

@@ -212,11 +212,6 @@ def negative_share(density: SpectralDensity, tolerance: float = 1e-3) -> Estimat
     return spectral_statistic(density, share)
 
 
-def spectral_kurtosis(density: SpectralDensity) -> Estimate:
-    """Excess kurtosis of all P eigenvalues: large where few stand far outside."""
-    return spectral_statistic(density, _kurtosis)
-
-
 def density_curve(
     density: SpectralDensity, grid: np.ndarray, width: float
 ) -> DensityCurve:

@@ -39,9 +39,8 @@ class ImageTiles:
         grid_pinpoints: Heights and widths, pixels, of the grids, multiples of ``size``;
             LLaVA-1.6 has ``[(336, 672), (672, 336), (672, 672), (1008, 336), (336,
             1008)]``. None: one tile an image.
-        pad: Without a grid: pad to a square before resizing. False: stretch.
-        pad_color: Red, green and blue, 0 to 255, of that padding.
-        keep_images: Leave ``images`` in the sample, for a visualiser.
+        pad: Without a grid: pad to a square before resizing, with CLIP's mean colour
+            as LLaVA does. False: stretch.
 
     Raises:
         ImportError: With a grid: transformers has no ``select_best_resolution``.
@@ -53,25 +52,17 @@ class ImageTiles:
         size: int = 336,
         grid_pinpoints: Sequence[Sequence[int]] | None = None,
         pad: bool = True,
-        pad_color: Sequence[int] = _CLIP_MEAN,
-        keep_images: bool = False,
     ) -> None:
         if isinstance(size, bool) or not isinstance(size, int) or size < 1:
             raise ValueError(
                 f"size: expected a positive number of pixels, got {size!r}."
             )
-        color = tuple(pad_color)
-        if len(color) != 3 or not all(0 <= value <= 255 for value in color):
+        if grid_pinpoints is not None and not pad:
             raise ValueError(
-                f"pad_color: expected red, green and blue, 0 to 255, got {pad_color!r}."
+                "pad: expected its default with grid_pinpoints, which always pad with "
+                f"black, got {pad!r}; leave it out."
             )
-        if grid_pinpoints is not None and (not pad or color != _CLIP_MEAN):
-            raise ValueError(
-                "pad, pad_color: expected their defaults with grid_pinpoints, which "
-                f"always pad with black, got {pad!r} and {color}; leave them out."
-            )
-        self.size, self.pad, self.pad_color = size, pad, color
-        self.keep_images = keep_images
+        self.size, self.pad = size, pad
         self.grid_pinpoints = _checked(grid_pinpoints, size)
         # At the start and not in a worker, so that what is missing is known at once.
         self._best: Any = None if grid_pinpoints is None else _select_best_resolution()
@@ -92,15 +83,13 @@ class ImageTiles:
         sample["pixels"] = torch.from_numpy(np.concatenate([none, *parts]))
         sample["tiles"] = [len(part) for part in parts]
         sample["image_sizes"] = [(image.height, image.width) for image in images]
-        if self.keep_images:
-            sample["images"] = images
         return sample
 
     def _tiles(self, image: Image.Image) -> np.ndarray:
         """Return the tiles of one image, ``(tiles, 3, size, size)``, uint8."""
         whole = image
         if self._best is None and self.pad:
-            whole = _padded(image, (max(image.size), max(image.size)), self.pad_color)
+            whole = _padded(image, (max(image.size), max(image.size)), _CLIP_MEAN)
         size = (self.size, self.size)
         tiles = [np.asarray(whole.resize(size, Image.Resampling.BICUBIC))]
         if self._best is not None:
@@ -131,8 +120,7 @@ class ImageTiles:
         """Show the settings."""
         return (
             f"{type(self).__name__}(size={self.size}, grid_pinpoints="
-            f"{self.grid_pinpoints}, pad={self.pad}, pad_color={self.pad_color}, "
-            f"keep_images={self.keep_images})"
+            f"{self.grid_pinpoints}, pad={self.pad})"
         )
 
 

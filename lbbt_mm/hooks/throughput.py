@@ -14,6 +14,7 @@ from mmengine.runner import Runner
 from lbbt_mm.registry import HOOKS
 
 _KEY = "train/images_per_second"
+_WINDOW = 50  # iterations in the moving average
 
 
 def count_images(data_batch: Any) -> int:
@@ -60,31 +61,26 @@ class ThroughputHook(Hook):
     step, so slow data loading counts, and so do the workers that start at the
     beginning of an epoch. Validation, checkpoints, and logging between two
     iterations do not. The value is a moving average: images over seconds of the last
-    ``window`` iterations. The log line of an iteration shows it, and so does
+    50 iterations. The log line of an iteration shows it, and so does
     ``scalars.json``; the end of training logs the average of the whole run.
 
     The batch of this process is multiplied by the number of processes: mmengine's
     samplers give every process equally many images, and no communication is needed.
 
     Args:
-        window: Iterations in the moving average.
         warmup: First iterations of a run that are not measured: memory is allocated
             and kernels are chosen or compiled in them.
 
     Raises:
-        ValueError: ``window`` below 1 or ``warmup`` below 0.
+        ValueError: ``warmup`` is below 0.
     """
 
     # After IterTimerHook, EMAHook and the optimiser step, before LoggerHook.
     priority = "NORMAL"
 
-    def __init__(self, window: int = 50, warmup: int = 3) -> None:
-        if window < 1 or warmup < 0:
-            raise ValueError(
-                "ThroughputHook expects window >= 1 and warmup >= 0, "
-                f"got window={window} and warmup={warmup}."
-            )
-        self.window = window
+    def __init__(self, warmup: int = 3) -> None:
+        if warmup < 0:
+            raise ValueError(f"ThroughputHook expects warmup >= 0, got {warmup}.")
         self.warmup = warmup
 
     def before_run(self, runner: Runner) -> None:
@@ -94,7 +90,7 @@ class ThroughputHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         """Forget an earlier run, and count the warm-up from here, also on resume."""
-        self._recent: deque[tuple[int, float]] = deque(maxlen=self.window)
+        self._recent: deque[tuple[int, float]] = deque(maxlen=_WINDOW)
         self._seen = self._images = 0
         self._seconds = 0.0
         # A resumed run would show the old run's last value while it warms up.

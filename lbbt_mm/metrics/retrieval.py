@@ -176,8 +176,6 @@ class RetrievalMetric(BaseMetric):
     Args:
         topk: Values of k.
         distance: ``'cosine'`` or ``'euclidean'``.
-        feature: Name of the feature in a data sample; ``lbbt_mm.FeatureHead`` writes
-            ``'feature'``.
         collect_device: ``'cpu'`` or ``'gpu'``: where results of several processes are
             collected.
         prefix: In place of ``retrieval``.
@@ -189,7 +187,6 @@ class RetrievalMetric(BaseMetric):
         self,
         topk: Sequence[int] = (1, 5),
         distance: str = "cosine",
-        feature: str = "feature",
         collect_device: str = "cpu",
         prefix: str | None = None,
     ) -> None:
@@ -198,7 +195,6 @@ class RetrievalMetric(BaseMetric):
             raise ValueError(f"distance should be of {DISTANCES}, got {distance!r}.")
         self.topk = tuple(topk)
         self.distance = distance
-        self.feature = feature
 
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
         """Keep each image's feature and label.
@@ -211,11 +207,11 @@ class RetrievalMetric(BaseMetric):
             ValueError: An image lacks one of them, or has several labels.
         """
         for sample in data_samples:
-            feature, label = sample.get(self.feature), sample.get("gt_label")
+            feature, label = sample.get("feature"), sample.get("gt_label")
             labels = 0 if label is None else torch.as_tensor(label).numel()
             if feature is None or labels != 1:
                 raise ValueError(
-                    f"RetrievalMetric expects {self.feature!r} and one gt_label in "
+                    "RetrievalMetric expects 'feature' and one gt_label in "
                     f"each data sample, got {sorted(sample)}. A head of "
                     "type='lbbt_mm.FeatureHead' writes the feature; the images need "
                     "true labels."

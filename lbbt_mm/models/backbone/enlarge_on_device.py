@@ -33,8 +33,8 @@ class EnlargeOnDevice(BaseDataPreprocessor):
             moves the batch to the device, normalises and augments it.
         size: Height and width in pixels, or one number for both.
         mode: ``'nearest'``, ``'bilinear'`` or ``'bicubic'``; nothing is low-passed.
-        batch_augments: mmpretrain's ``model.train_cfg``, handed on to
-            ``preprocessor``.
+        batch_augments: Handed on to ``preprocessor``: mmpretrain's classifiers give
+            their ``train_cfg`` to every preprocessor under this name.
 
     Raises:
         ValueError: ``size`` or ``mode`` is none of these; in a forward pass: an image

@@ -72,7 +72,6 @@ class LLaVA(BaseModel):
             and the metrics' ``unanswered`` counts it. The log names each.
         generation: Arguments of ``generate()``; ``max_new_tokens=32`` and greedy
             unless it says otherwise.
-        encoder_channels: Width of the encoder's maps, if it has no ``embed_dims``.
         with_cp: Recompute the language model's blocks in the backward pass.
         data_preprocessor: ``lbbt_mm.TilePreprocessor`` by default.
         init_cfg: ``dict(type='Pretrained', checkpoint=...)`` of a LLaVA to start from.
@@ -101,7 +100,6 @@ class LLaVA(BaseModel):
         max_length: int | None = None,
         on_long: str = "error",
         generation: Mapping[str, Any] | None = None,
-        encoder_channels: int | None = None,
         with_cp: bool = False,
         data_preprocessor: Mapping[str, Any] | None = None,
         init_cfg: Any = None,
@@ -126,11 +124,12 @@ class LLaVA(BaseModel):
         self.generation: dict[str, Any] = dict(max_new_tokens=32, do_sample=False)
         self.generation |= dict(generation or {})
         self.vision_encoder: Any = MODELS.build(vision_encoder)
-        width = encoder_channels or getattr(self.vision_encoder, "embed_dims", None)
+        width = getattr(self.vision_encoder, "embed_dims", projector.get("in_channels"))
         if not isinstance(width, int):
             raise ValueError(
                 f"Expected a vision encoder with embed_dims, got "
-                f"{type(self.vision_encoder).__name__}; set encoder_channels."
+                f"{type(self.vision_encoder).__name__}; set the projector's "
+                "in_channels."
             )
         embedding = language.get_input_embeddings()
         out = embedding.weight.shape[1]

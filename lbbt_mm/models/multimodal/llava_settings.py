@@ -28,7 +28,6 @@ _OTHERWISE = {
     },
     "projector": {
         "depth",
-        "hidden_channels",
         "in_channels",
         "init_cfg",
         "out_channels",

@@ -93,7 +93,6 @@ class LangBridgeProjector(BaseModule):
             vocabulary is chosen from the tokenizer that the projector is bound to, or
             taken from the checkpoint that is loaded.
         vocabulary_size: K where there is no file.
-        hidden_channels: Width between both linear layers; ``in_channels`` by default.
         weights: ``'softmax'`` or ``'linear'``.
         temperature: The logits are divided by it.
         init_cfg: mmengine's initialisation.
@@ -115,7 +114,6 @@ class LangBridgeProjector(BaseModule):
         out_channels: int,
         vocabulary: str | os.PathLike[str] | None = None,
         vocabulary_size: int = DEFAULT_SIZE,
-        hidden_channels: int | None = None,
         weights: str = "softmax",
         temperature: float = 1.0,
         init_cfg: dict[str, Any] | None = None,
@@ -134,11 +132,10 @@ class LangBridgeProjector(BaseModule):
         if vocabulary is not None:
             self.vocabulary = SharedVocabulary.load(vocabulary)
             vocabulary_size = len(self.vocabulary)
-        hidden_channels = hidden_channels or in_channels
         self.layers = nn.Sequential(
-            nn.Linear(in_channels, hidden_channels),
+            nn.Linear(in_channels, in_channels),
             nn.GELU(),
-            nn.Linear(hidden_channels, vocabulary_size),
+            nn.Linear(in_channels, vocabulary_size),
         )
         self.vocabulary_size = vocabulary_size
         # Not saved: the rows belong to the language model, the entries to us.

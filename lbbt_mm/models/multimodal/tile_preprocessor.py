@@ -22,7 +22,6 @@ class TilePreprocessor(BaseDataPreprocessor):
     Args:
         mean: Of the three channels, in units of 0 to 255.
         std: The same.
-        non_blocking: As in mmengine.
 
     Raises:
         ValueError: There are not three numbers of each, or a ``std`` is zero.
@@ -32,9 +31,8 @@ class TilePreprocessor(BaseDataPreprocessor):
         self,
         mean: Sequence[float] = CLIP_MEAN,
         std: Sequence[float] = CLIP_STD,
-        non_blocking: bool = False,
     ) -> None:
-        super().__init__(non_blocking)
+        super().__init__()
         if len(mean) != 3 or len(std) != 3 or not all(std):
             raise ValueError(
                 "TilePreprocessor expects three means and three deviations above zero, "

@@ -430,9 +430,10 @@ def test_mmpretrains_vision_transformer(chat_model: str) -> None:
 
 def test_a_backbone_without_embed_dims(chat_model: str) -> None:
     eye = dict(type="mmpretrain.ResNet", depth=18, base_channels=4, stem_channels=4)
-    with pytest.raises(ValueError, match="got ResNet; set encoder_channels"):
+    with pytest.raises(ValueError, match="got ResNet; set the projector's in_channels"):
         build_llava(chat_model, vision_encoder=eye)
-    model = build_llava(chat_model, vision_encoder=eye, encoder_channels=32)
+    projector = dict(llava_config(chat_model)["projector"], in_channels=32)
+    model = build_llava(chat_model, vision_encoder=eye, projector=projector)
     check_against_transformers(model, reference(chat_model), mixed_samples())
 
 
