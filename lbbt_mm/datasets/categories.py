@@ -10,6 +10,13 @@ from typing import Any
 
 from lbbt_mm.datasets.damaged import DataError
 
+# What mmdet reads of each record of a COCO file.
+_NEEDED = dict(
+    images=("id", "file_name", "height", "width"),
+    annotations=("id", "image_id", "category_id", "bbox", "area"),
+    categories=("id", "name"),
+)
+
 
 class CategoryError(DataError):
     """Boxes of a dataset would be left out, or get the label of another class."""
@@ -102,6 +109,9 @@ def coco_problem(dataset: Mapping[str, Any]) -> str | None:
             f"{path}: expected images, annotations and categories as in COCO, got "
             f"{got}, without {_list(missing)}; mmdet reads no other format of JSON."
         )
+    for key in needed:
+        if problem := _record_problem(key, content[key]):
+            return f"{path}: {problem}."
     if not content["images"]:
         return f"{path}: expected images, got an empty list."
     classes = (dataset.get("metainfo") or {}).get("classes")
@@ -110,6 +120,26 @@ def coco_problem(dataset: Mapping[str, Any]) -> str | None:
             compare(path, [c.get("name") for c in content["categories"]], classes)
         except CategoryError as error:
             return error.sentence
+    return None
+
+
+def _record_problem(key: str, records: Any) -> str | None:
+    """Find the first record of a COCO file that mmdet cannot read."""
+    if not isinstance(records, list):
+        return f"expected {key} as a list, got {str(records)[:80]!r}"
+    needed = _NEEDED[key]
+    for number, record in enumerate(records):
+        found = record if isinstance(record, dict) else {}
+        missing = [name for name in needed if found.get(name) is None]
+        if missing:
+            got = str(record)[:80]
+            return f"expected {key}[{number}] with {_list(needed)}, got {got}"
+        box = found.get("bbox", [0, 0, 0, 0])
+        numbers = isinstance(box, list) and all(
+            isinstance(value, (int, float)) for value in box
+        )
+        if not numbers or len(box) != 4:
+            return f"expected {key}[{number}].bbox as [x, y, width, height], got {box}"
     return None
 
 

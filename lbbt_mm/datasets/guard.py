@@ -11,6 +11,7 @@ from lbbt_mm.datasets.categories import check_categories, coco_problem
 from lbbt_mm.datasets.damaged import DamagedImageError, DataError, why_unreadable
 from lbbt_mm.datasets.label_maps import check_label_map, reads_label_maps
 from lbbt_mm.datasets.left_out import say_left_out
+from lbbt_mm.registry import DATASETS, names_of
 
 
 class GuardedPipeline(Compose):
@@ -123,7 +124,8 @@ def _problem(config: Any, error: Exception) -> str | None:
             return problem
     if "dataset" in config or "datasets" in config:
         return None
-    if problem := coco_problem(config):
+    coco = "CocoDataset" in names_of(config, DATASETS)
+    if coco and (problem := coco_problem(config)):
         return problem
     # mmpretrain's own words, and numpy's where mmengine packs an empty list.
     for words in ("Found 0 files in subfolders of", "need at least one array"):

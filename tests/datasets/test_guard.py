@@ -263,6 +263,22 @@ def test_files_that_are_no_coco(coco, tmp_path):
             build("mmdet", config)
 
 
+def test_records_that_are_none_of_coco(coco):
+    image = dict(id=0, file_name="0.png", height=8, width=8)
+    box = dict(id=1, image_id=0, category_id=7, bbox=[1, 1, 4, 4], area=16)
+    for changes, words in (
+        (dict(annotations=None), "annotations as a list, got 'None'"),
+        (dict(images=dict(a=1)), "images as a list"),
+        (dict(images=[image, dict(id=1)]), r"images\[1\] with id, file_name, height"),
+        (dict(images=["0.png"]), r"images\[0\] with id, .*got 0.png"),
+        (dict(annotations=[dict(box, area=None)]), r"annotations\[0\] with id, image"),
+        (dict(annotations=[dict(box, bbox=[1, 2, 3])]), r"\.bbox as .*got \[1, 2, 3\]"),
+        (dict(annotations=[dict(box, bbox=["a", 1, 2, 3])]), r"annotations\[0\].bbox"),
+    ):
+        with pytest.raises(DataError, match=f"all.json: expected {words}|{words}"):
+            build("mmdet", coco(**changes))
+
+
 def test_a_missing_image_is_named(coco, tmp_path):
     dataset = build("mmdet", coco())
     (tmp_path / "1.png").unlink()
