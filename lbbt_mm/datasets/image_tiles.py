@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
 
+from lbbt_mm.neighbours.transformers import borrow
 from lbbt_mm.registry import TRANSFORMS
 
 # CLIP's mean colour as LLaVA pads with it: int(255 * mean), which cuts, not rounds.
@@ -65,7 +66,7 @@ class ImageTiles:
         self.size, self.pad = size, pad
         self.grid_pinpoints = _checked(grid_pinpoints, size)
         # At the start and not in a worker, so that what is missing is known at once.
-        self._best: Any = None if grid_pinpoints is None else _select_best_resolution()
+        self._best: Any = grid_pinpoints and borrow("select_best_resolution")
 
     def __call__(self, sample: dict) -> dict:
         """Add the tiles.
@@ -142,18 +143,6 @@ def _checked(
                 f"{size}, got {point}."
             )
     return [(int(height), int(width)) for height, width in points]
-
-
-def _select_best_resolution() -> Callable[..., tuple[int, int]]:
-    try:
-        from transformers.image_processing_utils import select_best_resolution
-    except ImportError as error:
-        raise ImportError(
-            "ImageTiles with grid_pinpoints needs select_best_resolution of "
-            f"transformers 4.45 to 4.57, which is not there ({error}); run pip install "
-            '"transformers>=4.45,<5".'
-        ) from error
-    return select_best_resolution
 
 
 def _check_image(image: Any, number: int) -> None:

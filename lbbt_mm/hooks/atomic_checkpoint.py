@@ -15,6 +15,7 @@ from mmengine.hooks import CheckpointHook
 from mmengine.runner import Runner
 
 from lbbt_mm.files import write_whole
+from lbbt_mm.neighbours.mmengine import start_from
 from lbbt_mm.registry import HOOKS
 
 _BACKEND = "lbbt_mm.atomic"
@@ -86,8 +87,7 @@ class AtomicCheckpointHook(CheckpointHook):
 
     def before_run(self, runner: Runner) -> None:
         """Choose what ``resume=True`` goes on from, before mmengine does."""
-        if getattr(runner, "_resume", False) and runner._load_from is None:
-            runner._load_from = latest_checkpoint(runner.work_dir)
+        start_from(runner, latest_checkpoint(runner.work_dir))
 
     def before_train(self, runner: Runner) -> None:
         """As inherited, with the atomic backend where files are local."""

@@ -8,6 +8,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from lbbt_mm.datasets.guard import guard_dataset
+from lbbt_mm.neighbours.mmengine import loops_of
 from lbbt_mm.registry import HOOKS
 
 
@@ -36,7 +37,7 @@ class CheckDataHook(Hook):
         Raises:
             CategoryError: Boxes would be left out.
         """
-        for loop in (runner._train_loop, runner._val_loop, runner._test_loop):
+        for loop in loops_of(runner):
             loader: Any = getattr(loop, "dataloader", None)
             if loader is not None:
                 guard_dataset(loader.dataset)

@@ -17,6 +17,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from lbbt_mm.files import write_whole
 from lbbt_mm.hooks.throughput import count_images
 from lbbt_mm.language.flops import kernel_formulas
+from lbbt_mm.neighbours.mmengine import start_of
 from lbbt_mm.registry import HOOKS
 
 _COUNTED = (
@@ -122,7 +123,7 @@ class CostHook(Hook):
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Go on from the counts of the run that is resumed; not of a ``load_from``."""
-        if runner._resume and "cost" in checkpoint:
+        if start_of(runner)[1] and "cost" in checkpoint:
             kept = dict(checkpoint["cost"])
             self._flops_per_step = kept.pop("flops_per_step")
             self._seen |= kept

@@ -8,6 +8,7 @@ from mmengine.runner import Runner
 from mmengine.runner.base_loop import BaseLoop
 
 from lbbt_mm.folder_lock import FolderInUseError, FolderLock
+from lbbt_mm.neighbours.mmengine import loops_of
 from lbbt_mm.registry import HOOKS
 
 
@@ -31,7 +32,7 @@ class FolderLockHook(Hook):
 
     def before_run(self, runner: Runner) -> None:
         """Take the lock, of a training only."""
-        if not isinstance(runner._train_loop, BaseLoop):
+        if not isinstance(loops_of(runner)[0], BaseLoop):
             return
         said: list[str | None] = [None]
         if is_main_process():

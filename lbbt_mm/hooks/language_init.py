@@ -12,13 +12,14 @@ from mmengine.dist import all_gather_object, get_world_size, is_main_process
 from mmengine.hooks import EMAHook, Hook
 from mmengine.logging import print_log
 from mmengine.model import is_model_wrapper
-from mmengine.runner import Runner, find_latest_checkpoint
+from mmengine.runner import Runner
 from torch import nn
 
 from lbbt_mm.files import write_whole
 from lbbt_mm.language.checkpoint import open_checkpoint
 from lbbt_mm.language.errors import MissingCheckpoint
 from lbbt_mm.language.storage import load_state_dict
+from lbbt_mm.neighbours.mmengine import start_of
 from lbbt_mm.registry import HOOKS
 from lbbt_mm.transplant import CopyPlan, CopyReport, TransplantError, make_plan
 
@@ -297,6 +298,5 @@ def _unwrapped(model: Any) -> nn.Module:
 
 def _resumes(runner: Runner) -> bool:
     """Whether the run goes on from a checkpoint: as ``Runner.load_or_resume``."""
-    if not runner._resume:
-        return False
-    return bool(runner._load_from or find_latest_checkpoint(runner.work_dir))
+    path, resume = start_of(runner)
+    return resume and path is not None

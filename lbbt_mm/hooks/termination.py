@@ -21,6 +21,7 @@ from lbbt_mm.hooks.atomic_checkpoint import (
     save_iteration,
 )
 from lbbt_mm.hooks.random_state import RandomStateHook
+from lbbt_mm.neighbours.mmengine import loops_of
 from lbbt_mm.registry import HOOKS
 
 _TOGETHER = 5.0  # seconds in which a launcher and a terminal send the same twice
@@ -95,7 +96,7 @@ class TerminationHook(Hook):
             before = signal.signal(number, self._receive)
             if before != self._receive:
                 self._previous[number] = before
-        for loop in (runner.train_loop, runner._val_loop):
+        for loop in (runner.train_loop, loops_of(runner)[1]):
             loader = getattr(loop, "dataloader", None)
             if loader is not None and not isinstance(loader.worker_init_fn, _Patient):
                 loader.worker_init_fn = _Patient(loader.worker_init_fn, self._signals)

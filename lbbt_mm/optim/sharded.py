@@ -9,7 +9,6 @@ from typing import Any
 
 import mmengine
 import torch
-from mmengine._strategy import FSDPStrategy
 from mmengine.device import get_device
 from mmengine.dist import is_main_process
 from mmengine.optim import BaseOptimWrapper
@@ -21,8 +20,11 @@ from lbbt_mm.files import write_whole
 from lbbt_mm.language.layers import TransformerBlock
 from lbbt_mm.language.storage import load_pickle
 from lbbt_mm.models import LanguageBackbone
+from lbbt_mm.neighbours.mmengine import fsdp_strategy
 from lbbt_mm.optim.autocast import AutocastOptimWrapper
 from lbbt_mm.registry import FUNCTIONS, STRATEGIES
+
+FSDPStrategy: Any = fsdp_strategy()
 
 
 @FUNCTIONS.register_module()

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import logging
-import sys
 from collections.abc import Mapping
-from types import FrameType
 from typing import Any
 
 import torch
 from mmengine.logging import print_log
 from mmengine.model import BaseModule
-from mmengine.runner import find_latest_checkpoint
 
 from lbbt_mm.language import LanguageModel, language_config
 from lbbt_mm.language.config import LanguageConfig
@@ -21,6 +18,7 @@ from lbbt_mm.language.record import RECORD_KEY, decode_record, own_record
 from lbbt_mm.models.backbone.bridge_source import describe_origin, say_other_use
 from lbbt_mm.models.backbone.patch_tokens import PatchTokens
 from lbbt_mm.models.pretrained import InitCfg, read_weights, split_pretrained
+from lbbt_mm.neighbours.mmengine import building_runner, start_of
 
 _KNOWN_LATER = frozenset(
     {"embed_dims", "num_layers", "out_indices", "trainable", "language", "patch_embed"}
@@ -199,24 +197,12 @@ def find_architecture(
 def coming_checkpoint() -> tuple[str, bool] | None:
     """Find what the runner that is building a model will load into it.
 
-    mmengine's runner tells the models that it builds nothing of ``load_from``; it is
-    looked up among the callers.
-
     Returns:
         The file, and whether a run goes on from it; ``None`` without such a runner.
     """
-    frame: FrameType | None = sys._getframe(1)
-    while frame is not None:
-        runner: Any = frame.f_locals.get("self")
-        if hasattr(runner, "_load_from") and hasattr(runner, "_resume"):
-            path, resume = runner._load_from, bool(runner._resume)
-            if resume and isinstance(runner._resume, str):  # FlexibleRunner's way
-                path = runner._resume
-            if resume and not path:
-                path = find_latest_checkpoint(runner.work_dir)
-            return (str(path), resume) if path else None
-        frame = frame.f_back
-    return None
+    runner = building_runner()
+    path, resume = (None, False) if runner is None else start_of(runner)
+    return (path, resume) if path else None
 
 
 def stored_architecture(checkpoint: str) -> LanguageConfig | None:

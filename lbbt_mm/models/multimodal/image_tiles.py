@@ -8,13 +8,13 @@ padding, with a newline token behind each of its rows.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
 from lbbt_mm.language.layers import stream_dtype
+from lbbt_mm.neighbours.transformers import borrow
 
 
 def see(encoder: nn.Module, pixels: Tensor) -> Tensor:
@@ -169,7 +169,7 @@ def _grid(
                 f"{height} x {width}."
             )
     points = [(int(height), int(width)) for height, width in pinpoints]
-    return _borrow("get_anyres_image_grid_shape")(image_size, points, tile_size)
+    return borrow("get_anyres_image_grid_shape")(image_size, points, tile_size)
 
 
 def _unpad(grid: Tensor, image_size: tuple[int, int], rows: int, cols: int) -> Tensor:
@@ -177,7 +177,7 @@ def _unpad(grid: Tensor, image_size: tuple[int, int], rows: int, cols: int) -> T
     # in tokens as this says. Reduced, so that squares keep its numbers to the bit.
     common = math.gcd(rows, cols)
     in_tokens = (image_size[0] * (rows // common), image_size[1] * (cols // common))
-    left = _borrow("unpad_image")(grid, in_tokens)
+    left = borrow("unpad_image")(grid, in_tokens)
     if not left.numel():
         raise ValueError(
             f"image_size: expected an image of which a row of tokens is left without "
@@ -186,16 +186,3 @@ def _unpad(grid: Tensor, image_size: tuple[int, int], rows: int, cols: int) -> T
             "image."
         )
     return left
-
-
-def _borrow(name: str) -> Callable[..., Any]:
-    """Return one of transformers' functions for LLaVA-NeXT."""
-    try:
-        from transformers.models.llava_next import modeling_llava_next
-
-        return getattr(modeling_llava_next, name)
-    except (ImportError, AttributeError) as error:
-        raise ImportError(
-            f"Images cut into tiles need {name} of transformers 4.45 to 4.57, which "
-            f'is not there ({error}); run pip install "transformers>=4.45,<5".'
-        ) from error
