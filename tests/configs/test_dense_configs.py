@@ -172,6 +172,9 @@ def test_the_runtime_is_ours_in_the_librarys_words(path: Path) -> None:
     assert [hook.type for hook in cfg.custom_hooks[:-1]] == [
         "lbbt_mm.ThroughputHook",
         "lbbt_mm.RandomStateHook",
+        "lbbt_mm.TerminationHook",
+        "lbbt_mm.FolderLockHook",
+        "lbbt_mm.CheckDataHook",
     ]
     checkpoint = cfg.default_hooks.checkpoint
     assert checkpoint.type == "lbbt_mm.AtomicCheckpointHook"
