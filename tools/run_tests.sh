@@ -3,6 +3,7 @@
 # and runs pytest, one process a core:
 #   bash tools/run_tests.sh                         everything
 #   bash tools/run_tests.sh tests/language -k gpt2  arguments go to pytest, in one process
+#   bash tools/run_tests.sh -m 'not slow'           without processes and whole runs
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 

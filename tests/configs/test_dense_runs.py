@@ -18,6 +18,8 @@ from lbbt_mm.models.checkpoint_config import find_dicts
 
 from shipped import CONFIGS, load  # isort: skip
 
+pytestmark = pytest.mark.slow
+
 SIDE = 64  # pixels
 CROP = (SIDE // 2, SIDE // 2)
 CLASSES = ("person", "bicycle")

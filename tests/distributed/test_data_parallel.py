@@ -9,6 +9,8 @@ from torch.testing import assert_close
 
 from lbbt_mm.datasets import IdxDataset, RandomLabelDataset
 
+pytestmark = pytest.mark.slow
+
 FROZEN = ["all", "first", "last", "none", "none+last", "norms", "early"]
 
 

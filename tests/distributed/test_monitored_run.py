@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 
+import pytest
 from experiment import Runs
 from torch.testing import assert_close
+
+pytestmark = pytest.mark.slow
 
 
 def test_two_processes_train_as_without_the_monitor(runs: Runs) -> None:

@@ -16,6 +16,8 @@ from mmengine.registry import MODELS
 
 from lbbt_mm.language.storage import load_pickle
 
+pytestmark = pytest.mark.slow
+
 HERE = Path(__file__).resolve().parent
 NAMES = ["whole", "continued", "resumed"]
 SHIPPED = "configs/llava/llava-1.6-vicuna-13b_language_stage2_llava-next-779k.py"

@@ -10,6 +10,8 @@ from torch.testing import assert_close
 from lbbt_mm.language import open_checkpoint
 from lbbt_mm.language.storage import load_pickle
 
+pytestmark = pytest.mark.slow
+
 RECORD = "backbone.language._extra_state"
 
 

@@ -18,6 +18,8 @@ from lbbt_mm.hooks import random_state as module
 from lbbt_mm.hooks.random_state import random_state, set_random_state
 from lbbt_mm.language.storage import load_pickle
 
+pytestmark = pytest.mark.slow
+
 HOOK = dict(type="lbbt_mm.RandomStateHook")
 
 

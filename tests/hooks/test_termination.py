@@ -19,6 +19,8 @@ from torch import nn
 from lbbt_mm.hooks import RunEnded, TerminationHook
 from lbbt_mm.hooks.atomic_checkpoint import latest_checkpoint
 
+pytestmark = pytest.mark.slow
+
 STATE = dict(type="lbbt_mm.RandomStateHook")
 END = dict(type="lbbt_mm.TerminationHook")
 

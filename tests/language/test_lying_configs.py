@@ -14,6 +14,8 @@ from pathlib import Path
 import mutations
 import pytest
 
+pytestmark = pytest.mark.slow
+
 REPO = Path(__file__).resolve().parents[2]
 MEMORY = 256 << 20  # beyond what the process has when it starts
 

@@ -15,6 +15,8 @@ from pathlib import Path
 import mutations
 import pytest
 
+pytestmark = pytest.mark.slow
+
 REPO = Path(__file__).resolve().parents[2]
 SECONDS = 300  # of patience; what hangs is ended, with a traceback
 MEMORY = 256 << 20  # beyond what the process has when it starts

@@ -13,6 +13,8 @@ from mmengine.config import Config
 
 from lbbt_mm.report.records import MeasurementRecord
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 ALL = (
     "outliers activation alignment synthetic_alignment separability retrieval "

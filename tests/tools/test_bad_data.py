@@ -6,6 +6,8 @@ import shutil
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("tool_name", ["train.py", "linear_probe.py"])
 def test_an_image_that_cannot_be_read(tool_name, project, failing):

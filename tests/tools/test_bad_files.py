@@ -12,6 +12,8 @@ import pytest
 import torch
 from mmengine.runner import CheckpointLoader
 
+pytestmark = pytest.mark.slow
+
 LANGUAGE = (
     "model.backbone._delete_=True", "model.backbone.type=lbbt_mm.LanguageBackbone",
 )  # fmt: skip

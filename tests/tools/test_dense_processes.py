@@ -12,6 +12,8 @@ import pytest
 sys.path.append(str(Path(__file__).resolve().parents[1] / "hooks"))
 import vision_runs  # noqa: E402
 
+pytestmark = pytest.mark.slow
+
 # Writes what each iteration of each process computed; spares seconds that only the
 # log would show.
 WITNESS = """

@@ -12,6 +12,8 @@ import time
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 SLOW = """
 import os, signal, sys, time
 from mmengine.hooks import Hook

@@ -7,6 +7,8 @@ import json
 import pytest
 import torch
 
+pytestmark = pytest.mark.slow
+
 # All three kinds of labels and two views: every road of a batch at once.
 CONFIG = """
 _base_ = {base!r}

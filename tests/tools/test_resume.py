@@ -12,6 +12,8 @@ import sys
 import pytest
 import torch
 
+pytestmark = pytest.mark.slow
+
 # A hook that writes down what is trained on, and ends the process without a word.
 SPY = """
 import hashlib, json, os, signal

@@ -16,6 +16,8 @@ from torch.testing import assert_close
 sys.path.append(str(Path(__file__).resolve().parents[1] / "hooks"))
 import vision_runs  # noqa: E402
 
+pytestmark = pytest.mark.slow
+
 # Ends the process without a word, in the middle of the second of three epochs.
 KILLER = """
 import os, signal

@@ -12,6 +12,8 @@ from mmengine.runner import Runner
 from lbbt_mm.metrics.retrieval import retrieval_scores
 from lbbt_mm.probe.features import extract_features
 
+pytestmark = pytest.mark.slow
+
 CONFIG = """
 _base_ = {base!r}
 model = dict(head=dict(_delete_=True, type="lbbt_mm.FeatureHead"))

@@ -10,6 +10,8 @@ import pytest
 import torch
 from mmengine.config import Config
 
+pytestmark = pytest.mark.slow
+
 
 def test_train_logs_what_a_bridge_needs(trained):
     assert (trained.work_dir / "epoch_1.pth").is_file()

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 SWEEP = "projects/paper/sweep.py"
 PLAN = """
 arms = dict(language=dict(config="tiny.py"),

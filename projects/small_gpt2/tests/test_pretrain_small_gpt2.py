@@ -16,6 +16,8 @@ import torch
 
 from lbbt_mm.language import open_checkpoint
 
+pytestmark = pytest.mark.slow
+
 TINY = [
     *("--blocks", "2", "--width", "16", "--heads", "2", "--context", "16"),
     *("--vocabulary", "300", "--batch-tokens", "128", "--micro-batch", "3"),

@@ -23,6 +23,8 @@ from torch.testing import assert_close
 
 from lbbt_mm.models.multimodal.llava_parts import RECORD
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[3]
 LORA = dict(r=2, lora_dropout=0.3, target_modules=["q_proj", "v_proj"])
 
