@@ -39,6 +39,7 @@ _ROOMS = {
         "llava_batch llava_parts llava_settings projectors tile_preprocessor transfer"
     ),
     ("models", "models.objectives"): "bridge_classifier entropy_minimisation",
+    ("optim", "optim"): "sharded_llava>sharded",
     ("report", "safety"): "dumped_config",
     ("transplant", "transplant"): "outline>meta_model",
 }

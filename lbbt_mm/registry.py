@@ -29,7 +29,6 @@ FUNCTIONS = _child(
     "function",
     MMENGINE_FUNCTIONS,
     "optim.sharded",
-    "optim.sharded_llava",
     "datasets.views",
 )
 

@@ -11,7 +11,6 @@ from typing import Any
 import torch
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapper
 from mmengine.runner import Runner
 from torch import nn
@@ -21,6 +20,7 @@ from lbbt_mm.analysis.during_training import AlignmentWatch, count_outliers
 from lbbt_mm.hooks.fixed_images import take_images, undisturbed
 from lbbt_mm.metrics.bridge_accuracy import most_probable
 from lbbt_mm.models import LanguageBackbone
+from lbbt_mm.neighbours.mmengine import model_of
 from lbbt_mm.registry import HOOKS
 
 MEASURES = ("activation", "outliers", "alignment", "accuracy")
@@ -103,7 +103,7 @@ class BridgeMonitorHook(Hook):
         Args:
             runner: The runner of the training process.
         """
-        model = _unwrapped(runner)
+        model = model_of(runner)
         self._backbone = _language_backbone(runner, model, self.measure)
         self._recorded = runner.iter if runner.iter else -1
         self._records, self._seconds = 0, 0.0
@@ -158,7 +158,7 @@ class BridgeMonitorHook(Hook):
         if not is_main_process():
             return
         start = time.perf_counter()
-        model, found = _unwrapped(runner), dict[str, float]()
+        model, found = model_of(runner), dict[str, float]()
         context = _training_precision(runner, model)
         with undisturbed(model), torch.no_grad(), context:
             model.eval()
@@ -258,11 +258,6 @@ def _check_names(argument: str, given: Sequence[str], known: Sequence[str]) -> N
             f"BridgeMonitorHook expects {argument} to be a list of some of "
             f"{', '.join(known)}; got {given!r}."
         )
-
-
-def _unwrapped(runner: Runner) -> Any:
-    model = runner.model
-    return model.module if is_model_wrapper(model) else model
 
 
 def _language_backbone(

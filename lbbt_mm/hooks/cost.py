@@ -9,7 +9,6 @@ from typing import Any
 
 from mmengine.dist import master_only
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
@@ -17,7 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from lbbt_mm.files import write_whole
 from lbbt_mm.hooks.throughput import count_images
 from lbbt_mm.language.flops import kernel_formulas
-from lbbt_mm.neighbours.mmengine import start_of
+from lbbt_mm.neighbours.mmengine import model_of, start_of
 from lbbt_mm.registry import HOOKS
 
 _COUNTED = (
@@ -66,7 +65,7 @@ class CostHook(Hook):
         Raises:
             ValueError: It has none.
         """
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model = model_of(runner)
         backbone = getattr(model, "backbone", None)
         if backbone is None:
             raise ValueError(

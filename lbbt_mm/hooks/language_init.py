@@ -11,7 +11,6 @@ from typing import Any
 from mmengine.dist import all_gather_object, get_world_size, is_main_process
 from mmengine.hooks import EMAHook, Hook
 from mmengine.logging import print_log
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from torch import nn
 
@@ -19,7 +18,7 @@ from lbbt_mm.files import write_whole
 from lbbt_mm.language.checkpoint import open_checkpoint
 from lbbt_mm.language.errors import MissingCheckpoint
 from lbbt_mm.language.storage import load_state_dict
-from lbbt_mm.neighbours.mmengine import start_of
+from lbbt_mm.neighbours.mmengine import model_of, start_of
 from lbbt_mm.registry import HOOKS
 from lbbt_mm.transplant import CopyPlan, CopyReport, TransplantError, make_plan
 
@@ -142,7 +141,7 @@ class LanguageInitHook(Hook):
         self._resumed = _resumes(runner)
         if self.pretrained and self._runner is None and not self._resumed:
             self._runner = runner
-            _InitThenCopy.of(_unwrapped(runner.model)).copies.append(self._copy)
+            _InitThenCopy.of(model_of(runner)).copies.append(self._copy)
 
     def before_train(self, runner: Runner) -> None:
         """Let EMA start from what training starts from; compare the processes.
@@ -162,7 +161,7 @@ class LanguageInitHook(Hook):
             )
         if self._resumed:
             return
-        model = _unwrapped(runner.model)
+        model = model_of(runner)
         for hook in runner.hooks:
             # It copied the model before the model was initialised, and would train
             # right, from its first update on, but validate wrong before it.
@@ -178,7 +177,7 @@ class LanguageInitHook(Hook):
             runner: The runner.
         """
         if self._runner is not None:
-            _InitThenCopy.of(_unwrapped(runner.model)).drop(self._copy)
+            _InitThenCopy.of(model_of(runner)).drop(self._copy)
             self._runner = None
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
@@ -290,10 +289,6 @@ class LanguageInitHook(Hook):
                 "The processes start from different weights in the layers that were "
                 "filled from the language model; do all machines read the same files?"
             )
-
-
-def _unwrapped(model: Any) -> nn.Module:
-    return model.module if is_model_wrapper(model) else model
 
 
 def _resumes(runner: Runner) -> bool:

@@ -51,6 +51,14 @@ PRIVATE = {
 """``module:name`` -> who uses it; an attribute that a method sets counts."""
 
 
+def model_of(runner: Any) -> Any:
+    """Give a runner's model itself, without what distributes it."""
+    from mmengine.model import is_model_wrapper
+
+    model = runner.model
+    return model.module if is_model_wrapper(model) else model
+
+
 def start_of(runner: Any) -> tuple[str | None, bool]:
     """Tell what a runner loads into its model, as ``Runner.load_or_resume`` does.
 

@@ -27,28 +27,38 @@ from lbbt_mm.registry import FUNCTIONS, STRATEGIES
 FSDPStrategy: Any = fsdp_strategy()
 
 
-@FUNCTIONS.register_module()
-def is_language_block(module: nn.Module) -> bool:
+@FUNCTIONS.register_module(name=["is_transformer_block", "is_language_block"])
+def is_transformer_block(module: nn.Module) -> bool:
     """Tell mmengine's ``activation_checkpointing`` what to recompute.
 
     Args:
-        module: Any part of the model.
+        module: Any part of the model. Blocks are this package's, and the layers of
+            transformers' language models, which it names ``LlamaDecoderLayer``,
+            ``MistralDecoderLayer``, ``Qwen2DecoderLayer`` and so on.
     """
-    return isinstance(module, TransformerBlock)
+    kind = type(module)
+    # By name: transformers need not be imported, nor every family listed.
+    return isinstance(module, TransformerBlock) or (
+        kind.__module__.startswith("transformers.")
+        and kind.__name__.endswith("DecoderLayer")
+    )
 
 
-@FUNCTIONS.register_module()
-def wrap_language_blocks(
+@FUNCTIONS.register_module(name=["wrap_transformer_blocks", "wrap_language_blocks"])
+def wrap_transformer_blocks(
     module: nn.Module, recurse: bool, nonwrapped_numel: int
 ) -> bool:
     """FSDP's ``auto_wrap_policy``: every block is a unit, the rest is the root's.
+
+    The root holds the embeddings, which a LLaVA reads outside of the language model's
+    own forward pass.
 
     Args:
         module: Any part of the model.
         recurse: Whether FSDP asks if it should look inside.
         nonwrapped_numel: Parameters that no unit holds yet; unused.
     """
-    return recurse or is_language_block(module)
+    return recurse or is_transformer_block(module)
 
 
 class _DrawNothing(TorchFunctionMode):
