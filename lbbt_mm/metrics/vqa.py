@@ -41,15 +41,6 @@ class _AnswerMetric(BaseMetric):
 
     default_prefix = "vqa"
 
-    def __init__(
-        self,
-        prediction: str = "pred_answer",
-        collect_device: str = "cpu",
-        prefix: str | None = None,
-    ) -> None:
-        super().__init__(collect_device=collect_device, prefix=prefix)
-        self.prediction = prediction
-
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
         """Keep each sample's answer.
 
@@ -62,11 +53,11 @@ class _AnswerMetric(BaseMetric):
                 metric needs them, its answers.
         """
         for sample in data_samples:
-            said = sample.get(self.prediction)
+            said = sample.get("pred_answer")
             known = sample.get("sample_id") is not None and sample.get("answers")
             if not isinstance(said, str) or not known:
                 raise ValueError(
-                    f"{type(self).__name__} expects a text {self.prediction!r}, a "
+                    f"{type(self).__name__} expects a text 'pred_answer', a "
                     "sample_id and answers in each data sample, got "
                     f"{sorted(sample.keys())}; does the file carry answers?"
                 )
@@ -104,8 +95,7 @@ class VQAMetric(_AnswerMetric):
             them and names the sources.
         out_file: JSON file of every question with its answers, what the model said and
             its score, in the order of ``sample_id``; replaced as a whole. None: none.
-        **kwargs: ``prediction``, the key of the model's answer in a data sample
-            (``'pred_answer'``); ``collect_device``; ``prefix``.
+        **kwargs: ``collect_device`` and ``prefix``, as mmengine's metrics have them.
 
     Raises:
         ValueError: There is no such rule.

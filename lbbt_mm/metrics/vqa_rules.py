@@ -107,8 +107,8 @@ def gqa_score(prediction: str, answers: Sequence[str]) -> float:
     return float(prediction.rstrip(".").lower() == answers[0])
 
 
-def option_letter(text: str, letters: str = "ABCDE") -> str | None:
-    """Find the option letter in an answer to a multiple-choice question.
+def option_letter(text: str) -> str | None:
+    """Find the option letter, A to E, in an answer to a multiple-choice question.
 
     LLaVA's rules: the letter alone; the letter, a period and a space at the start (a
     line break counts as ``'. '``); ``The answer is X``. Ours on top, which LLaVA counts
@@ -117,16 +117,15 @@ def option_letter(text: str, letters: str = "ABCDE") -> str | None:
 
     Args:
         text: A model's answer.
-        letters: Letters to look for.
 
     Returns:
         The letter; None if there is none.
     """
     text = text.strip()
-    found = re.match(rf"\(?([{letters}])(?:$|[.):](?:\s|$)|\n)", text)
+    found = re.match(r"\(?([A-E])(?:$|[.):](?:\s|$)|\n)", text)
     if not found:
         found = re.search(
-            rf"(?i:the answer is:?) \(?([{letters}])(?![A-Za-z])",
+            r"(?i:the answer is:?) \(?([A-E])(?![A-Za-z])",
             text.replace("\n", " "),
         )
     return found.group(1) if found else None
