@@ -220,8 +220,20 @@ class LanguageConfig:
             f"{field.name}: {getattr(self, field.name)} != {getattr(other, field.name)}"
             for field in dataclasses.fields(self)
             if field.name not in _FREE
-            and getattr(self, field.name) != getattr(other, field.name)
+            and self._meaning(field.name) != other._meaning(field.name)
         ]
+
+    def _meaning(self, name: str) -> Any:
+        """Return a field, without the words in which a release of transformers put it.
+
+        ``type`` was the name of ``rope_type`` once, and since transformers 5 the base
+        of the rotary angles, a field of its own here, stands beside it.
+        """
+        value = getattr(self, name)
+        if name != "rope_scaling" or value is None:
+            return value
+        numbers = {key: value[key] for key in ROPE_NUMBERS if key in value}
+        return value.get("rope_type", value.get("type")), numbers
 
 
 ROPE_NUMBERS = (

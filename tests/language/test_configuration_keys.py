@@ -313,3 +313,21 @@ def test_a_scaled_gguf_file_computes_what_transformers_does(tmp_path: Path) -> N
     with torch.no_grad():
         exact = reference(inputs_embeds=x).last_hidden_state
         assert_close(model.eval()(x), exact, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        dict(rope_scaling=dict(type="linear", factor=4)),
+        dict(rope_scaling=dict(type="linear", rope_type="linear", factor=4.0)),
+        dict(rope_parameters=dict(rope_type="linear", factor=4.0, rope_theta=1e4)),
+    ],
+)
+def test_releases_of_transformers_write_the_same_model(written) -> None:
+    """A checkpoint fits the same model, whichever release wrote its config.json."""
+    plain = hf.LlamaConfig(**tiny._LLAMA).to_dict()
+    one = config_from_hf({**plain, "rope_scaling": LINEAR}, "one")
+    assert one.differences(config_from_hf({**plain, **written}, "other")) == []
+    other = {**LINEAR, "factor": 2.0}
+    other = config_from_hf({**plain, "rope_scaling": other}, "another")
+    assert "rope_scaling" in one.differences(other)[0]
