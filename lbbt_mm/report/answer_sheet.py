@@ -117,7 +117,7 @@ def answer_sheet(
     for name in chosen:
         record = first[name]
         answer = next(iter(record.get("answers", ())), "")
-        lines = [(record["question"], "black"), (answer, "black")]
+        lines: list[Any] = [(record["question"], "black"), (answer, "black")]
         for model, answers in models.items():
             right = answers[name]["score"] > 0
             text = f"{'+' if right else '-'} {model}: {answers[name]['said'][:32]}"

@@ -56,4 +56,6 @@ def captioned_sheet(
 def _fitted(image: Image.Image, side: int) -> Image.Image:
     factor = side / max(image.size)
     size = [max(1, round(factor * length)) for length in image.size]
-    return image.resize(size, Image.NEAREST if factor > 1 else Image.BICUBIC)
+    return image.resize(
+        size, Image.Resampling.NEAREST if factor > 1 else Image.Resampling.BICUBIC
+    )

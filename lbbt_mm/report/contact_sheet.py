@@ -63,7 +63,9 @@ def contact_sheet(
     for number, annotated in enumerate(images):
         row, column = divmod(number, columns)
         x, y = _GAP + column * (width + _GAP), _GAP + 2 * row * (height + _GAP)
-        bare = Image.fromarray(annotated.image).resize((width, height), Image.NEAREST)
+        bare = Image.fromarray(annotated.image).resize(
+            (width, height), Image.Resampling.NEAREST
+        )
         sheet.paste(bare, (x, y))
         drawn = _draw(annotated, classes, palette, zoom, font)
         sheet.paste(drawn, (x, y + height + _GAP // 3))
@@ -145,7 +147,7 @@ def _draw(
         pixels[mask] = (0.45 + 0.55 * lit) * palette[label]
     height, width = (zoom * side for side in pixels.shape[:2])
     image = Image.fromarray(pixels.astype(np.uint8))
-    image = image.resize((width, height), Image.NEAREST)
+    image = image.resize((width, height), Image.Resampling.NEAREST)
     draw = ImageDraw.Draw(image)
     corners = []
     for label, (x, y, w, h) in zip(annotated.labels, annotated.boxes, strict=False):

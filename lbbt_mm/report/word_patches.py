@@ -60,7 +60,7 @@ def word_patches(
         )
     tall, wide = _patch_sides(image, rows, columns, patch)
     enlarged = (columns * wide, rows * tall)
-    smooth = Image.NEAREST if image.width <= 64 else Image.BICUBIC
+    smooth = Image.Resampling.NEAREST if image.width <= 64 else Image.Resampling.BICUBIC
     picture = image.convert("RGB").resize(enlarged, smooth)
     largest = max((w for row in weights for w in row[:most]), default=0.0)
     draw = ImageDraw.Draw(picture, "RGBA")
