@@ -96,7 +96,7 @@ def add_common_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--work-dir",
         help="folder for logs and checkpoints; default: work_dir of the config, or "
-        "work_dirs/NAME_OF_THE_CONFIG",
+        "work_dirs/NAME_OF_THE_CONFIG, in the words of the variables that are set",
     )
     parser.add_argument(
         "--cfg-options",
@@ -142,6 +142,7 @@ def load_config(args: argparse.Namespace) -> Any:
 
     from lbbt_mm.config import ConfigError
     from lbbt_mm.config import load_config as load
+    from lbbt_mm.config.run_name import run_name
     from lbbt_mm.version import require_scope
 
     if not os.path.isfile(args.config):
@@ -158,7 +159,8 @@ def load_config(args: argparse.Namespace) -> Any:
     if args.work_dir:
         cfg.work_dir = args.work_dir
     elif cfg.get("work_dir") is None:
-        cfg.work_dir = os.path.join("work_dirs", Path(args.config).stem)
+        name = run_name(args.config, args.cfg_options or {})
+        cfg.work_dir = os.path.join("work_dirs", name)
     try:
         require_scope(cfg, args.config)
     except ImportError as error:

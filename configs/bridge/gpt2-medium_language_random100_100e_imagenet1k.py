@@ -6,4 +6,4 @@ _base_ = [
     "../_base_/runtime/long.py",
 ]
 
-model = dict(head=dict(num_classes=1000))
+model = dict(head=dict(num_classes=_base_.num_classes))

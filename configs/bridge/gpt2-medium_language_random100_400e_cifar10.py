@@ -5,3 +5,5 @@ _base_ = [
     "../_base_/schedules/adamw_400e.py",
     "../_base_/runtime/long.py",
 ]
+
+model = dict(head=dict(num_classes=_base_.num_classes))

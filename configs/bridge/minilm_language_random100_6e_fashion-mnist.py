@@ -5,3 +5,5 @@ _base_ = [
     "../_base_/schedules/adamw_6e.py",
     "../_base_/runtime/default.py",
 ]
+
+model = dict(head=dict(num_classes=_base_.num_classes))

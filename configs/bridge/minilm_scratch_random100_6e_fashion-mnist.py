@@ -1,4 +1,5 @@
 # The same blocks, drawn at random, on Fashion-MNIST with random labels.
 _base_ = "./minilm_language_random100_6e_fashion-mnist.py"
 
-model = dict(backbone=dict(pretrained=False))
+pretrained = False
+model = dict(backbone=dict(pretrained=pretrained))

@@ -1,4 +1,5 @@
 # The scratch arm on clothes: the same blocks, drawn at random.
 _base_ = "./smollm2-b8_language_random100_6e_fashion-mnist.py"
 
-model = dict(backbone=dict(pretrained=False))
+pretrained = False
+model = dict(backbone=dict(pretrained=pretrained))

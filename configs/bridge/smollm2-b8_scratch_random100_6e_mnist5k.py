@@ -1,4 +1,5 @@
 # The scratch arm of the quickstart: the same blocks, drawn at random.
 _base_ = "./smollm2-b8_language_random100_6e_mnist5k.py"
 
-model = dict(backbone=dict(pretrained=False))
+pretrained = False
+model = dict(backbone=dict(pretrained=pretrained))

@@ -7,4 +7,4 @@ _base_ = [
 ]
 
 model = dict(data_preprocessor=_base_.data_preprocessor)
-custom_hooks = [*_base_.runtime_hooks, dict(_base_.language_init, pretrained=True)]
+custom_hooks = [*_base_.runtime_hooks, _base_.language_init]

@@ -6,13 +6,16 @@ _base_ = [
     "../_base_/runtime/long.py",
 ]
 
+# often changed
 bridge_checkpoint = (
     "work_dirs/gpt2-medium_language_random100_400e_cifar10/epoch_400.pth"
 )
+
 model = dict(
+    head=dict(num_classes=_base_.num_classes),
     backbone=dict(
         init_cfg=dict(
             type="Pretrained", checkpoint=bridge_checkpoint, prefix="backbone."
-        )
-    )
+        ),
+    ),
 )

@@ -6,7 +6,8 @@ _base_ = [
     "../_base_/runtime/llava_epochs.py",
 ]
 
-stage1 = "langbridge-qwen2-0.5b_language_stage1_llava-558k"
+initialisation = "language" if _base_.pretrained else "scratch"
+stage1 = f"langbridge-qwen2-0.5b_{initialisation}_stage1_llava-558k"
 
 model = dict(train_language="all", with_cp=True)
 train_dataloader = dict(dataset=dict(pipeline=_base_.pipeline))

@@ -1,6 +1,8 @@
 # Qwen2-7B with the eye and the projector that Qwen2-0.5B's first stage trained,
 # moved by tools/transfer_projector.py: second stage, 8 processes, FSDP. Not run
-# here. Each process reads the language model first: 30 GB, not of its GPU.
+# here. Each process reads the language model first: 30 GB, not of its GPU. Others:
+# language_model=meta-llama/Meta-Llama-3-8B-Instruct moved=FILE (32 GB),
+# language_model=Qwen/Qwen2.5-14B-Instruct moved=FILE (59 GB).
 _base_ = [
     "../_base_/models/langbridge-qwen2-0.5b.py",
     "../_base_/datasets/llava-665k.py",

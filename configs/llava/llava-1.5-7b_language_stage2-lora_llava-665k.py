@@ -7,7 +7,8 @@ _base_ = [
 ]
 
 # often changed
-stage1 = "llava-1.5-7b_language_stage1_llava-558k"
+initialisation = "language" if _base_.pretrained else "scratch"
+stage1 = f"llava-1.5-7b_{initialisation}_stage1_llava-558k"
 lr = 2e-4  # at batch 128, of LoRA
 lr_mult = 0.1  # so 2e-5, of projector and eye
 

@@ -8,7 +8,8 @@ _base_ = [
     "../_base_/runtime/llava_fsdp.py",
 ]
 
-stage1 = "llava-1.5-7b_language_stage1_llava-558k"
+initialisation = "language" if _base_.pretrained else "scratch"
+stage1 = f"llava-1.5-7b_{initialisation}_stage1_llava-558k"
 
 model = dict(train_language="all")
 train_dataloader = dict(dataset=dict(pipeline=_base_.pipeline))

@@ -8,7 +8,8 @@ _base_ = [
     "../_base_/runtime/llava_fsdp.py",
 ]
 
-stage1 = "llava-1.6-vicuna-13b_language_stage1_llava-558k"
+initialisation = "language" if _base_.pretrained else "scratch"
+stage1 = f"llava-1.6-vicuna-13b_{initialisation}_stage1_llava-558k"
 eye_lr_mult = 0.1  # so 2e-6, LLaVA-NeXT's rate of its eye
 
 model = dict(train_language="all")

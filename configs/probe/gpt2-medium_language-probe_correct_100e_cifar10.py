@@ -1,8 +1,26 @@
-# Linear probe on CIFAR-10 of GPT-2-medium without a bridge.
+# A linear layer on frozen GPT-2-medium, CIFAR-10 without augmentation.
 # The frozen model runs in every epoch. Same numbers, far faster: tools/linear_probe.py.
 _base_ = [
-    "../_base_/models/gpt2-medium_224px_probe.py",
-    "../_base_/datasets/cifar10_probe.py",
+    "../_base_/models/gpt2-medium_224px.py",
+    "../_base_/datasets/cifar10.py",
     "../_base_/schedules/probe_100e.py",
     "../_base_/runtime/default.py",
 ]
+
+batch_size = 128  # the paper's
+trainable_layers = "none"
+label_smoothing = 0.0
+
+model = dict(
+    backbone=dict(trainable_layers=trainable_layers),
+    neck=dict(type="lbbt_mm.StandardizeNeck", input_features=_base_.width),
+    head=dict(
+        num_classes=_base_.num_classes,
+        loss=dict(_delete_=True, type="CrossEntropyLoss"),
+        # The problem is convex, but 100 epochs do not forget where they began.
+        init_cfg=dict(_delete_=True, type="Constant", layer="Linear", val=0.0),
+    ),
+)
+train_dataloader = dict(
+    batch_size=batch_size, dataset=dict(pipeline=_base_.clean_pipeline)
+)

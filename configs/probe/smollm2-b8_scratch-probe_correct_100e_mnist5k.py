@@ -1,4 +1,5 @@
 # The scratch arm: a linear layer on random blocks without a bridge.
 _base_ = "./smollm2-b8_language-probe_correct_100e_mnist5k.py"
 
-model = dict(backbone=dict(pretrained=False))
+pretrained = False
+model = dict(backbone=dict(pretrained=pretrained))

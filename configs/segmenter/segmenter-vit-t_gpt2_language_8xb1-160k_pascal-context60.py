@@ -12,4 +12,4 @@ model = dict(
     decode_head=dict(num_classes=_base_.num_classes),
     test_cfg=dict(crop_size=_base_.crop_size, stride=_base_.stride),
 )
-custom_hooks = [*_base_.runtime_hooks, dict(_base_.language_init, pretrained=True)]
+custom_hooks = [*_base_.runtime_hooks, _base_.language_init]

@@ -1,4 +1,6 @@
 # Segmenter, ViT-T/16 on Pascal Context (60 classes), without language weights.
 _base_ = "./segmenter-vit-t_gpt2_language_8xb1-160k_pascal-context60.py"
 
-custom_hooks = [*_base_.runtime_hooks, dict(_base_.language_init, pretrained=False)]
+pretrained = False
+language_init = dict(_base_.language_init, pretrained=pretrained)
+custom_hooks = [*_base_.runtime_hooks, language_init]

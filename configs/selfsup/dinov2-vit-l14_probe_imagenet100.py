@@ -3,7 +3,7 @@
 # published none of that size: these are DINOv2's ViT-L/14, from mmpretrain's model zoo.
 # For tools/linear_probe.py; nothing is trained.
 _base_ = [
-    "../_base_/datasets/imagenet100_correct.py",
+    "../_base_/datasets/imagenet100.py",
     "../_base_/schedules/probe_100e.py",
     "../_base_/runtime/long.py",
 ]

@@ -8,4 +8,4 @@ _base_ = [
 
 batch_size = 8  # images a process
 train_dataloader = dict(batch_size=batch_size)
-model = dict(head=dict(num_classes=200))
+model = dict(head=dict(num_classes=_base_.num_classes))

@@ -1,9 +1,7 @@
-# ImageNet-1K with its correct labels.
-_base_ = [
-    "../_base_/models/gpt2-medium_224px.py",
-    "../_base_/datasets/imagenet1k_correct.py",
-    "../_base_/schedules/adamw_100e_batch192.py",
-    "../_base_/runtime/long.py",
-]
+# GPT-2-medium on ImageNet-1K with its labels, wrapped and evaluated as the bridge is.
+_base_ = "../bridge/gpt2-medium_language_random100_100e_imagenet1k.py"
 
-model = dict(head=dict(num_classes=1000))
+random_ratio = 0.0
+true_labels = dict(ratio=random_ratio)
+train_dataloader = dict(dataset=true_labels)
+val_dataloader = dict(dataset=true_labels)

@@ -1,9 +1,7 @@
-# CIFAR-100 with its correct labels.
-_base_ = [
-    "../_base_/models/gpt2-medium_224px.py",
-    "../_base_/datasets/cifar100_correct.py",
-    "../_base_/schedules/adamw_400e.py",
-    "../_base_/runtime/long.py",
-]
+# GPT-2-medium on CIFAR-100 with its labels, wrapped and evaluated as the bridge is.
+_base_ = "../bridge/gpt2-medium_language_random100_400e_cifar100.py"
 
-model = dict(head=dict(num_classes=100))
+random_ratio = 0.0
+true_labels = dict(ratio=random_ratio)
+train_dataloader = dict(dataset=true_labels)
+val_dataloader = dict(dataset=true_labels)

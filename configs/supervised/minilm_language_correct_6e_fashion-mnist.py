@@ -1,7 +1,7 @@
-# MiniLM's 6 blocks on Fashion-MNIST with correct labels.
-_base_ = [
-    "../_base_/models/minilm_28px.py",
-    "../_base_/datasets/fashion-mnist_correct.py",
-    "../_base_/schedules/adamw_6e.py",
-    "../_base_/runtime/default.py",
-]
+# MiniLM on Fashion-MNIST with its labels, wrapped and evaluated as the bridge is.
+_base_ = "../bridge/minilm_language_random100_6e_fashion-mnist.py"
+
+random_ratio = 0.0
+true_labels = dict(ratio=random_ratio)
+train_dataloader = dict(dataset=true_labels)
+val_dataloader = dict(dataset=true_labels)

@@ -17,7 +17,7 @@ from lbbt_mm.config import ConfigError, load_config
 from lbbt_mm.config.names import changed_keys, effective
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
-BRIDGE = CONFIGS / "bridge/gpt2-medium_language_random30_400e_cifar100.py"
+BRIDGE = CONFIGS / "bridge/gpt2-medium_language_random100_400e_cifar100.py"
 
 
 @pytest.fixture
@@ -110,7 +110,7 @@ def test_derived_values_follow(child) -> None:
     assert cfg.train_dataloader.dataset.ratio == 0.15
     assert cfg.optim_wrapper.optimizer.lr == cfg.lr == 5e-4
     cfg = load_config(child("work_dir = f'runs/{_base_.random_ratio}'"))
-    assert cfg.work_dir == "runs/0.3"
+    assert cfg.work_dir == "runs/1.0"
     cfg = load_config(
         child("work_dir = f'runs/{_base_.random_ratio}'"), {"random_ratio": 0.9}
     )
@@ -191,8 +191,8 @@ def test_a_variable_without_effect_names_the_key(tmp_path: Path) -> None:
         load_config(tmp_path / "dumped.py", {"batch_size": 8})
     with pytest.raises(ConfigError, match=r"set .*train_dataloader\.dataset\.ratio"):
         load_config(tmp_path / "dumped.py", {"random_ratio": 0.1})
-    same = load_config(tmp_path / "dumped.py", {"random_ratio": 0.3})  # as it is
-    assert same.random_ratio == 0.3
+    same = load_config(tmp_path / "dumped.py", {"random_ratio": 1.0})  # as it is
+    assert same.random_ratio == 1.0
 
 
 @pytest.mark.parametrize(
@@ -308,7 +308,7 @@ def test_threads_do_not_disturb_each_other() -> None:
 
     def read(i: int) -> bool:
         if i % 2:
-            return Config.fromfile(BRIDGE).random_ratio == 0.3
+            return Config.fromfile(BRIDGE).random_ratio == 1.0
         cfg = load_config(BRIDGE, {"random_ratio": i / 100})
         return cfg.train_dataloader.dataset.ratio == cfg.random_ratio == i / 100
 

@@ -16,13 +16,13 @@ from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop
 from lbbt_mm.config import ConfigError, load_config
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
-BRIDGE = CONFIGS / "bridge/gpt2-medium_language_random30_400e_cifar100.py"
+BRIDGE = CONFIGS / "supervised/gpt2-medium_language_correct_400e_cifar100.py"
 SHORT = CONFIGS / "bridge/minilm_language_random100_6e_fashion-mnist.py"
 SCENES = CONFIGS.parent / (
     "projects/fashion_scenes/configs/detr/"
     "detr-r18_small-gpt2_language_1xb8-2k_fashion-scenes.py"
 )
-COCO = CONFIGS / "detr/detr-r50_gpt2_language_8xb2-50e_coco.py"
+COCO = Path(__file__).parent / "detr_50e.py"
 
 
 def build(cfg: Config, epoch_length: int = 3) -> list:

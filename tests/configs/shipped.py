@@ -30,7 +30,7 @@ EYES = sorted(SCENES.glob("backbone/smollm2-b4_*.py"))
 OBJECTIVES = sorted(CONFIGS.glob("objectives/*.py"))
 # Bridges with a head that hands features on: for tools/test.py, not for training.
 RETRIEVAL = sorted(CONFIGS.glob("retrieval/*.py"))
-# Self-supervised rivals on the bridge's backbone, and an outside reference.
+# Self-supervised baselines on the bridge's backbone, and an outside reference.
 SELF_SUPERVISED = sorted(CONFIGS.glob("selfsup/*.py"))
 # Models that answer in words.
 LLAVA = sorted(CONFIGS.glob("llava/*.py")) + sorted(SCENES.glob("llava/*.py"))

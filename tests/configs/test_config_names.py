@@ -20,7 +20,7 @@ KINDS = {  # one config of each kind
 }
 MORE = [
     CONFIGS / "detr_gpt2init.py",
-    CONFIGS / "bridge/gpt2-medium_language_random30_400e_cifar100.py",
+    CONFIGS / "supervised/gpt2-medium_language_correct_400e_cifar100.py",
 ]
 
 
@@ -31,6 +31,8 @@ def another(value):
     if isinstance(value, (int, float)):
         return 2 * value + 1
     if isinstance(value, str):
+        if value == "gqa":  # one of four
+            return "scienceqa"
         return "2:4" if ":" in value else value + "-other"
     if isinstance(value, (list, tuple)) and value:
         return type(value)(another(part) for part in value)

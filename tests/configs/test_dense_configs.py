@@ -13,6 +13,8 @@ from mmengine.config import Config
 from torch import nn
 from transformers import GPT2Config
 
+from lbbt_mm.config import load_config
+from lbbt_mm.config.names import changed_keys, effective
 from lbbt_mm.language.checkpoint import language_config
 from lbbt_mm.language.config import LanguageConfig
 from lbbt_mm.language.hf_config import config_from_hf
@@ -154,15 +156,34 @@ def test_the_name_says_what_it_is(path: Path) -> None:
 )
 def test_arms_differ_in_one_key(scratch: Path) -> None:
     key = f"custom_hooks.{len(load(scratch).custom_hooks) - 1}.pretrained"
-    assert differences(twin_of(scratch), scratch) == {key: (True, False)}
+    found = differences(twin_of(scratch), scratch)
+    keys = {key, "language_init.pretrained", "pretrained"}
+    assert found == dict.fromkeys(keys, (True, False))
 
 
-def test_every_arm_has_a_twin() -> None:
-    arms = {"language": [], "scratch": []}
-    for path in DENSE:
-        arms[parse(path).arm].append(path)
-    assert sorted(map(twin_of, arms["scratch"])) == sorted(arms["language"])
-    assert len(DENSE) == 2 * (7 + 4 * 3 + 1)
+@pytest.mark.parametrize(
+    "path", [p for p in DENSE if parse(p).arm == "language"], ids=relative
+)
+def test_the_initialisation_is_one_knob(path: Path) -> None:
+    cfg = load_config(path, {"pretrained": False})
+    key = f"custom_hooks.{len(cfg.custom_hooks) - 1}.pretrained"
+    assert changed_keys(effective(load(path)), effective(cfg)) == [key]
+    assert cfg.custom_hooks[-1].pretrained is False
+
+
+def test_the_papers_have_a_twin() -> None:
+    twins = [twin_of(p) for p in DENSE if parse(p).arm == "scratch"]
+    papers = [CONFIGS / "detr_gpt2init.py", *CONFIGS.glob("segmenter/*vit-t_*")]
+    language = [p for p in papers if parse(p).arm == "language"]
+    scenes = [p for p in DENSE if CONFIGS not in p.parents and "_language_" in p.stem]
+    assert sorted(twins) == sorted([*language, *scenes])
+    assert len(DENSE) == 2 * (1 + 3 + 3) + 3 + 3 * 3
+
+
+def test_fifty_epochs_are_two_knobs() -> None:
+    cfg = load_config(CONFIGS / "detr_gpt2init.py", {"max_epochs": 50, "milestone": 40})
+    (step,) = cfg.param_scheduler
+    assert (cfg.train_cfg.max_epochs, step.end, step.milestones) == (50, 50, [40])
 
 
 @every_leaf
@@ -231,8 +252,7 @@ def test_all_but_size_and_order_is_mmdets(path: Path) -> None:
             assert rates[0] == rates[1]
     assert ours.optim_wrapper == theirs.optim_wrapper
     assert ours.auto_scale_lr == theirs.auto_scale_lr
-    if "50e" not in path.stem.replace("150e", ""):
-        assert ours.param_scheduler == theirs.param_scheduler
+    assert ours.param_scheduler == theirs.param_scheduler
     for name in ("train_dataloader", "val_dataloader"):
         loaders = [
             without(cfg[name], "data_root", "backend_args") for cfg in (ours, theirs)

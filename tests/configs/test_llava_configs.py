@@ -15,14 +15,16 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.registry import DATASETS, FUNCTIONS, METRICS, MODELS
 from PIL import Image
 
+from lbbt_mm.config import load_config
+from lbbt_mm.config.names import changed_keys, effective
+from lbbt_mm.config.run_name import run_name
 from lbbt_mm.language.shared_vocabulary import SharedVocabulary
 
-from shipped import LLAVA, differences, load  # isort: skip
+from shipped import LLAVA, load  # isort: skip
 
 ALL = [path for path in LLAVA if "plain-questions" not in path.stem]
-TRAINED = [path for path in ALL if "_test" not in path.stem]
-TESTED = [path for path in ALL if "_test" in path.stem]
-SCRATCH = [path for path in TRAINED if "_scratch_" in path.stem]
+TRAINED = [path for path in ALL if not path.stem.endswith("_test")]
+TESTED = [path for path in ALL if path.stem.endswith("_test")]
 SHARDED = [path for path in TRAINED if load(path).get("strategy")]
 PROCESSES = 8
 ANSWERS = {  # the language model of a name's first field
@@ -72,9 +74,9 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     return found | dict(vocabulary=str(folder / "words.json"))
 
 
-def narrow(path: Path, tiny: dict[str, str]) -> Config:
+def narrow(path: Path, tiny: dict[str, str], **options) -> Config:
     """The config with a tiny language model and one block in its eye."""
-    cfg = copy.deepcopy(load(path))
+    cfg = copy.deepcopy(load_config(path, options) if options else load(path))
     name, model = cfg.model.language_model.lower(), cfg.model
     family = next((f for f in ("mistral", "qwen2") if f in name), "llama")
     model.language_model = tiny[family]
@@ -118,13 +120,15 @@ def test_every_row_is_there() -> None:
     mixtures = {"llava-1.5-7b": "llava-665k", "llava-1.6-mistral-7b": "llava-next-779k"}
     mixtures |= {"llava-1.6-vicuna-13b": "llava-next-779k"}
     mixtures |= {"langbridge-qwen2-0.5b": "llava-665k"}
+    expected = {
+        "llava-1.5-7b_language_stage2-lora_llava-665k",
+        "langbridge-qwen2-0.5b_vit-l_stage1_llava-558k",
+        "langbridge-qwen2-7b_language_stage2-moved_llava-665k",
+    }
     for model, mixture in mixtures.items():
-        for arm in ("language", "scratch"):
-            assert f"{model}_{arm}_stage1_llava-558k" in names
-            assert f"{model}_{arm}_stage2_{mixture}" in names
-        assert {f"{model}_test_{data}" for data in FORMATS} <= names
-    for model in ("qwen2-7b", "llama3-8b", "qwen2.5-14b"):
-        assert f"langbridge-{model}_language_stage2-moved_llava-665k" in names
+        expected |= {f"{model}_language_stage1_llava-558k", f"{model}_test"}
+        expected.add(f"{model}_language_stage2_{mixture}")
+    assert names == expected
 
 
 @pytest.mark.parametrize("path", ALL, **each)
@@ -135,11 +139,9 @@ def test_the_name_says_what_it_is(path: Path) -> None:
     eye = cfg.model.vision_encoder
     if arm != "vit-l":
         assert (eye.language_model, eye.get("num_layers")) == ("gpt2-medium", None)
-        assert eye.pretrained == (arm != "scratch")
+        assert eye.pretrained
     assert eye.patch_size == 16 and eye.out_type == "featmap"
     assert cfg.model.train_encoder and cfg.model.train_projector
-    if arm == "test":
-        assert cfg.test_dataloader.dataset.format == FORMATS[path.stem.split("_")[2]]
     if model.startswith("langbridge"):
         assert cfg.model.projector.type == "lbbt_mm.LangBridgeProjector"
     elif "_stage1_" not in path.stem:
@@ -162,15 +164,46 @@ def test_pipeline_and_model_agree(path: Path) -> None:
         assert len({tuple(pinpoint) for pinpoint in grid}) == 5
 
 
-@pytest.mark.parametrize("path", SCRATCH, **each)
-def test_arms_differ_in_one_key(path: Path) -> None:
-    language = path.with_name(path.name.replace("_scratch_", "_language_"))
-    differing = differences(language, path)
-    if "_stage2" in path.stem:  # each goes on from its own first stage
-        for key in ("stage1", "load_from"):
-            theirs, ours = differing.pop(key)
-            assert ours == theirs.replace("_language_", "_scratch_") != theirs
-    assert differing == {"model.vision_encoder.pretrained": (True, False)}
+@pytest.mark.parametrize("path", [p for p in TRAINED if "_language_" in p.stem], **each)
+def test_the_initialisation_is_one_knob(path: Path) -> None:
+    language, scratch = load(path), load_config(path, {"pretrained": False})
+    keys = changed_keys(effective(language), effective(scratch))
+    if "_stage2" in path.stem and "moved" not in path.stem:
+        # Each goes on from its own first stage, in the folder that it is trained in.
+        keys.remove("load_from")
+        (first,) = [p for p in TRAINED if p.stem == Path(language.load_from).parts[1]]
+        folder = run_name(first, {"pretrained": False})
+        assert scratch.load_from == f"work_dirs/{folder}/epoch_1.pth"
+    assert keys == ["model.vision_encoder.pretrained"]
+
+
+@pytest.mark.parametrize("path", TESTED, **each)
+@pytest.mark.parametrize("test_set", FORMATS)
+def test_sets_of_questions(path: Path, test_set: str) -> None:
+    cfg = load_config(path, {"test_set": test_set})
+    images = cfg.test_dataloader.dataset
+    assert images.format == FORMATS[test_set]
+    assert images.data_root == f"data/{test_set}"
+    assert load_config(
+        path, {"test_set": test_set, "test_data_root": "d"}
+    ).test_dataloader.dataset.data_root == "d"  # fmt: skip
+    assert ("generation" in cfg.model) == (test_set == "mm-vet")
+    if test_set == "mm-vet":  # each model's answers have a file of their own
+        name = f"{path.stem}_mm-vet"
+        assert cfg.test_evaluator.out_file == f"work_dirs/{name}/answers.json"
+        assert cfg.model.generation.max_new_tokens == 256
+        found = load_config(path, {"test_set": test_set, "out_file": "mine.json"})
+        assert found.test_evaluator.out_file == "mine.json"
+
+
+@pytest.mark.parametrize("name", ["llama3-8b", "qwen2.5-14b"])
+def test_another_model_that_is_moved_to(name: str) -> None:
+    (path,) = [p for p in TRAINED if "moved" in p.stem]
+    (size,) = [v for k, v in ANSWERS.items() if k == f"langbridge-{name}"]
+    cfg = load_config(path, {"language_model": size, "moved": f"{name}.pth"})
+    keys = changed_keys(effective(load(path)), effective(cfg))
+    assert keys == ["load_from", "model.language_model"]
+    assert f"language_model={size} moved=FILE" in path.read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("path", TRAINED, **each)
@@ -211,16 +244,7 @@ def test_sharding_names_what_exists(path: Path) -> None:
     assert callable(check)
     assert "with_cp" not in cfg.model  # one way to recompute
     head = path.read_text(encoding="utf-8")
-    if path not in SCRATCH:
-        assert f"{PROCESSES} processes" in head and re.search("Not(hing)? .*run", head)
-
-
-def test_each_submission_has_its_own_file() -> None:
-    found = [p for p in TESTED if p.stem.endswith("mm-vet")]
-    assert len(found) == 5
-    for path in found:
-        assert path.stem in load(path).test_evaluator.out_file
-        assert load(path).model.generation.max_new_tokens == 256
+    assert f"{PROCESSES} processes" in head and re.search("Not(hing)? .*run", head)
 
 
 def test_what_needs_sharding_is_sharded() -> None:
@@ -231,7 +255,7 @@ def test_what_needs_sharding_is_sharded() -> None:
 # Narrow ------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("path", [p for p in TRAINED if p not in SCRATCH], **each)
+@pytest.mark.parametrize("path", TRAINED, **each)
 def test_one_step(path: Path, tiny: dict[str, str], tmp_path: Path) -> None:
     cfg = narrow(path, tiny)
     model = MODELS.build(cfg.model)
@@ -292,14 +316,19 @@ def write_questions(folder: Path, kind: str) -> None:
 
 
 # All sets by one model, and one set by all models.
-SOME = [p for p in TESTED if "llava-1.5" in p.stem or "scienceqa" in p.stem]
+SOME = [
+    (path, test_set)
+    for path in TESTED
+    for test_set in FORMATS
+    if "llava-1.5" in path.stem or test_set == "scienceqa"
+]
 
 
-@pytest.mark.parametrize("path", SOME, **each)
+@pytest.mark.parametrize(("path", "test_set"), SOME)
 def test_a_test_set_is_answered(
-    path: Path, tiny: dict[str, str], tmp_path: Path
+    path: Path, test_set: str, tiny: dict[str, str], tmp_path: Path
 ) -> None:
-    cfg = narrow(path, tiny)
+    cfg = narrow(path, tiny, test_set=test_set)
     dataset = cfg.test_dataloader.dataset
     write_questions(tmp_path, dataset.format)
     dataset.data_root = str(tmp_path)
@@ -321,12 +350,13 @@ def test_a_test_set_is_answered(
 def test_a_second_stage_is_tested_by_its_test_config(
     lora: str, tiny: dict[str, str]
 ) -> None:
-    """The checkpoint holds all that trained, so that either arm's fits."""
-    stem = f"llava-1.5-7b_scratch_stage2{lora}_llava-665k"
+    """The checkpoint holds all that trained: either initialisation's fits."""
+    stem = f"llava-1.5-7b_language_stage2{lora}_llava-665k"
     (second,) = [p for p in TRAINED if p.stem == stem]
-    (test,) = [p for p in TESTED if p.stem == f"llava-1.5-7b_test{lora}_textvqa"]
-    trained = MODELS.build(narrow(second, tiny).model)
-    tested = MODELS.build(narrow(test, tiny).model)
+    (test,) = [p for p in TESTED if p.stem == "llava-1.5-7b_test"]
+    options = dict(test_set="textvqa", **(dict(with_lora=True) if lora else {}))
+    trained = MODELS.build(narrow(second, tiny, pretrained=False).model)
+    tested = MODELS.build(narrow(test, tiny, **options).model)
     state = trained.state_dict()
     for value in state.values():
         if value.is_floating_point():

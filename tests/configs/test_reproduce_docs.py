@@ -5,25 +5,82 @@ from __future__ import annotations
 import json
 import re
 import subprocess
+import sys
+from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
-from mmengine.config import Config
+from mmengine.config import Config, DictAction
+
+from lbbt_mm.config import load_config
+from lbbt_mm.config.run_name import run_name
 
 from shipped import (  # isort: skip
     CONFIGS,
     DENSE,
     LEAVES,
     LLAVA,
+    OBJECTIVES,
     RETRIEVAL,
     ROOT,
+    SELF_SUPERVISED,
     flat,
-    load,
-    parse_name,
 )
 
 TEXT = (ROOT / "docs/reproduce.md").read_text(encoding="utf-8")
-ROWS = re.findall(r"^\| (\d+): (.+?) \|.*?(configs/\S+\.py)", TEXT, flags=re.M)
+DATA = {  # what a row calls a data set -> the last field of a name
+    "CIFAR-10": "cifar10",
+    "CIFAR-100": "cifar100",
+    "Tiny-ImageNet-200": "tiny-imagenet",
+    "ImageNet-100": "imagenet100",
+    "ImageNet-1K": "imagenet1k",
+}
+
+
+class Row(NamedTuple):
+    """A command of a table, and what the table says of it."""
+
+    said: str  # the cells before the command
+    command: str
+    config: str
+    options: tuple[tuple[str, object], ...]
+
+    @property
+    def name(self) -> str:
+        return _name(self.config, self.options)
+
+    def build(self) -> Config:
+        return _build(self.config, self.options)
+
+
+@cache
+def _name(config: str, options: tuple) -> str:
+    return run_name(ROOT / config, dict(options))
+
+
+@cache
+def _build(config: str, options: tuple) -> Config:
+    return load_config(ROOT / config, dict(options))
+
+
+def read_rows() -> list[Row]:
+    rows = []
+    for cells, command in re.findall(
+        r"^(\|.*)\| `([^`]*configs/\S+?\.py[^`]*)` \|$", TEXT, re.M
+    ):
+        config = re.search(r"configs/\S+?\.py", command)[0]
+        law = re.search(r'LAW="(.*?)"', TEXT)[1]
+        words = re.findall(r"(?<= )([\w.]+)=(\S+)", command.replace("$LAW", law))
+        if command.startswith("row "):
+            words += [("seed", "0"), tuple(law.split("="))]
+        options = {key: DictAction._parse_iterable(value) for key, value in words}
+        rows.append(Row(cells, command, config, tuple(options.items())))
+    return rows
+
+
+ROWS = read_rows()
+DISTINCT = sorted({(r.config, r.options) for r in ROWS}, key=str)
 
 
 @pytest.mark.parametrize(
@@ -38,47 +95,53 @@ def test_links_lead_somewhere(target: str) -> None:
     assert (ROOT / "docs" / target).is_file()
 
 
-@pytest.mark.parametrize(
-    "path", sorted(set(re.findall(r"work_dirs/([\w.-]+/epoch_\d+\.pth)", TEXT)))
-)
-def test_checkpoints_are_what_a_config_writes(path: str) -> None:
-    stem, epoch = re.fullmatch(r"(.+)/epoch_(\d+)\.pth", path).groups()
-    (config,) = [p for p in LEAVES if p.stem == stem]
-    assert load(config).train_cfg.max_epochs == int(epoch)
+@pytest.mark.parametrize(("config", "options"), DISTINCT)
+def test_a_row_builds_what_its_command_says(config: str, options: tuple) -> None:
+    """Every option arrives; a knob that is misspelt or has no effect is refused."""
+    cfg = _build(config, options)
+    found = {key: cfg for key, _ in options}
+    for key, value in options:
+        for step in key.split("."):
+            found[key] = found[key][int(step) if step.isdigit() else step]
+        assert found[key] == value, key
 
 
-def test_every_paper_config_is_named() -> None:
+def test_there_are_as_many_rows_as_there_were() -> None:
+    assert len(ROWS) >= 140 and len({r.name for r in ROWS}) >= 75
+
+
+def test_checkpoints_are_what_a_row_writes() -> None:
+    written = set()
+    for row in ROWS:
+        epochs = (row.build().get("train_cfg") or {}).get("max_epochs")
+        written.add(f"{row.name}/epoch_{epochs}.pth")
+    written.add("smollm2-b8_language_random100_6e_fashion-mnist/epoch_6.pth")
+    named = set(re.findall(r"work_dirs/([\w.-]+/epoch_\d+\.pth)", TEXT))
+    assert len(named) > 8 and named <= written
+
+
+def test_every_config_of_the_paper_is_named() -> None:
     named = set(re.findall(r"configs/(\S+?\.py)", TEXT))
     wanted = {
         str(p.relative_to(CONFIGS))
-        for p in LEAVES
-        if p.parent.name in ("bridge", "supervised")
-        and p.stem.startswith(("gpt2", "chronos"))
-        and p.stem.endswith(("cifar10", "cifar100"))
-        # Figure 13 shows two parts of CIFAR-100 only.
-        and not ("last1_" in p.stem and p.stem.endswith("cifar100"))
+        for p in [*LEAVES, *RETRIEVAL, *OBJECTIVES, *SELF_SUPERVISED]
+        if p.stem.startswith(("gpt2", "llama", "qwen", "dinov2"))
     }
     assert wanted <= named
-
-
-def test_every_retrieval_config_is_named() -> None:
-    named = set(re.findall(r"configs/(\S+?\.py)", TEXT))
-    assert {str(p.relative_to(CONFIGS)) for p in RETRIEVAL} <= named
 
 
 def test_every_llava_of_the_paper_is_named() -> None:
     """By the function's arguments, or as a file."""
     named = set(re.findall(r"configs/llava/(\S+?)\.py", TEXT))
-    for model, arm, mixture in re.findall(r"`llava (\S+) (\S+) (\S+)`", TEXT):
-        named |= {f"{model}_{arm}_stage1_llava-558k", f"{model}_{arm}_stage2_{mixture}"}
-        tests = {p.stem for p in LLAVA if p.stem.startswith(f"{model}_test_")}
-        assert len(tests) == 4
-    wanted = {
-        p.stem
-        for p in LLAVA
-        if not re.search("plain-questions|_test|_scratch_stage2-lora_", p.stem)
-    }
-    assert named - {"$one", "$two", "$1_test_$data"} == wanted
+    calls = re.findall(r"`llava (\S+) (\S+) (\S+)`", TEXT)
+    assert len(calls) == 6
+    for model, _, mixture in calls:
+        named |= {f"{model}_language_stage1_llava-558k", f"{model}_test"}
+        named.add(f"{model}_language_stage2_{mixture}")
+    wanted = {p.stem for p in LLAVA if "plain-questions" not in p.stem}
+    named.add("langbridge-qwen2-0.5b_test")  # as LLaVA's
+    files = {name for name in named if "$" not in name}
+    assert files == wanted
 
 
 def test_every_dense_config_of_the_paper_is_named() -> None:
@@ -95,30 +158,53 @@ def test_every_dense_config_of_the_paper_is_named() -> None:
     assert wanted <= set(named)
 
 
-@pytest.mark.parametrize(
-    ("what", "config"),
-    re.findall(r"^\| (.*DETR.*|.*Segmenter-T.*?) \|.*?(configs/\S+\.py)", TEXT, re.M),
-)
-def test_row_of_a_dense_table_says_its_arm(what: str, config: str) -> None:
-    (hook,) = [h for h in load(ROOT / config).custom_hooks if "copies" in h]
-    assert hook.pretrained == ("scratch" not in what)
-    if "classes" in what:
-        assert re.search(r"(\d+) classes", what)[1] in config
-
-
-@pytest.mark.parametrize(("number", "what", "config"), ROWS)
-def test_row_says_what_its_config_is(number: str, what: str, config: str) -> None:
-    name = parse_name(Path(config))
-    if "correct" in what:
-        assert name.labels == "correct"
-    elif ratio := re.search(r"(\d+) %", what):
-        assert name.labels == f"random{ratio[1]}"
-    elif "random" in what:
-        assert name.labels == "random100"
-    if part := re.search(r"(first|last) ?(\d+|layer)", what):
-        assert name.part == part[1] + part[2].replace("layer", "1")
-    if arm := re.search(r"language|scratch", what):
-        assert name.arm == arm[0]
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.said[2:50].strip(" |"))
+def test_a_row_is_what_its_table_says(row: Row) -> None:
+    said, cfg = row.said, row.build()
+    fields = row.name.split("_")
+    if wanted := re.search(r"scratch|Scratch|random blocks|not trained", said):
+        scratch = wanted[0] != "not trained"
+    elif wanted := re.search(
+        r"[Ll]anguage|Pretrained|pretrained|GPT-2|, random|15 %", said
+    ):
+        scratch = False
+    else:
+        wanted = None
+    if wanted and "copies" not in str(cfg.get("custom_hooks")):
+        encoder = cfg.model.get("vision_encoder") or cfg.model.get("backbone")
+        assert encoder.pretrained != scratch
+    elif wanted:
+        (hook,) = [h for h in cfg.custom_hooks if "copies" in h]
+        assert hook.pretrained != scratch
+    if data := re.search(rf"\| ({'|'.join(DATA)}) \|", said):
+        assert fields[-1] == DATA[data[1]]
+    if classes := re.search(r"(\d+) classes", said):
+        assert f"context{classes[1]}" in row.config
+    if not re.search(r"/(bridge|supervised|sharded)/", row.config):
+        return
+    ratio = cfg.train_dataloader.dataset.ratio
+    if "correct" in said:
+        assert ratio == 0 == cfg.val_dataloader.dataset.ratio
+        assert fields[2] == "correct"
+    elif share := re.search(r"(\d+) %", said):
+        assert ratio == int(share[1]) / 100 == cfg.val_dataloader.dataset.ratio
+        assert fields[2] == f"random{share[1]}"
+    elif "random" in said:
+        assert ratio == 1 and fields[2] == "random100"
+    part = re.search(r"(first|last) ?(\d+|layer)", said)
+    expected = f"{part[1]}:{part[2].replace('layer', '1')}" if part else "all"
+    assert cfg.model.backbone.trainable_layers == expected
+    models = {"Chronos": "amazon/chronos-t5-large", "Qwen3-8B": "Qwen/Qwen3-8B"}
+    models |= {"Qwen3-14B": "Qwen/Qwen3-14B", "LLaMA": "meta-llama/Llama-3.2-1B"}
+    (model,) = [m for word, m in models.items() if word in said] or ["gpt2-medium"]
+    assert cfg.model.backbone.language_model == model
+    law = cfg.train_dataloader.dataset.exclude_true_label
+    if (
+        row.command.startswith("row ")
+        or "random100" in row.config
+        and "8 --" in row.command
+    ):
+        assert law and cfg.val_dataloader.dataset.exclude_true_label
 
 
 def test_measurements_are_those_of_the_contract() -> None:
@@ -128,31 +214,35 @@ def test_measurements_are_those_of_the_contract() -> None:
     assert {"outliers", "activation", "landscape", "curvature"} <= named <= known
 
 
-@pytest.mark.parametrize(
-    ("config", "checkpoint"),
-    re.findall(r"(configs/\S+\.py) work_dirs/([\w.-]+)/epoch", TEXT),
-)
-def test_a_checkpoint_is_measured_by_its_own_config(config, checkpoint) -> None:
-    assert Path(config).stem.replace("-bridged-retrieval", "") == checkpoint
+@pytest.mark.parametrize("row", [r for r in ROWS if " work_dirs/" in r.command])
+def test_a_checkpoint_is_measured_by_its_own_model(row: Row) -> None:
+    checkpoint = re.search(r"(?<= )work_dirs/([\w.-]+)/epoch", row.command)[1]
+    assert row.name.replace("-bridged-retrieval", "") == checkpoint
 
 
 @pytest.mark.parametrize(
-    "words", sorted(set(re.findall(r"(?<= )((?:[a-z_]+\.)+[a-z_]+=[\w:+.]+)", TEXT)))
+    "words", sorted(set(re.findall(r"(?<=[ `])((?:[a-z_]+\.)*[a-z_]+=[\w:+.]+)", TEXT)))
 )
-def test_options_name_keys_of_the_configs(words: str) -> None:
+def test_options_name_knobs_or_keys_of_the_configs(words: str) -> None:
     key = words.partition("=")[0]
-    optional = {"model.backbone.with_cp", "model.backbone.trainable_layers"}
-    assert key in optional or any(key in flat(p) for p in [*LEAVES, *RETRIEVAL, *LLAVA])
+    optional = {"model.backbone.with_cp", "model.backbone.attention"}
+    optional |= {"knob", "label", "split", "data_prefix"}  # of a shell, of the images
+    every = [*LEAVES, *RETRIEVAL, *LLAVA, *DENSE]
+    assert key in optional or any(key in flat(p) for p in every)
 
 
 def test_the_function_of_the_page(tmp_path: Path) -> None:
     """``row`` in a shell, with a python that says what it was asked for."""
     function = re.search(r"```bash\n(LAW=.*?)```", TEXT, flags=re.S)[1]
-    config = "configs/bridge/gpt2-medium_scratch_random15_400e_cifar10.py"
-    work_dir = tmp_path / "work_dirs" / Path(config).stem
+    config = "configs/bridge/gpt2-medium_language_random100_400e_cifar10.py"
+    (tmp_path / "configs").symlink_to(ROOT / "configs")
+    knobs = "pretrained=False random_ratio=0.15 a.b=1"
+    name = "gpt2-medium_scratch_random15_400e_cifar10"
+    work_dir = tmp_path / "work_dirs" / name
     work_dir.mkdir(parents=True)
     (work_dir / "last_checkpoint").write_text("here/epoch_400.pth")
-    script = f'python() {{ echo "$@"; }}\n{function}\nrow {config} a.b=1\n'
+    python = f'python() {{ [ "$1" = -m ] && {sys.executable} "$@" || echo "$@"; }}'
+    script = f"{python}\n{function}\nrow {config} {knobs}\n"
     said = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", script],
         cwd=tmp_path,
@@ -161,19 +251,10 @@ def test_the_function_of_the_page(tmp_path: Path) -> None:
         check=True,
     )
     train, test = said.stdout.splitlines()
-    seed = "randomness.seed=0 "
-    law = "train_dataloader.dataset.exclude_true_label=True "
-    law += law.replace("train", "val", 1)
-    assert train == f"tools/train.py {config} --cfg-options {seed}{law}a.b=1"
-    assert test == f"tools/test.py {config} here/epoch_400.pth"
-
-
-def test_the_law_reaches_both_loaders() -> None:
-    cfg = Config(load(LEAVES[0]).to_dict())
-    law = re.search(r'LAW="(.*?)"', TEXT)[1].split()
-    cfg.merge_from_dict({option.split("=")[0]: True for option in law})
-    assert cfg.train_dataloader.dataset.exclude_true_label is True
-    assert cfg.val_dataloader.dataset.exclude_true_label is True
+    law = "seed=0 exclude_true_label=True "
+    assert train == f"tools/train.py {config} --cfg-options {law}{knobs}"
+    options = f"--cfg-options seed=0 {knobs}"
+    assert test == f"tools/test.py {config} here/epoch_400.pth {options}"
 
 
 def test_the_snippet_draws(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -185,7 +266,7 @@ def test_the_snippet_draws(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     for arm in ("language", "scratch"):
         for ratio in (15, 100):
             name = f"gpt2-medium_{arm}_random{ratio}_400e_cifar100"
-            assert CONFIGS / f"bridge/{name}.py" in LEAVES
+            assert name in {row.name for row in ROWS}
             log = tmp_path / "work_dirs" / name / "run/vis_data/scalars.json"
             log.parent.mkdir(parents=True)
             log.write_text(json.dumps(dict(train_acc=9.0, epoch=1)))

@@ -27,12 +27,6 @@ def bridge_of(path: Path) -> Path:
     return CONFIGS / "bridge" / path.name.replace("-bridged-retrieval", "")
 
 
-def test_both_arms_are_there_and_differ_in_one_key() -> None:
-    assert [parse_name(path).arm for path in RETRIEVAL] == ["language", "scratch"]
-    keys = {"model.backbone.pretrained": (True, False)}
-    assert differences(*RETRIEVAL) == keys
-
-
 @every_config
 def test_it_is_its_bridge_with_another_head_and_metric(path: Path) -> None:
     name = parse_name(path)

@@ -11,6 +11,9 @@ import torch
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import FUNCTIONS, RUNNERS, STRATEGIES
 
+from lbbt_mm.config import load_config
+from lbbt_mm.config.names import changed_keys, effective
+from lbbt_mm.language.checkpoint import language_config
 from lbbt_mm.models import LanguageBackbone
 
 from shipped import (  # isort: skip
@@ -27,8 +30,8 @@ PROCESSES = 8  # as the head of each config says
 MODELS = {
     "llama-3.2-1b": ("meta-llama/Llama-3.2-1B", 16, 2048),
     "qwen3-8b": ("Qwen/Qwen3-8B", 36, 4096),
-    "qwen3-14b": ("Qwen/Qwen3-14B", 40, 5120),
 }
+LARGER = ("Qwen/Qwen3-14B", 40, 5120)  # Qwen3-8B's config with three knobs
 CLASSES = {"cifar10": 10, "cifar100": 100, "tiny-imagenet": 200, "imagenet1k": 1000}
 every_leaf = pytest.mark.parametrize("path", LEAVES, ids=lambda path: path.stem)
 
@@ -55,14 +58,30 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 
 def test_the_papers_large_models_are_there() -> None:
-    names = [path.stem for path in LEAVES]
-    for arm in ("language", "scratch"):
-        assert f"llama-3.2-1b_{arm}_correct_100e_imagenet1k" in names  # table 1
-        for data in ("cifar10", "cifar100"):
-            assert f"llama-3.2-1b_{arm}_correct_400e_{data}" in names
-        for data in ("cifar10", "cifar100", "tiny-imagenet"):  # table 5
-            for size in ("8b", "14b"):
-                assert f"qwen3-{size}_{arm}_random100_400e_{data}" in names
+    names = {path.stem for path in LEAVES}
+    expected = {"llama-3.2-1b_language_correct_100e_imagenet1k"}  # table 1
+    for data in ("cifar10", "cifar100"):
+        expected.add(f"llama-3.2-1b_language_correct_400e_{data}")
+    for data in ("cifar10", "cifar100", "tiny-imagenet"):  # table 5
+        expected.add(f"qwen3-8b_language_random100_400e_{data}")
+    assert names == expected
+
+
+@pytest.mark.parametrize(
+    "path", [p for p in LEAVES if p.stem.startswith("qwen3")], ids=lambda p: p.stem
+)
+def test_the_larger_qwen_is_three_knobs(path: Path) -> None:
+    options = dict(zip(("language_model", "num_layers", "width"), LARGER, strict=True))
+    cfg = load_config(path, options)
+    keys = changed_keys(effective(load(path)), effective(cfg))
+    assert keys == [
+        "model.backbone.language_model",
+        "model.backbone.num_layers",
+        "model.head.in_channels",
+    ]
+    config = language_config(LARGER[0])
+    assert (config.num_layers, config.width) == LARGER[1:]
+    assert "language_model=Qwen/Qwen3-14B num_layers=40 width=5120" in _bases()
 
 
 @every_leaf
@@ -77,7 +96,6 @@ def test_the_name_says_what_is_trained(path: Path) -> None:
     assert train.num_classes == val.num_classes == head.num_classes
     assert head.num_classes == CLASSES[name.dataset]
     assert train.ratio == val.ratio == {"correct": 0, "random100": 1}[name.labels]
-    assert path.with_name(path.name.replace("_language_", "_scratch_")) in LEAVES
 
 
 @every_leaf
@@ -105,7 +123,7 @@ def test_learning_rate_follows_the_whole_batch(path: Path) -> None:
     assert batch == cfg.auto_scale_lr.base_batch_size
     assert cfg.optim_wrapper.optimizer.lr == pytest.approx(1e-3 * batch / 256)
     head = path.read_text(encoding="utf-8").splitlines()[0]
-    assert f"{PROCESSES} processes" in head or "without language weights" in head
+    assert f"{PROCESSES} processes" in head
 
 
 @every_leaf
@@ -141,9 +159,9 @@ def test_memory_table_is_what_arithmetic_says() -> None:
     text = (ROOT / "docs" / "distributed.md").read_text(encoding="utf-8")
     titles = re.findall(r"^# (\S+) looks", _bases(), flags=re.M)
     assert len(titles) == len(MODELS)
-    for title in titles:
+    for title in [*titles, "Qwen3-14B"]:
         with torch.device("meta"):
-            model = LanguageBackbone(MODELS[title.lower()][0])
+            model = LanguageBackbone(MODELS.get(title.lower(), LARGER)[0])
         total = sum(p.numel() for p in model.parameters()) / 1e9
         block = sum(p.numel() for p in model.language.blocks[0].parameters()) / 1e9
         kept = 8 * 196 * model.embed_dims * model.num_layers * 2 / 1e9

@@ -166,8 +166,8 @@ def test_what_downloads_itself_may(tool, project, monkeypatch) -> None:
             "tools/train.py projects/fashion_scenes/configs/backbone/resnet18_1xb16",
         ),
         (
-            "probe/smollm2-b8_language-bridged-probe_correct_100e_mnist5k.py",
-            "configs/bridge/smollm2-b8_language_random100_6e_mnist5k.py",
+            "finetune/gpt2-medium_language-bridged_correct_100e_cifar10.py",
+            "configs/bridge/gpt2-medium_language_random100_400e_cifar10.py",
         ),
     ],
 )

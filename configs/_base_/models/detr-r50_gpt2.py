@@ -4,6 +4,7 @@
 language_model = "gpt2"
 encoder_layers = 12
 decoder_layers = 12
+pretrained = True  # the language weights; False: the same layers from scratch
 blocks = "0:12"  # block i goes into encoder layer i and into decoder layer i
 
 # sometimes changed
@@ -97,6 +98,7 @@ model = dict(
 language_init = dict(
     type="lbbt_mm.LanguageInitHook",
     language_model=language_model,
+    pretrained=pretrained,
     copies=[
         dict(
             module="encoder.layers",

@@ -3,6 +3,9 @@
 # often changed
 language_model = "gpt2-medium"
 num_layers = 24  # blocks, all of them
+pretrained = True  # the language weights; False: the same blocks from scratch
+trainable_layers = "all"  # or 'first:5', 'last:14', 'none': docs/get_started.md
+bridge_checkpoint = None  # a bridge's file whose backbone this model starts from
 
 # sometimes changed
 img_size = 224  # pixels
@@ -15,17 +18,21 @@ drop_path_rate = 0.1  # of whole blocks, as the paper says
 width = 1024  # channels of GPT-2-medium
 head_init_std = 0.02
 
+start = dict(type="Pretrained", checkpoint=bridge_checkpoint, prefix="backbone.")
+bridged = dict(init_cfg=start) if bridge_checkpoint else {}
 model = dict(
     type="ImageClassifier",
     backbone=dict(
         type="lbbt_mm.LanguageBackbone",
         language_model=language_model,
-        pretrained=True,
+        pretrained=pretrained,
+        trainable_layers=trainable_layers,
         num_layers=num_layers,
         img_size=img_size,
         patch_size=patch_size,
         drop_rate=drop_rate,
         drop_path_rate=drop_path_rate,
+        **bridged,
     ),
     head=dict(
         type="LinearClsHead",

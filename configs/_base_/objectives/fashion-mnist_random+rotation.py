@@ -8,9 +8,13 @@ rotation_seed = 0
 # sometimes changed
 rotation_weight = 1.0
 
-pipeline = [dict(type="PackInputs", algorithm_keys=["true_label", "rotation_label"])]
+own_pipeline = [
+    dict(type="PackInputs", algorithm_keys=["true_label", "rotation_label"])
+]
 random_images = _base_.train_dataloader.dataset
-labelled = dict(random_images, dataset=dict(random_images.dataset, pipeline=pipeline))
+labelled = dict(
+    random_images, dataset=dict(random_images.dataset, pipeline=own_pipeline)
+)
 train_dataloader = dict(
     dataset=dict(
         _delete_=True,

@@ -13,9 +13,9 @@ view = [
     dict(type="RandomResizedCrop", scale=28, crop_ratio_range=(min_crop, 1.0)),
     dict(type="RandomFlip", prob=0.5, direction="horizontal"),
 ]
-pipeline = [dict(type="MultiView", num_views=2, transforms=[view]), *_base_.pipeline]
+views = [dict(type="MultiView", num_views=2, transforms=[view]), *_base_.pipeline]
 train_dataloader = dict(
-    dataset=dict(dataset=dict(pipeline=pipeline)),
+    dataset=dict(dataset=dict(pipeline=views)),
     collate_fn=dict(type="lbbt_mm.collate_views"),
 )
 

@@ -1,5 +1,5 @@
 # ImageNet-100 with random labels and SimCLR: two views of each image, with one label.
-_base_ = "./imagenet100_random.py"
+_base_ = "../datasets/imagenet100_random100.py"
 
 # often changed
 contrastive_weight = 1.0
@@ -32,13 +32,13 @@ view = [
         prob=0.5,
     ),
 ]
-pipeline = [
+views = [
     dict(type="LoadImageFromFile"),
     dict(type="MultiView", num_views=2, transforms=[view]),
     _base_.pack,
 ]
 train_dataloader = dict(
-    dataset=dict(dataset=dict(pipeline=pipeline)),
+    dataset=dict(dataset=dict(pipeline=views)),
     collate_fn=dict(type="lbbt_mm.collate_views"),
 )
 
@@ -60,4 +60,7 @@ simclr = dict(
     ),
     weight=contrastive_weight,
 )
-objectives = [*_base_.objectives, simclr]
+random = dict(
+    name="random", type="lbbt_mm.LabelObjective", num_classes=_base_.num_classes
+)
+objectives = [random, simclr]

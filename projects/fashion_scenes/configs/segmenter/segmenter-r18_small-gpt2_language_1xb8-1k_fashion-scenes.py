@@ -13,4 +13,4 @@ model = dict(
 # A run of iterations draws without end, not once an epoch.
 train_dataloader = dict(sampler=dict(type="InfiniteSampler", shuffle=True))
 default_hooks = dict(checkpoint=dict(interval=_base_.val_interval))
-custom_hooks = [*_base_.runtime_hooks, dict(_base_.language_init, pretrained=True)]
+custom_hooks = [*_base_.runtime_hooks, _base_.language_init]

@@ -10,7 +10,8 @@ arms = dict(
         config=f"{configs}/bridge/gpt2-medium_language_random100_400e_cifar100.py"
     ),
     scratch=dict(
-        config=f"{configs}/bridge/gpt2-medium_scratch_random100_400e_cifar100.py"
+        config=f"{configs}/bridge/gpt2-medium_language_random100_400e_cifar100.py",
+        options={"pretrained": False},
     ),
 )
 grid = dict(

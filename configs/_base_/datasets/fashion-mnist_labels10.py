@@ -1,5 +1,0 @@
-# Fashion-MNIST with 10 % of its labels, the same share of each class.
-_base_ = "./fashion-mnist_labels1.py"
-
-labels = 0.1
-train_dataloader = dict(dataset=dict(labels=labels))

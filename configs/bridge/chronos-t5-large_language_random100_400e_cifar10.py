@@ -1,7 +1,0 @@
-# Chronos-T5, the bridge on CIFAR-10: every label at random.
-_base_ = [
-    "../_base_/models/chronos-t5-large_224px.py",
-    "../_base_/datasets/cifar10_random100.py",
-    "../_base_/schedules/adamw_400e.py",
-    "../_base_/runtime/long.py",
-]

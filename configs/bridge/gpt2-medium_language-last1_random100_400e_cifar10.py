@@ -1,4 +1,0 @@
-# Partial bridge on CIFAR-10: the last block trained.
-_base_ = "./gpt2-medium_language_random100_400e_cifar10.py"
-
-model = dict(backbone=dict(trainable_layers="last:1"))

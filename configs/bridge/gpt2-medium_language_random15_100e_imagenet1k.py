@@ -1,9 +1,0 @@
-# ImageNet-1K with 15 % of its labels at random.
-_base_ = [
-    "../_base_/models/gpt2-medium_224px.py",
-    "../_base_/datasets/imagenet1k_random15.py",
-    "../_base_/schedules/adamw_100e_batch192.py",
-    "../_base_/runtime/long.py",
-]
-
-model = dict(head=dict(num_classes=1000))

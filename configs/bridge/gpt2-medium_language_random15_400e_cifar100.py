@@ -1,9 +1,0 @@
-# CIFAR-100 with 15 % of its labels at random.
-_base_ = [
-    "../_base_/models/gpt2-medium_224px.py",
-    "../_base_/datasets/cifar100_random15.py",
-    "../_base_/schedules/adamw_400e.py",
-    "../_base_/runtime/long.py",
-]
-
-model = dict(head=dict(num_classes=100))

@@ -1,4 +1,0 @@
-# Tiny-ImageNet-200 with 15 % of its labels at random, without language weights.
-_base_ = "./gpt2-medium_language_random15_400e_tiny-imagenet.py"
-
-model = dict(backbone=dict(pretrained=False))

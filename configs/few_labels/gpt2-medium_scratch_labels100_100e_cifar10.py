@@ -1,4 +1,0 @@
-# 100 % of CIFAR-10's labels, from random weights.
-_base_ = "./gpt2-medium_language_labels100_100e_cifar10.py"
-
-model = dict(backbone=dict(pretrained=False))

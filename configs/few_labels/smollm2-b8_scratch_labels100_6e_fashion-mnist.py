@@ -1,4 +1,0 @@
-# 100 % of Fashion-MNIST's labels, from random weights.
-_base_ = "./smollm2-b8_language_labels100_6e_fashion-mnist.py"
-
-model = dict(backbone=dict(pretrained=False))

@@ -1,4 +1,0 @@
-# Fine-tuning on CIFAR-100 after the bridge: the first 5 blocks train.
-_base_ = "./gpt2-medium_language-bridged_correct_100e_cifar100.py"
-
-model = dict(backbone=dict(trainable_layers="first:5"))

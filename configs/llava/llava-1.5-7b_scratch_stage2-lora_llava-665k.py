@@ -1,6 +1,0 @@
-# The same with an eye from scratch.
-_base_ = "./llava-1.5-7b_language_stage2-lora_llava-665k.py"
-
-stage1 = "llava-1.5-7b_scratch_stage1_llava-558k"
-model = dict(vision_encoder=dict(pretrained=False))
-load_from = f"work_dirs/{stage1}/epoch_1.pth"

@@ -1,9 +1,0 @@
-# LLaVA-1.6, Mistral-7B, either arm after its second stage, on TextVQA.
-_base_ = [
-    "../_base_/models/llava-1.6-mistral-7b.py",
-    "../_base_/datasets/textvqa.py",
-    "../_base_/runtime/llava_epochs.py",
-]
-
-model = dict(dtype="bfloat16")
-test_dataloader = dict(dataset=dict(pipeline=_base_.pipeline))

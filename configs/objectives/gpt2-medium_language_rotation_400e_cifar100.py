@@ -1,9 +1,0 @@
-# GPT-2-medium's bridge on CIFAR-100, which tells how an image is rotated.
-_base_ = [
-    "../_base_/models/gpt2-medium_224px.py",
-    "../_base_/objectives/cifar100_rotation.py",
-    "../_base_/schedules/adamw_400e.py",
-    "../_base_/runtime/long.py",
-]
-
-model = dict(type="lbbt_mm.BridgeClassifier", objectives=_base_.objectives)

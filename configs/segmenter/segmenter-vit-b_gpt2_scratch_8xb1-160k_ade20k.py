@@ -1,4 +1,0 @@
-# Segmenter, ViT-B/16 on ADE20K, without language weights.
-_base_ = "./segmenter-vit-b_gpt2_language_8xb1-160k_ade20k.py"
-
-custom_hooks = [*_base_.runtime_hooks, dict(_base_.language_init, pretrained=False)]

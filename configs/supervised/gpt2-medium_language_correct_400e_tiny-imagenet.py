@@ -1,9 +1,0 @@
-# Tiny-ImageNet-200 with its correct labels.
-_base_ = [
-    "../_base_/models/gpt2-medium_224px.py",
-    "../_base_/datasets/tiny-imagenet_correct.py",
-    "../_base_/schedules/adamw_400e.py",
-    "../_base_/runtime/long.py",
-]
-
-model = dict(head=dict(num_classes=200))

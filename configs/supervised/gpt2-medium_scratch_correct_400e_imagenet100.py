@@ -1,4 +1,0 @@
-# ImageNet-100 with its correct labels, without language weights.
-_base_ = "./gpt2-medium_language_correct_400e_imagenet100.py"
-
-model = dict(backbone=dict(pretrained=False))

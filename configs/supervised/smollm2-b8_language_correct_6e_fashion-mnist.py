@@ -1,7 +1,0 @@
-# 8 blocks of SmolLM2 on Fashion-MNIST with correct labels.
-_base_ = [
-    "../_base_/models/smollm2-b8_28px.py",
-    "../_base_/datasets/fashion-mnist_correct.py",
-    "../_base_/schedules/adamw_6e.py",
-    "../_base_/runtime/default.py",
-]

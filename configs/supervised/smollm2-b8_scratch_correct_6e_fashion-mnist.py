@@ -1,4 +1,0 @@
-# The same blocks, drawn at random, on Fashion-MNIST with correct labels.
-_base_ = "./smollm2-b8_language_correct_6e_fashion-mnist.py"
-
-model = dict(backbone=dict(pretrained=False))
