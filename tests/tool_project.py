@@ -142,6 +142,10 @@ def tool(monkeypatch: pytest.MonkeyPatch, project: Project) -> Iterator[Callable
     monkeypatch.setattr(sys, "path", [str(REPO / "tools"), *sys.path])
     monkeypatch.setattr(os, "environ", dict(os.environ))
     monkeypatch.setattr("mmengine.device.get_device", lambda: "cpu")
+    # Its import guards mmengine's loaders for good; before what follows notes them,
+    # or the first tool of a process would leave the later tests without the guard.
+    import lbbt_mm  # noqa: F401
+
     # The tools exchange mmengine's loaders; other tests want its own again.
     for owner, name in ((CheckpointLoader, "_schemes"), (checkpoint, "load_url")):
         monkeypatch.setattr(owner, name, getattr(owner, name))
