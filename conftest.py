@@ -15,7 +15,7 @@ import pytest  # noqa: E402
 import torch  # noqa: E402
 
 # A small project, and tools/ and projects/ run in it or loaded into this process.
-pytest_plugins = ["tool_project"]
+pytest_plugins = ["tool_project", "report_work_dir"]
 
 
 @pytest.fixture(autouse=True)

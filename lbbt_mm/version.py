@@ -23,6 +23,7 @@ _SUPPORTED: dict[str, tuple[str, str, tuple[str, ...], str]] = {
     "transformers": ("4.45.0", "5.0", (), 'pip install "transformers<5"'),
     "gguf": ("0.10.0", "1.0", (), "pip install gguf"),
     "matplotlib": ("3.5.0", "4.0", (), "pip install matplotlib"),
+    "jinja2": ("3.0.0", "4.0", (), "pip install jinja2"),
     "sklearn": ("1.3.0", "2.0", (), "pip install scikit-learn"),
     "mmdet": (
         "3.2.0",

@@ -10,15 +10,17 @@ from __future__ import annotations
 import argparse
 import shlex
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import _launch
 
 
-def parse_args() -> argparse.Namespace:
+def parse_args(description: str) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("work_dir", nargs="+", type=Path, metavar="WORK_DIR")
     parser.add_argument(
@@ -43,23 +45,35 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def main() -> None:
-    """Write the page."""
-    args = parse_args()
+def main(
+    name: str = "tools/report.py",
+    description: str = __doc__ or "",
+    build: Callable[..., Any] | None = None,
+    *words: Any,
+) -> None:
+    """Write the page.
+
+    Args:
+        name: Of the tool that is run.
+        description: What it does.
+        build: Builds the sections of what was gathered; by default those of any run.
+        words: Title and introduction of the page, where they are not the default's.
+    """
+    args = parse_args(description)
     from lbbt_mm.files import write_whole
     from lbbt_mm.report.collect import collect
     from lbbt_mm.report.gather import gather
     from lbbt_mm.report.page import write_charts
     from lbbt_mm.report.report_page import build_page, build_sections, made_by
 
+    out = args.out or args.work_dir[0] / "report.html"
     try:
         found = gather(args.work_dir)
-    except ValueError as error:
+        sections = (build or build_sections)(found)
+        command = shlex.join(["python", name, *sys.argv[1:]])
+        page = build_page(sections, made_by(command), *words)
+    except (ImportError, ValueError) as error:
         _launch.fail(str(error))
-    sections = build_sections(found)
-    command = shlex.join(["python", "tools/report.py", *sys.argv[1:]])
-    page = build_page(sections, made_by(command))
-    out = args.out or args.work_dir[0] / "report.html"
     try:
         write_whole(out, page)
         if args.figures:

@@ -6,13 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from lbbt_mm.files import write_whole
+from lbbt_mm.report.chart import COLOURS, chance_line, panels, style
 from lbbt_mm.report.logs import BridgeCurve
-from lbbt_mm.version import require
-
-# Told apart in grey and by people who see few colours, too.
-ARM_COLOURS = {"language": "#1b6ca8", "scratch": "#d1752c"}
 
 
+@style()
 def bridge_and_probe_figure(
     curves: Mapping[str, BridgeCurve],
     probes: Mapping[str, tuple[float, float]],
@@ -27,15 +25,11 @@ def bridge_and_probe_figure(
         chance: Accuracy of guessing, in %.
         path: Picture to write; its suffix decides the format.
     """
-    require("matplotlib", "A picture of a run")
-    # Not pyplot: it would pick a backend for the whole process.
-    from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
-    figure = Figure(figsize=(10, 4), layout="constrained")
-    left, right = figure.subplots(1, 2)
+    figure, (left, right) = panels(2, 4.0, 5.0)
     for arm, curve in curves.items():
-        colour = ARM_COLOURS.get(arm)
+        colour = COLOURS.get(arm, COLOURS["other"])[0]
         epochs = sorted(curve.train_acc)
         accuracies = [curve.train_acc[epoch] for epoch in epochs]
         name = f"{arm}: {accuracies[-1]:.0f} % at the end"
@@ -50,7 +44,7 @@ def bridge_and_probe_figure(
             mfc="white",
             label=f"{arm}, clean pass",
         )
-    _chance_line(left, chance)
+    chance_line(left, chance)
     left.set(
         title="Bridge: fitting random labels",
         xlabel="epoch",
@@ -59,7 +53,7 @@ def bridge_and_probe_figure(
     )
     left.xaxis.set_major_locator(MaxNLocator(integer=True))
     left.margins(x=0.08)
-    left.legend(loc="upper left", frameon=False)
+    left.legend(loc="upper left")
 
     width = 0.35
     for place, (arm, pair) in enumerate(probes.items()):
@@ -70,11 +64,11 @@ def bridge_and_probe_figure(
                 place + (side - 0.5) * width,
                 value,
                 width * 0.94,
-                color=ARM_COLOURS.get(arm),
+                color=COLOURS.get(arm, COLOURS["other"])[0],
                 alpha=1.0 if side else 0.45,
             )
             right.bar_label(bar, labels=[f"{value:.1f}\n{name}"], padding=2, fontsize=9)
-    _chance_line(right, chance)
+    chance_line(right, chance)
     right.set(
         title="Linear probe: without and after the bridge",
         ylabel="test accuracy with true labels, %",
@@ -83,18 +77,4 @@ def bridge_and_probe_figure(
         xticklabels=list(probes),
         yticks=range(0, 101, 20),
     )
-    for axes in (left, right):
-        axes.spines[["top", "right"]].set_visible(False)
     write_whole(path, lambda part: figure.savefig(part, dpi=150))
-
-
-def _chance_line(axes, chance: float) -> None:
-    axes.axhline(chance, color="0.4", ls=":", lw=1)
-    axes.annotate(
-        "chance",
-        (0.01, chance),
-        xycoords=("axes fraction", "data"),
-        color="0.4",
-        va="top",
-        fontsize=8,
-    )

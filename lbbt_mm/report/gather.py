@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -116,7 +115,7 @@ class Gathered:
         records: Measurements with the run that each belongs to, if it was found.
         problems: Files that could not be read and measurements that failed, a
             sentence each.
-        sweeps: Commands that made the sweeps.
+        sweeps: Plans that made the sweeps.
         left_out: Files that could not be read.
     """
 
@@ -278,7 +277,8 @@ def _fill_from_config(
 
 def _fill_from_record(run: Run, record: Mapping[str, Any]) -> None:
     run.name = record.get("name", run.name)
-    run.arm = record.get("arm", run.arm)
+    arm = record.get("arm", run.arm)
+    run.arm = "language" if arm.lower() == "lbbt" else arm  # one thing, one name
     if any(name in run.arm.lower() for name in _SELF_SUPERVISED):
         run.labels = "self-made"
     run.seed = record.get("seed", run.seed)
@@ -344,7 +344,7 @@ def _read_sweep_files(folder: Path, found: Gathered, reader: Reader) -> None:
                 continue
         if not record:
             continue
-        found.sweeps.append(shlex.join(["python", "tools/sweep.py", record["plan"]]))
+        found.sweeps.append(record["plan"])
         for number, one in enumerate(record["runs"]):
             try:
                 run = shapes.RUN(one, f"runs[{number}]")

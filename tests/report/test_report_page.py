@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from lbbt_mm.report import paper_numbers
 from lbbt_mm.report.gather import gather
 from lbbt_mm.report.groups import cell
 from lbbt_mm.report.page import write_charts
@@ -20,6 +19,11 @@ MEASUREMENTS = (
     *("outliers", "landscape", "separability", "activation", "alignment"),
     *("synthetic_alignment", "retrieval", "curvature", "probe_grid"),
 )
+
+
+@pytest.fixture(autouse=True)
+def _undrawn(undrawn) -> None:
+    """Nothing here looks at what is inside the panels."""
 
 
 def page_of(*folders: Path) -> str:
@@ -69,8 +73,7 @@ class Structure(HTMLParser):
                 self.loaded.append(found[key])
         if tag in ("link", "script", "iframe", "object", "use"):
             self.loaded.append(tag)
-        named = found.get("aria-label") or found.get("alt")
-        if tag in ("svg", "img") and not (named or found.get("aria-hidden")):
+        if found.get("role") == "img" and not found.get("aria-label"):
             self.unnamed.append(tag)
         if re.fullmatch("h[1-6]", tag):
             self.headings.append(tag)
@@ -102,22 +105,18 @@ def test_every_part_is_there_and_nothing_is_loaded(work_dir) -> None:
     assert found.headings.count("h1") == 1
     levels = [int(name[1]) for name in found.headings]
     assert all(b <= a + 1 for a, b in zip(levels[:-1], levels[1:], strict=True))
-    for number in (3, 4, 7, 11, 13, 14, 15):
-        assert f'id="table-{number}"' in page
-    assert len(page.encode()) < 1_500_000
-    # What the toy work_dir lacks: self-supervised arms, and tests of whole models.
-    missing = section(page, "missing")
-    assert "our table 7" in missing and "test accuracy in our table 13" in missing
-    assert not any(name in missing for name in MEASUREMENTS)
+    for name in {*MEASUREMENTS} - {"synthetic_alignment"}:
+        assert f'id="{name}"' in page
+    assert "Nothing that this page asks for" in section(page, "missing")
 
 
 @pytest.mark.parametrize(
     ("measurement", "part", "change", "before", "after"),
     [
-        ("retrieval", "table-11", lambda r: r.update(mAP=12.34), "46.2", "12.3"),
+        ("retrieval", "retrieval", lambda r: r.update(mAP=12.34), "46.2", "12.3"),
         (
             "curvature",
-            "table-15",
+            "curvature",
             lambda r: r["trace"].update(value=77.5),
             "6.75 ± 0.03",
             "77.5 ± 0.03",
@@ -159,7 +158,7 @@ def test_every_part_is_there_and_nothing_is_loaded(work_dir) -> None:
         ),
         (
             "probe_grid",
-            "table-3",
+            "probe_grid",
             lambda r: r["test_top1"][0].__setitem__(0, 99.1),
             "63.0",
             "99.1",
@@ -179,23 +178,19 @@ def test_a_number_follows_its_file_and_its_absence_is_a_gap(
     path.unlink()
     third = page_of(work_dir.folder)
     assert after not in section(third, part)
-    if part.startswith("table"):
-        for other in work_dir.folder.rglob(f"{measurement}.json"):
-            other.unlink()
-        third = page_of(work_dir.folder)
     assert "Missing" in section(third, part)
     assert f"--only {measurement}" in third
-    assert part in section(third, "missing") or f'href="#{part}"' in third
+    assert f"{measurement} of language, random labels" in section(third, "missing")
 
 
 def test_a_probe_follows_its_file_and_its_absence_is_a_gap(work_dir) -> None:
     home = work_dir.run(probe=81.7)
     page = page_of(work_dir.folder)
-    assert "81.7" in section(page, "curves") and "81.7" in section(page, "table-14")
+    assert "81.7" in section(page, "answer")
     probe = json.loads((home / "linear_probe.json").read_text())
     work_dir.json(home / "linear_probe.json", dict(probe, last_test_top1=64.4))
     page = page_of(work_dir.folder)
-    assert "64.4" in section(page, "table-14") and "81.7" not in page
+    assert "64.4" in section(page, "answer") and "81.7" not in page
     (home / "linear_probe.json").unlink()
     record = json.loads((home / "result.json").read_text())
     del record["probe"]
@@ -210,9 +205,8 @@ def test_seeds_are_averaged_with_an_interval(work_dir) -> None:
     for seed, top1 in enumerate((70.0, 80.0, 90.0)):
         work_dir.run(seed=seed, probe=top1)
     # Student's t, 2 degrees of freedom: 4.303 * 10 / sqrt(3).
-    assert "80.0 [55.2, 104.8], 3 seeds" in section(
-        page_of(work_dir.folder), "table-14"
-    )
+    answer = section(page_of(work_dir.folder), "answer")
+    assert "80.0 [55.2, 104.8], 3 seeds" in answer and "In brackets" in answer
     assert cell([70.0]) == "70.0"
     assert cell([None, 70.0, float("nan")]) == "70.0, 1 not finite"
     assert cell([]) == ""
@@ -224,11 +218,12 @@ def test_runs_of_different_images_are_kept_apart(work_dir, tmp_path: Path) -> No
     other.run(probe=91.3, dataset="mnist")
     page = page_of(work_dir.folder, other.folder)
     assert "2 settings of different images" in section(page, "runs")
-    table = section(page, "table-14")
+    table = section(page, "answer")
     assert "71.1" in table and "91.3" in table
     assert "81.2" not in table  # their mean
-    assert "here: Toy-Model, 4 blocks, fashion-mnist, 1000 images" in table
-    assert "here: Toy-Model, 4 blocks, mnist, 1000 images" in table
+    assert "Toy-Model, 4 blocks, fashion-mnist, 1000 images" in table
+    assert "Toy-Model, mnist: language, random labels" in table
+    assert "In brackets" not in table
     curves = page[page.index('id="curves"') :]
     curves = curves[: curves.index("</section>")]
     assert curves.count("<figure>") == 2
@@ -269,7 +264,7 @@ def test_failed_broken_and_infinite_numbers_never_stop_the_page(work_dir) -> Non
     structure(page)
     assert "the layer &lt;b&gt;x&lt;/b&gt; is missing" in page and "<b>x" not in page
     assert "not the result of a measurement" in section(page, "missing")
-    assert "not finite" in section(page, "table-11")
+    assert "not finite" in section(page, "retrieval")
     assert "(2 not finite)" in section(page, "landscape")
     assert "Missing: alignment" in section(page, "alignment")
     assert "nan" not in page.split("<main>")[1].replace("dominan", "")
@@ -289,7 +284,7 @@ def test_one_arm_alone_is_said(work_dir) -> None:
     work_dir.run(arm="language")
     runs = section(page_of(work_dir.folder), "runs")
     assert "Missing: scratch arm" in runs
-    assert "configs/bridge/toy_scratch_random100_3e_fashion-mnist.py" in runs
+    assert "model.backbone.pretrained=False --work-dir" in runs
 
 
 def test_an_unfinished_run_is_drawn_but_in_no_table(work_dir) -> None:
@@ -297,19 +292,7 @@ def test_an_unfinished_run_is_drawn_but_in_no_table(work_dir) -> None:
     page = page_of(work_dir.folder)
     assert "3 so far" in section(page, "runs")
     assert "Not finished" in section(page, "curves")
-    assert "66.6" not in section(page, "table-4")
-    assert "Missing: our table 4" in section(page, "table-4")
-
-
-def test_self_supervised_arms_make_table_7(work_dir) -> None:
-    for arm, top1 in dict(lbbt=61.1, rotation=62.2, simclr=63.3).items():
-        home = work_dir.run(arm=arm, probe=top1)
-        cost = dict(images=40_000, steps=1250, forward_passes=2500, flops=3.5e15)
-        work_dir.json(home / "cost.json", cost)
-    table = section(page_of(work_dir.folder), "table-7")
-    for number in ("61.1", "62.2", "63.3", "33.4", "32.2", "3.50e+15", "1250"):
-        assert number in table
-    assert "Missing: MAE" in table
+    assert "66.6" not in section(page, "answer")
 
 
 def test_names_are_escaped(work_dir) -> None:
@@ -341,8 +324,8 @@ def test_a_sweeps_results_file_is_enough(work_dir, tmp_path: Path) -> None:
     work_dir.json(tmp_path / "logs" / "toy.json", sweep)
     found = gather([tmp_path / "logs"])
     page = build_page(build_sections(found), "")
-    assert "73.9" in section(page, "table-14") and "63.9" in section(page, "table-14")
-    assert "python tools/sweep.py configs/sweeps/toy.py" in section(page, "reproduce")
+    assert "73.9" in section(page, "answer") and "63.9" in section(page, "answer")
+    assert "configs/sweeps/toy.py" in section(page, "reproduce")
     assert len(found.problems) == 1 and "toy.json" in found.problems[0]
 
 
@@ -353,34 +336,10 @@ def test_an_empty_folder_is_a_clear_error(tmp_path: Path) -> None:
         gather([tmp_path / "no"])
 
 
-def test_the_papers_numbers_are_quoted_as_they_are() -> None:
-    tables = {
-        table.number: table
-        for table in vars(paper_numbers).values()
-        if isinstance(table, paper_numbers.PaperTable)
-    }
-    assert set(tables) == {3, 4, 7, 11, 13, 14, 15}
-    assert tables[4].data["CIFAR-100"] == {"scratch": "65.9", "language": "98.7"}
-    assert tables[7].data["ImageNet-100, train"]["DINO (ViT-L/16, other recipe)"] == (
-        paper_numbers.NOT_GIVEN
-    )
-    assert tables[14].data["CIFAR-10"]["language, bridged"] == "82.3"
-    assert tables[15].data["GPT-2, language"]["spectral gap"] == "207779.44"
-
-
 def test_rivals_are_not_asked_for_arms_of_a_bridge(work_dir) -> None:
     run = work_dir.run()
     record = json.loads((run / "result.json").read_text())
     record |= dict(arm="simclr", name="simclr_s0")
     (run / "result.json").write_text(json.dumps(record))
-    page = "".join("".join(s.parts) for s in build_sections(gather([work_dir.folder])))
-    assert "training on correct labels" not in page
-
-
-def test_a_setting_that_lacks_what_another_has_is_marked(work_dir) -> None:
-    measured, other = work_dir.run(), work_dir.run(seed=1, dataset="other_images")
-    work_dir.measure(measured, "retrieval", {"mAP": 12.3})
-    sections = build_sections(gather([work_dir.folder]))
-    (table,) = (section for section in sections if section.name == "table-11")
-    assert [gap.what for gap in table.gaps if "other-images" in gap.what]
-    assert other.name in table.gaps[0].command and len(table.gaps) == 1
+    gaps = [g for s in build_sections(gather([work_dir.folder])) for g in s.gaps]
+    assert not [gap for gap in gaps if "training on correct labels" in gap.what]

@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from lbbt_mm.files import write_whole
-from lbbt_mm.report.figures import ARM_COLOURS
+from lbbt_mm.report.chart import COLOURS, SOFT, chance_line, panels, style
 from lbbt_mm.report.tables import interval
-from lbbt_mm.version import require
 from paper.choice import METRICS, Selection, SweepRun, select
 
 _BARS = {"probe_before": "without", "probe_after": "after"}
 
 
+@style()
 def bridge_figure(runs: Sequence[SweepRun], chance: float, path: Path) -> None:
     """Draw training curves, one panel a variant, and the probes beside them.
 
@@ -26,8 +26,8 @@ def bridge_figure(runs: Sequence[SweepRun], chance: float, path: Path) -> None:
     from matplotlib.ticker import MaxNLocator
 
     variants = list(dict.fromkeys(run.variant for run in runs))
-    figure, panels = _panels(len(variants) + 1)
-    for axes, variant in zip(panels, variants, strict=False):
+    figure, shown = panels(len(variants) + 1)
+    for axes, variant in zip(shown, variants, strict=False):
         for run in (r for r in runs if r.variant == variant):
             epochs = sorted(run.train_acc)
             axes.plot(
@@ -39,7 +39,7 @@ def bridge_figure(runs: Sequence[SweepRun], chance: float, path: Path) -> None:
                 lw=1.2,
                 label=run.arm if run.seed == min(r.seed for r in runs) else None,
             )
-        axes.axhline(chance, color="0.4", ls=":", lw=1)
+        chance_line(axes, chance)
         axes.set(
             title=f"Bridge, {variant}: fitting random labels",
             xlabel="epoch",
@@ -47,8 +47,8 @@ def bridge_figure(runs: Sequence[SweepRun], chance: float, path: Path) -> None:
             ylim=(0, 102),
         )
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.legend(frameon=False, loc="upper left")
-    _probe_bars(panels[-1], runs, variants, chance)
+        axes.legend(loc="upper left")
+    _probe_bars(shown[-1], runs, variants, chance)
     write_whole(path, lambda part: figure.savefig(part, dpi=150))
 
 
@@ -74,7 +74,7 @@ def _probe_bars(
             axes.plot([x, x], [mean.low, mean.high], color="0.2", lw=1.5)
             words = f"{mean.mean:.0f}\n{when}"
             axes.text(x, mean.high + 1.5, words, ha="center", va="bottom", fontsize=7)
-    axes.axhline(chance, color="0.4", ls=":", lw=1)
+    chance_line(axes, chance)
     axes.set(
         title="Linear probe, without and after the bridge",
         ylabel="test accuracy with true labels, %",
@@ -86,6 +86,7 @@ def _probe_bars(
     axes.tick_params(axis="x", labelsize=8)
 
 
+@style()
 def variants_figure(runs: Sequence[SweepRun], selection: Selection, path: Path) -> None:
     """Draw what each variant does to the bridge and to the probe.
 
@@ -96,7 +97,7 @@ def variants_figure(runs: Sequence[SweepRun], selection: Selection, path: Path) 
     """
     chosen = select(runs, selection)
     variants = list(dict.fromkeys(key[0] for key in chosen))
-    figure, (left, right) = _panels(2, height=1.4 + 0.42 * len(variants))
+    figure, (left, right) = panels(2, height=1.4 + 0.42 * len(variants))
     for (variant, _, arm), (_, seeds) in chosen.items():
         y = -variants.index(variant) + (0.12 if arm == "language" else -0.12)
         colour = arm_colour(arm)
@@ -128,13 +129,11 @@ def variants_figure(runs: Sequence[SweepRun], selection: Selection, path: Path) 
         xlabel="test accuracy with true labels, %",
         **{**ticks, "yticklabels": []},
     )
-    for axes in (left, right):
-        axes.grid(axis="y", color="0.9")
-        axes.set_axisbelow(True)
-    figure.legend(frameon=False, ncols=2, loc="outside lower center")
+    figure.legend(ncols=2, loc="outside lower center")
     write_whole(path, lambda part: figure.savefig(part, dpi=150))
 
 
+@style()
 def few_labels_figure(
     runs: Sequence[SweepRun],
     labels: Mapping[str, int],
@@ -149,9 +148,9 @@ def few_labels_figure(
         metrics: Metric -> title of its panel.
         path: Picture to write.
     """
-    figure, panels = _panels(len(metrics))
+    figure, shown = panels(len(metrics))
     arms = list(dict.fromkeys(run.arm for run in runs))
-    for axes, (metric, title) in zip(panels, metrics.items(), strict=True):
+    for axes, (metric, title) in zip(shown, metrics.items(), strict=True):
         for arm in arms:
             line = {}
             for variant, count in labels.items():
@@ -183,10 +182,11 @@ def few_labels_figure(
             ylabel="test accuracy, %",
             xscale="log",
         )
-    panels[0].legend(frameon=False, fontsize=8)
+    shown[0].legend(fontsize=8)
     write_whole(path, lambda part: figure.savefig(part, dpi=150))
 
 
+@style()
 def score_figure(
     runs: Sequence[SweepRun],
     metric: str,
@@ -203,12 +203,12 @@ def score_figure(
         constant: Score of an answer that never looks at an image.
     """
     groups = list(dict.fromkeys(run.arm.partition(", ")[2] for run in runs))
-    figure, panels = _panels(len(groups))
+    figure, shown = panels(len(groups))
     highest = max(max(run.curves[metric].values()) for run in runs)
-    for axes, group in zip(panels, groups, strict=True):
-        shown = [run for run in runs if run.arm.partition(", ")[2] == group]
-        first = min(run.seed for run in shown)
-        for run in shown:
+    for axes, group in zip(shown, groups, strict=True):
+        members = [run for run in runs if run.arm.partition(", ")[2] == group]
+        first = min(run.seed for run in members)
+        for run in members:
             curve = run.curves[metric]
             axes.plot(
                 sorted(curve),
@@ -220,17 +220,18 @@ def score_figure(
                 label=run.arm.partition(", ")[0] if run.seed == first else None,
             )
         if constant is not None:
-            axes.axhline(constant, color="0.4", ls=":", lw=1, label="never looks")
+            axes.axhline(constant, color=SOFT, ls=":", lw=1, label="never looks")
         axes.set(
             title=group,
             xlabel="iteration",
             ylabel=f"{METRICS[metric]} on the validation scenes, %",
             ylim=(0, 1.1 * highest),
         )
-        axes.legend(frameon=False, loc="upper left", fontsize=8)
+        axes.legend(loc="upper left", fontsize=8)
     write_whole(path, lambda part: figure.savefig(part, dpi=150))
 
 
+@style()
 def questions_figure(
     runs: Sequence[SweepRun], path: Path, constant: Mapping[str, float] | None = None
 ) -> None:
@@ -245,7 +246,7 @@ def questions_figure(
     kinds = [m for m in kinds if all(m in run.metrics for run in runs)]
     arms = list(dict.fromkeys(run.arm for run in runs))
     markers = dict(zip(arms, "osD^v", strict=False))
-    figure, (axes,) = _panels(1, width=8.0)
+    figure, (axes,) = panels(1, width=8.0)
     for place, kind in enumerate(kinds):
         blind = kind.replace("qa", "shuffled", 1)
         for run in runs:
@@ -268,7 +269,7 @@ def questions_figure(
             axes.plot(
                 [place - 0.4, place + 0.4],
                 [constant[kind]] * 2,
-                color="0.4",
+                color=SOFT,
                 ls=":",
                 label="the type's commonest answer",
             )
@@ -279,7 +280,6 @@ def questions_figure(
     once = dict(zip(labels, handles, strict=True))
     axes.legend(
         *(once.values(), once.keys()),
-        frameon=False,
         fontsize=8,
         ncols=2,
         loc="upper left",
@@ -289,16 +289,4 @@ def questions_figure(
 
 def arm_colour(arm: str) -> str:
     """Give an arm the colour of the weights that it starts from."""
-    return ARM_COLOURS["scratch" if "scratch" in arm else "language"]
-
-
-def _panels(count: int, height: float = 4.2, width: float = 5.2) -> tuple[Any, Any]:
-    require("matplotlib", "A picture of runs")
-    # Not pyplot: it would pick a backend for the whole process.
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width * count, height), layout="constrained")
-    panels = figure.subplots(1, count, squeeze=False)[0]
-    for axes in panels:
-        axes.spines[["top", "right"]].set_visible(False)
-    return figure, panels
+    return COLOURS["scratch" if "scratch" in arm else "language"][0]

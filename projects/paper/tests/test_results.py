@@ -118,19 +118,26 @@ def test_the_shipped_page_is_what_the_logs_say(tool) -> None:
     tool(RESULTS, "--check").main()
 
 
-def test_the_shipped_report_is_what_its_runs_say(monkeypatch: pytest.MonkeyPatch):
-    """Every table and every panel; the date and the commands may differ."""
+def test_the_shipped_report_is_what_its_runs_say(
+    monkeypatch: pytest.MonkeyPatch, undrawn
+) -> None:
+    """Every word and number; panels, date and classes of the style may differ."""
+    from paper.page import LEAD, TITLE, build_sections
+
     from lbbt_mm.report.gather import gather
-    from lbbt_mm.report.report_page import build_sections
+    from lbbt_mm.report.report_page import build_page
 
     monkeypatch.chdir(ROOT)
-    page = (ROOT / "projects/paper/report/index.html").read_text(encoding="utf-8")
     found = gather([ROOT / "projects/paper/report/runs"])
     sections = build_sections(found)
-    tables = [table for section in sections for table in section.tables]
-    charts = [chart for section in sections for _, chart in section.charts]
-    assert len(tables) > 10 and len(charts) > 20 and not found.problems
-    assert all(table.to_html() in page for table in tables)
-    assert all(chart.svg in page for chart in charts)
-    for path in (ROOT / "projects/paper/report").rglob("*"):
-        assert not path.is_file() or path.stat().st_size < 1_000_000
+    assert not found.problems and sum(len(s.charts) for s in sections) > 20
+    made = build_page(sections, "", TITLE, [LEAD])
+    shipped = Path("projects/paper/report/index.html").read_text(encoding="utf-8")
+    words = []
+    for page in (made, shipped):
+        page = re.sub(r"<(style|svg)\b.*?</\1>|Made on [^<]*", "", page, flags=re.S)
+        page = page.replace(str(ROOT) + "/", "")
+        words.append(re.sub(r"<[^>]*>|\s+", " ", page).split())
+    assert words[0] == words[1]
+    for path in Path("projects/paper/report").rglob("*"):
+        assert not path.is_file() or path.stat().st_size < 1_250_000

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from lbbt_mm.report.chart import Chart
 from lbbt_mm.report.records import MeasurementRecord, record_folder
 
 DATA = dict(
@@ -325,6 +326,13 @@ RESULTS: dict[str, Callable[[float], dict]] = dict(
     retrieval=_retrieval,
     probe_grid=_probe_grid,
 )
+
+
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Panels without content: drawing is slow, and has tests of its own."""
+    empty = "<svg viewBox='0 0 1 1'></svg>"
+    monkeypatch.setattr(Chart, "to_file", lambda chart, salt="": empty)
 
 
 @pytest.fixture

@@ -168,20 +168,36 @@ TABLE_15 = PaperTable(
     "compared; our definitions are in lbbt_mm/analysis.",
 )
 
-# Figure -> what the paper's own shows, in one line.
+# Measurement -> which figure it is in the paper, and what that shows, in one line.
 FIGURES = {
-    "outliers": "The paper: figure 2 compares the weights of language-trained and "
-    "vision-trained models and counts outliers, |w| > 1; figures 10 and 11: training "
-    "on random labels raises their number; figure 14: by layer, GPT-2-medium peaks in "
-    "layers 1, 5, 23 and 24.",
-    "landscape": "The paper (figure 4): loss surfaces around the weights on two "
-    "random, normalised directions, language and scratch, for correct and for random "
-    "labels.",
-    "separability": "The paper (figure 5): t-SNE of the final hidden states after a "
-    "bridge with 100 % random labels on CIFAR-10, with KMeans clusters on it.",
-    "activation": "The paper (figure 7): the share of activated neurons in each layer, "
-    "at three stages: initial, after the random-label bridge, after correct labels.",
-    "alignment": "The paper (theorem 4.1): trained on random labels, the covariance of "
-    "the first layer's weights comes to share the eigenvectors of the data's "
-    "covariance, and each eigenvalue s of the data goes to f(s) with a smooth f.",
+    "outliers": (
+        "Figures 2, 10, 11 and 14: outliers among the weights",
+        "The paper: figure 2 compares the weights of language-trained and "
+        "vision-trained models and counts outliers, |w| > 1; figures 10 and 11: "
+        "training on random labels raises their number; figure 14: by layer, "
+        "GPT-2-medium peaks in layers 1, 5, 23 and 24.",
+    ),
+    "landscape": (
+        "Figure 4: the loss around the weights",
+        "The paper (figure 4): loss surfaces around the weights on two "
+        "random, normalised directions, language and scratch, for correct and for "
+        "random labels.",
+    ),
+    "separability": (
+        "Figure 5: how well features tell classes apart",
+        "The paper (figure 5): t-SNE of the final hidden states after a "
+        "bridge with 100 % random labels on CIFAR-10, with KMeans clusters on it.",
+    ),
+    "activation": (
+        "Figure 7: activated neurons by block",
+        "The paper (figure 7): the share of activated neurons in each layer, "
+        "at three stages: initial, after the random-label bridge, after correct "
+        "labels.",
+    ),
+    "alignment": (
+        "Theorem 4.1: alignment with the data's covariance",
+        "The paper (theorem 4.1): trained on random labels, the covariance of "
+        "the first layer's weights comes to share the eigenvectors of the data's "
+        "covariance, and each eigenvalue s of the data goes to f(s) with a smooth f.",
+    ),
 }
