@@ -3,7 +3,7 @@
     python -m lbbt_mm.transplant configs/detr_gpt2init.py
 
 Builds the model without memory for its weights and reads the header of the language
-model's file. Exit status 1 and one sentence where the plan does not work out.
+model's file. Exit status 2 and one sentence where the plan does not work out.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def main() -> None:
     try:
         show(args)
     except (TransplantError, CheckpointError, ConfigError, ImportError) as error:
-        parser.exit(1, f"{parser.prog}: error: {error}\n")
+        parser.exit(2, f"{parser.prog}: error: {error}\n")
 
 
 def show(args: argparse.Namespace) -> None:

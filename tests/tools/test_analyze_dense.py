@@ -59,7 +59,7 @@ def analyze(tool: Callable) -> Callable[..., str]:
         try:
             tool("analyze.py", *map(str, [config, *words])).main()
         except SystemExit as ended:
-            return str(ended.code)
+            return str(ended)
         return ""
 
     return run

@@ -87,7 +87,7 @@ def test_ends_with_a_table_and_does_nothing_twice(options, tmp_path: Path) -> No
 )
 def test_bad_options_are_one_sentence(options, wrong: list[str], words: str) -> None:
     result = quickstart(*options, *wrong)
-    assert result.returncode != 0
+    assert result.returncode == 2
     assert words in result.stderr
     assert "Traceback" not in result.stderr
 
@@ -95,7 +95,7 @@ def test_bad_options_are_one_sentence(options, wrong: list[str], words: str) -> 
 def test_a_tool_that_fails_is_quoted(options, tmp_path: Path) -> None:
     (tmp_path / "train-images-idx3-ubyte").write_bytes(b"broken")
     result = quickstart(*options)
-    assert result.returncode != 0
+    assert result.returncode == 2
     assert "expected an idx file" in result.stderr
     assert "train.log" in result.stderr and "Traceback" not in result.stderr
 

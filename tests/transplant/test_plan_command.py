@@ -1,4 +1,4 @@
-"""``python -m lbbt_mm.transplant CONFIG``: a plan, or one sentence and status 1."""
+"""``python -m lbbt_mm.transplant CONFIG``: a plan, or one sentence and status 2."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def test_the_scratch_arm_shows_the_plan_of_its_twin(segmenter, plan) -> None:
 def test_a_config_without_the_hook(segmenter, plan) -> None:
     del segmenter["custom_hooks"][1]
     status, said = plan(segmenter)
-    assert status == 1
+    assert status == 2
     assert "has no lbbt_mm.LanguageInitHook in custom_hooks" in said
 
 
@@ -128,7 +128,7 @@ def test_a_config_that_lacks_something(segmenter, plan, path, words) -> None:
         node = node[int(key) if key.isdigit() else key]
     node.pop(last)
     status, said = plan(segmenter)
-    assert status == 1 and re.search(words, said)
+    assert status == 2 and re.search(words, said)
 
 
 def test_a_config_of_a_library_that_does_not_import(
@@ -137,24 +137,24 @@ def test_a_config_of_a_library_that_does_not_import(
     segmenter.default_scope = "mmdet"
     monkeypatch.setitem(sys.modules, "mmcv.ops", None)
     status, said = plan(segmenter)
-    assert status == 1 and "config.py needs mmdet>=3.2.0,<4.0, which does not" in said
+    assert status == 2 and "config.py needs mmdet>=3.2.0,<4.0, which does not" in said
 
 
 def test_a_config_that_is_not_there(tmp_path, plan) -> None:
     status, said = plan(tmp_path / "gone.py")
-    assert status == 1 and "gone.py does not exist" in said
+    assert status == 2 and "gone.py does not exist" in said
 
 
 def test_a_plan_that_does_not_work_out(segmenter, plan) -> None:
     segmenter.model.decode_head.act_cfg = dict(type="GELU")
     status, said = plan(segmenter)
-    assert status == 1 and "add 'activation' to accept" in said
+    assert status == 2 and "add 'activation' to accept" in said
 
 
 def test_a_language_model_that_is_not_there(segmenter, tmp_path, plan) -> None:
     segmenter.custom_hooks[1].language_model = str(tmp_path / "gone")
     status, said = plan(segmenter)
-    assert status == 1 and str(tmp_path / "gone") in said
+    assert status == 2 and str(tmp_path / "gone") in said
 
 
 def test_under_its_own_name(tmp_path) -> None:
@@ -164,7 +164,7 @@ def test_under_its_own_name(tmp_path) -> None:
         capture_output=True,
         text=True,
     )
-    assert done.returncode == 1 and done.stdout == ""
+    assert done.returncode == 2 and done.stdout == ""
     assert done.stderr.startswith("python -m lbbt_mm.transplant: error: the config")
 
 

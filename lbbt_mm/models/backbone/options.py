@@ -103,9 +103,9 @@ _GATHERED = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 
 def _nearest(name: str, own: Collection[str]) -> str:
-    near = difflib.get_close_matches(name, own, 1)
+    near = difflib.get_close_matches(name, {*own, *_ELSEWHERE}, 1)
     if near:
-        return f"did you mean {near[0]}?"
+        return _ELSEWHERE.get(near[0]) or f"did you mean {near[0]}"
     return f"it has {', '.join(sorted(own))}"
 
 

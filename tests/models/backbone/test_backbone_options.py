@@ -76,6 +76,7 @@ def test_a_wrong_value_is_named_with_what_is_expected(options, message) -> None:
     ("option", "message"),
     [
         ("frozen_stages", "trainable_layers"),
+        ("frozen_stage", "trainable_layers"),
         ("norm_eval", "leave it out"),
         ("arch", "language_model"),
         ("depth", "num_layers"),
