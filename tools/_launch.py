@@ -185,13 +185,14 @@ def check_checkpoint(path: str, local: bool = False) -> None:
         fail(problem)
 
 
-def check_work_dir(path: str) -> None:
+def check_work_dir(path: str | Path, *words: str) -> None:
     """End with a sentence if a work folder cannot be made or written.
 
     Args:
         path: It.
+        words: Of another folder, what it is called, and the option that names it.
     """
-    problem = _lifetime.why_not_writable(path)
+    problem = _lifetime.why_not_writable(path, *words)
     if problem:
         fail(problem)
 

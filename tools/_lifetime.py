@@ -88,11 +88,15 @@ def last_words() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def why_not_writable(folder: str | os.PathLike[str]) -> str | None:
-    """Say why nothing can be written into a work folder; make it if it is missing.
+def why_not_writable(
+    folder: str | os.PathLike[str], what: str = "work", option: str = "--work-dir"
+) -> str | None:
+    """Say why nothing can be written into a folder; make it if it is missing.
 
     Args:
         folder: It.
+        what: Which folder it is.
+        option: Names another one.
 
     Returns:
         A sentence, or None if all is well.
@@ -106,8 +110,8 @@ def why_not_writable(folder: str | os.PathLike[str]) -> str | None:
     except OSError as error:
         reason = error.strerror or str(error)
     return (
-        f"the work folder {folder} cannot be written ({reason}): name another one with "
-        "--work-dir."
+        f"the {what} folder {folder} cannot be written ({reason}): name another one "
+        f"with {option}."
     )
 
 

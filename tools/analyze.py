@@ -433,6 +433,7 @@ def main() -> None:
                 print(f"{target.folder}/{name}: there already")
         if not todo:
             continue
+        _launch.check_work_dir(target.folder)
         try:
             failures += measure_all(target, todo, settings, provenance)
         except OSError as error:

@@ -387,8 +387,8 @@ def prepare(args: argparse.Namespace) -> Any:
     if not args.checkpoint:
         _launch.check_prerequisites(cfg)
     log_file = os.path.join(cfg.work_dir, "linear_probe.log")
+    _launch.check_work_dir(cfg.work_dir)
     try:
-        os.makedirs(cfg.work_dir, exist_ok=True)
         # mmengine lists every parameter's initialisation: in the file, if there is one.
         MMLogger.get_instance("linear_probe", log_file=log_file)
     except OSError as error:

@@ -142,6 +142,8 @@ def main() -> None:
             torch.set_autocast_gpu_dtype(torch.bfloat16)
     if args.tta:
         average_over_views(cfg)
+    if args.out:  # before an evaluation of hours, not after
+        _launch.check_work_dir(Path(args.out).parent, "output", "--out")
     _launch.prepare_dataloaders(cfg, "test_dataloader")
     _launch.prepare_launch(cfg, args.launcher, args.local_rank)
 

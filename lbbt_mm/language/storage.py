@@ -362,6 +362,8 @@ def _reason(path: Path, error: Exception) -> tuple[str, str]:
             "Save the state_dict() of the model that it was made from.",
         )
     told = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+    if "weights_only" in told:  # torch's advice is to run whatever is in it
+        told = "it is no file of torch.save"
     # A cut archive makes torch seek to before its beginning: no fault of the disk.
     if isinstance(error, OSError) and error.errno != errno.EINVAL:
         return told, "Check the path and who may read it."

@@ -323,6 +323,15 @@ def test_a_pickle_that_would_run_code(
     assert not proof.exists()
 
 
+def test_no_advice_to_run_what_is_in_a_file(gpt2: Path) -> None:
+    """torch says so of whatever it cannot read."""
+    (gpt2 / "model.safetensors").unlink()
+    (gpt2 / "pytorch_model.bin").write_text("lr = 0.1  # some other file\n" * 99)
+    with pytest.raises(CheckpointError, match="it is no file of torch.save") as caught:
+        open_checkpoint(str(gpt2)).tensor("h.0.ln_1.weight")
+    assert "weights_only" not in str(caught.value)
+
+
 def test_the_one_getattr_of_mmengines_history_opens_nothing_else(
     tmp_path: Path, torch_of_any_age
 ) -> None:

@@ -196,12 +196,6 @@ def test_a_probes_result(project, trained, failing, full_disk, capfd) -> None:
     assert len(list((project.work_dir / "features").glob("*.safetensors"))) == 2
 
 
-def test_a_work_folder_that_cannot_be_made(project, failing) -> None:
-    project.work_dir.write_text("a file")
-    assert "the log could not be written to" in failing("linear_probe.py")
-    assert project.work_dir.read_text() == "a file"
-
-
 def test_a_file_appears_whole_or_not_at_all(tool, project) -> None:
     launch = tool("train.py", project.config)._launch
     path = project.root / "deep" / "a.json"

@@ -119,12 +119,23 @@ def test_a_killed_sweep_ends_its_training_and_goes_on(started, project):
 
 def test_a_work_folder_that_is_none(project, failing):
     project.work_dir.write_text("a file")
-    for tool in ("train.py", "test.py"):
+    for tool in ("train.py", "test.py", "linear_probe.py"):
         more = [__file__] if tool == "test.py" else []
         assert failing(tool, *more).endswith(
             f"the work folder {project.work_dir} cannot be written (it is a file): "
             "name another one with --work-dir."
         )
+    said = failing("analyze.py", "--only", "outliers")
+    assert said.endswith("(Not a directory): name another one with --work-dir.")
+    assert project.work_dir.read_text() == "a file"
+
+
+def test_a_place_for_metrics_that_is_none_is_said_at_once(project, failing, capfd):
+    said = failing("test.py", __file__, "--out", project.config / "metrics.json")
+    assert said.endswith(
+        f"the output folder {project.config} cannot be written (it is a file): name "
+        "another one with --out."
+    )
 
 
 def test_a_disk_that_is_read_only(project, failing, monkeypatch):
