@@ -80,7 +80,7 @@ def answer_section(groups: Sequence[Group]) -> Section:
     section.figure(
         charts,
         "Linear probe: the blocks are frozen, and a linear layer with true labels "
-        "reads them. Hollow: before training; full: after it; black: the 95 % "
+        "reads them. Hollow: before training; full: after it; thin: the 95 % "
         "interval over seeds (of two seeds, both). Blue starts from language weights.",
     )
     if rows:
