@@ -238,8 +238,9 @@ class _Reading:
         text = Path(temporary).read_text(encoding="utf-8")
         try:
             body = ast.parse(text).body
-        except SyntaxError:
-            return  # mmengine says so
+        except SyntaxError as error:
+            error.filename = file.path  # not the copy's
+            raise
         file.text = Path(file.path).read_text(encoding="utf-8")
         file.from_bases = set(re.findall(r"_base_(?:\.|\[[\"'])(\w+)", file.text))
         for node in body:

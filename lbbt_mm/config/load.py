@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
+import traceback
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -57,7 +58,10 @@ def load_config(path: str | Path, options: Mapping[str, Any] | None = None) -> C
         0.15
     """
     options = copy.deepcopy(dict(options or {}))
-    plain, root, below = read_handed_down(path)
+    try:
+        plain, root, below = read_handed_down(path)
+    except Exception as error:  # whatever stands in it, or in a base
+        raise ConfigError(f"it cannot be read: {_where(path, error)}.") from error
     ours = is_ours(root) or MARK in plain.text
     if ours:
         _check_files(path, plain, root, below)
@@ -88,6 +92,16 @@ def load_config(path: str | Path, options: Mapping[str, Any] | None = None) -> C
     _name_what_is_built(path, cfg, old, variables, options)
     LOADED.add(str(cfg.filename))
     return cfg
+
+
+def _where(path: str | Path, error: Exception) -> str:
+    """Say what a file ended in, and on which of its lines if it came so far."""
+    if isinstance(error, SyntaxError) and error.filename in (None, "<unknown>"):
+        error.filename = str(path)
+    said = f"{type(error).__name__}: {error}".rstrip(".")
+    frames = traceback.extract_tb(error.__traceback__)
+    at = [frame for frame in frames if frame.name == "<module>"]
+    return f"{at[-1].filename}, line {at[-1].lineno}: {said}" if at else said
 
 
 def read_handed_down(

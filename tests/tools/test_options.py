@@ -72,6 +72,23 @@ def test_bad_input_is_one_sentence(tool, capsys, name, argv, message):
     assert re.search(message, error_of(capsys, tool(f"{name}.py", *argv).main))
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("lr = 1e-3 *", r"SyntaxError: .*bad.py, line 1"),
+        ("a = 1\nlr = rate", r"bad.py, line 2: NameError: name 'rate' is not defined"),
+        ("_base_ = './gone.py'", r"FileNotFoundError: .*gone.py"),
+        ("_base_ = ['./tiny.py', './tiny.py']", "Duplicate key"),
+        ("_base_ = './tiny.py'\nmodel = dict(type=dict(a=1))", "cannot inherit"),
+    ],
+)
+def test_a_config_that_cannot_be_read(tool, capsys, project, text, message):
+    (project.root / "bad.py").write_text(text)
+    said = error_of(capsys, tool("train.py", "bad.py").main)
+    assert said.startswith("train.py: error: bad.py: it cannot be read: ")
+    assert re.search(message, said), said
+
+
 def applied(tool, *argv):
     module = tool("train.py", "tiny.py", *argv)
     args = module.parse_args()
