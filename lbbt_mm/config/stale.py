@@ -10,7 +10,7 @@ from mmengine.config import Config
 
 from lbbt_mm.config.chain import read_chain
 from lbbt_mm.config.load import LOADED, is_variable, read_handed_down
-from lbbt_mm.config.names import changed_keys, effective, flat
+from lbbt_mm.config.names import changed_keys, effective, flat, no_effect
 
 
 def find_stale(path: str | Path, cfg: Config) -> str | None:
@@ -41,9 +41,14 @@ def find_stale(path: str | Path, cfg: Config) -> str | None:
         if not is_variable(name, plain) or name not in cfg or cfg[name] == plain[name]:
             continue
         new = effective(read_chain(path, {name: cfg[name]})[0])
-        keys = _untouched(changed_keys(old, new), old, new, now)
+        made = changed_keys(old, new)
+        keys = _untouched(made, old, new, now)
         if keys:
             return _sentence("the run", name, keys, new)
+        # As in the config that a run left in its folder: nothing is made from names.
+        set_too = changed_keys(old, effective(cfg))
+        if not made and cfg[name] not in [now.get(key) for key in set_too]:
+            return no_effect(name, plain, "the run")
     return None
 
 

@@ -72,5 +72,11 @@ def test_what_our_loader_read_passes(child, tmp_path: Path) -> None:
     run(cfg)
     cfg.dump(tmp_path / "dumped.py")
     run(Config.fromfile(tmp_path / "dumped.py"))
+    again = Config.fromfile(tmp_path / "dumped.py")
+    again.merge_from_dict({"lr": 0.2})
+    with pytest.raises(ConfigError, match="sets lr, .* set optim_wrapper.optimizer.lr"):
+        run(again)
+    again.merge_from_dict({"optim_wrapper.optimizer.lr": 0.2})
+    run(again)
     run(Config(dict(model=1)))  # from no file
     run(Config(dict(lr=1), filename=None))
