@@ -44,11 +44,13 @@ def follow_length(
         return
     new, by_epoch = train[key], _UNITS[key]
     every, theirs = (_schedulers(c.get("param_scheduler")) for c in (cfg, written))
-    pairs = [
+    both = [
         (part, theirs[i] if len(theirs) == len(every) else part)
         for i, part in enumerate(every)
-        if isinstance(part, dict) and part.get("by_epoch", True) == by_epoch
+        if isinstance(part, dict)
     ]
+    pairs = [pair for pair in both if pair[0].get("by_epoch", True) == by_epoch]
+    in_iters = [pair for pair in both if by_epoch > pair[0].get("by_epoch", True)]
     old: Any = before.get(key)
     late = [(part, was) for part, was in pairs if part.get("begin", 0) >= new]
     for part, was in late:
@@ -107,6 +109,14 @@ def follow_length(
             for side in now
             if now[side] != part[side]
         ]
+    if new < old and any(part.get("begin", 0) > 0 for part, _ in in_iters):
+        # The number of iterations is not known yet; it shrinks as the epochs do.
+        for part, was in in_iters:
+            for side in ("begin", "end", "T_max"):
+                mark = part.get(side, 0)
+                if 0 < mark < _FOREVER and mark == was.get(side):
+                    part[side] = max(1, int(mark * new / old))
+                    changes.append(f"{_name(part)}.{side} {mark} -> {part[side]}")
     if gone:
         cfg.param_scheduler = _without(cfg.param_scheduler, gone)
     if changes:

@@ -158,3 +158,16 @@ def test_variables_of_the_warm_up() -> None:
         load_config(BRIDGE, {"warmup_epochs": 500})
     with pytest.raises(ConfigError, match="begins at 500, .*max_epochs is 10"):
         load_config(BRIDGE, {"warmup_epochs": 500, "max_epochs": 10})
+
+
+def test_parts_in_iterations_of_a_run_in_epochs() -> None:
+    path = Path(mmpretrain.__file__).parent / ".mim/configs"
+    path /= "shufflenet_v1/shufflenet-v1-1x_16xb64_in1k.py"
+    cfg = load_config(path, {"train_cfg.max_epochs": 3})  # of 300; warm-up: 5000
+    assert [s.get("begin", 0) for s in cfg.param_scheduler] == [0, 50]
+    build(cfg, epoch_length=1251)
+    # A warm-up that nothing waits for stays as it is.
+    path = Path(mmdet.__file__).parent / ".mim/configs"
+    path /= "retinanet/retinanet_r50_fpn_1x_coco.py"
+    cfg = load_config(path, {"train_cfg.max_epochs": 1})
+    assert cfg.param_scheduler[0]["end"] == 500
