@@ -21,7 +21,7 @@ from shipped import CONFIGS  # isort: skip
 
 # Those for detection, segmentation and questions have tests of their own.
 DENSE = ("coco", "ade20k", "pascal", "fashion-scenes", "plain-scenes")
-QUESTIONS = ("llava", "plain-questions", "scienceqa", "textvqa", "gqa", "mm-vet")
+QUESTIONS = ("llava", "plain-questions", "vqa")
 BASES = sorted(
     path
     for path in CONFIGS.glob("_base_/datasets/*.py")
