@@ -167,12 +167,13 @@ def gather(folders: Sequence[Path]) -> Gathered:
                 reader.leave_out(path, error)
                 continue
             home = path.parent.parent.parent
-            run = by_folder.get(home.resolve())
-            names = ("checkpoint", "sha256")
-            if problem := outdated(path, home, *map(record.model.get, names)):
+            model = record.model
+            if problem := outdated(
+                path, home, model.get("checkpoint"), model.get("sha256")
+            ):
                 reader.leave_out(path, ValueError(problem))
                 continue
-            found.records.append((record, run))
+            found.records.append((record, by_folder.get(home.resolve())))
             if record.error is not None:
                 found.problems.append(
                     f"{record.measurement} of {record.model.get('name', path.parent)} "
@@ -239,8 +240,8 @@ def _read_run(home: Path, reader: Reader) -> Run:
     after = probes.get("after", {})
     if after.get("checkpoint_sha256"):
         run.sha256 = after["checkpoint_sha256"]
-        named = after.get("checkpoint")
-        run.checkpoint = run.checkpoint or (Path(named).name if named else None)
+        probed = after.get("checkpoint")
+        run.checkpoint = run.checkpoint or (Path(probed).name if probed else None)
     if not run.curve.train_acc and any(home.glob("*/vis_data/scalars.json")):
         try:
             run.curve = read_bridge_curve(home)
@@ -288,7 +289,9 @@ def _fill_from_record(run: Run, record: Mapping[str, Any]) -> None:
     run.environment = record.get("environment") or {}
     curves = record.get("curves") or {}
     run.curve = BridgeCurve(
-        *(_numbers(curves.get(key)) for key in ("train_acc", "random_acc", "true_acc")),
+        train_acc=_numbers(curves.get("train_acc")),
+        random_acc=_numbers(curves.get("random_acc")),
+        true_acc=_numbers(curves.get("true_acc")),
         images_per_second=record.get("images_per_second"),
     )
     for key, name in (("test", "test"), ("metrics", "")):
@@ -300,7 +303,7 @@ def _fill_from_record(run: Run, record: Mapping[str, Any]) -> None:
 
 
 def _probes_in(home: Path, reader: Reader) -> dict[str, Mapping[str, Any]]:
-    probes = {}
+    probes: dict[str, Mapping[str, Any]] = {}
     for path in sorted(home.glob("linear_probe*.json")):
         probe = reader.json(path, shapes.PROBE, home)
         named = map(probe.get, ("checkpoint", "checkpoint_sha256"))

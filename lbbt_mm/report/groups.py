@@ -44,7 +44,9 @@ class Model(NamedTuple):
         """Name it where it was not trained."""
         return f"{self.arm}, initial"
 
-    def line(self, xs: Sequence[float], ys: Sequence[float], marker: bool = True):
+    def line(
+        self, xs: Sequence[float], ys: Sequence[float], marker: bool = True
+    ) -> Series:
         """Draw it: the colour says the arm, dash and marker say the training."""
         dash, mark = {"": ("dot", "open"), "random": ("solid", "circle")}.get(
             self.labels, ("dash", "square")
@@ -174,15 +176,15 @@ def make_groups(found: Gathered) -> list[Group]:
     groups: dict[tuple[Any, ...], Group] = {}
     for run in found.runs:
         groups.setdefault(run.group, Group(run.group)).runs.append(run)
-    for record, run in found.records:
-        key = run.group if run else _key_of(record)
+    for record, owner in found.records:
+        key = owner.group if owner else _key_of(record)
         group = groups.setdefault(key, Group(key))
         if record.error is not None or record.result is None:
             why = record.error or "the file holds no result."
-            name = Model(*_model_of(record, run)).name
+            name = Model(*_model_of(record, owner)).name
             group.failed.setdefault(record.measurement, []).append(f"{name}: {why}")
             continue
-        one = Measured(record, run, Model(*_model_of(record, run)))
+        one = Measured(record, owner, Model(*_model_of(record, owner)))
         group.measured.setdefault(record.measurement, []).append(one)
     return list(groups.values())
 

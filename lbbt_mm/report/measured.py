@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 from lbbt_mm.report.groups import (
     Group,
@@ -31,13 +32,12 @@ def guarded(section: Section, draw: Callable[[], None], command: str = "") -> No
         draw: Adds to it.
         command: What measures again.
     """
-    before = len(section.parts), len(section.charts), len(section.tables)
+    lists: tuple[list[Any], ...] = (section.parts, section.charts, section.tables)
+    before = [len(kept) for kept in lists]
     try:
         draw()
     except _SURPRISES as error:
-        for kept, size in zip(
-            (section.parts, section.charts, section.tables), before, strict=True
-        ):
+        for kept, size in zip(lists, before, strict=True):
             del kept[size:]
         section.gap(
             section.title,

@@ -37,8 +37,8 @@ def retrieval_columns(models: _Models) -> Columns:
     """Give each model's scores."""
     found: Columns = {}
     for model, seeds in models.items():
-        keys = dict.fromkeys(key for one in seeds for key in one.result)
-        keys = [key for key in keys if key == "mAP" or "@" in key]
+        named = dict.fromkeys(key for one in seeds for key in one.result)
+        keys = [key for key in named if key == "mAP" or "@" in key]
         found[model.name] = {
             key: cell([one.result.get(key) for one in seeds]) for key in keys
         }

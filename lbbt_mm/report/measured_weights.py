@@ -17,7 +17,9 @@ _NUMBERS = "The numbers"
 
 def outliers(section: Section, models: _Models) -> None:
     """Draw distributions and outliers by block, and lay out their numbers."""
-    shapes, beyond, sigmas = [], [], []
+    shapes: list[Any] = []
+    beyond: list[Any] = []
+    sigmas: list[Any] = []
     for model, seeds in models.items():
         result = seeds[0].result
         shapes.append(_distribution(model, result.get("histogram") or {}))

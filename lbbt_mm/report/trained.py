@@ -154,13 +154,13 @@ def runs_section(groups: Sequence[Group]) -> Section:
             "to: give those to tools/report.py as well.",
         )
     for group in groups:
-        arms = {run.arm: run for run in group.runs}
+        by_arm = {run.arm: run for run in group.runs}
         for arm, other in (ARMS, ARMS[::-1]):
-            if set(arms) == {arm}:
+            if set(by_arm) == {arm}:
                 section.gap(
                     f"{other} arm, {group.name}",
                     f"There is nothing to compare {arm} with.",
-                    twin_command(arms[arm], other),
+                    twin_command(by_arm[arm], other),
                 )
     return section
 
