@@ -89,7 +89,7 @@ def test_another_function_of_the_same_tensors_is_refused(chat_model, kind) -> No
 ASKED = {
     "template": (
         dict(chat_template="plain"),
-        "chat_template .*for message in messag.* != .*if loop",
+        "chat_template .*for message in .* != .*if loop",
     ),
     "system": (dict(system="Be quick"), "system 'Be quick' != None"),
     "mean": (
