@@ -192,7 +192,7 @@ def test_the_page_names_what_there_is() -> None:
     text = (CONFIGS.parent / "docs/objectives.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| `([\w+]+)\.py` \|", text, flags=re.M)
     assert set(rows) == set(NAMES)
-    for path in re.findall(r"(?:configs|tools)/[\w./+-]+\.py", text):
+    for path in re.findall(r"(?:configs|projects|tools)/[\w./+-]+\.py", text):
         assert (CONFIGS.parent / path).is_file(), path
     bases = {p.stem.split("_")[0] for p in CONFIGS.glob("_base_/objectives/*.py")}
     assert bases == set(CLASSES) and all(name in text for name in CLASSES)

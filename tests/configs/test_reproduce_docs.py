@@ -84,7 +84,8 @@ DISTINCT = sorted({(r.config, r.options) for r in ROWS}, key=str)
 
 
 @pytest.mark.parametrize(
-    "path", sorted(set(re.findall(r"(?:configs|tools)/\w[\w./-]*\.(?:py|sh)", TEXT)))
+    "path",
+    sorted(set(re.findall(r"(?:configs|projects|tools)/\w[\w./-]*\.(?:py|sh)", TEXT))),
 )
 def test_files_exist(path: str) -> None:
     assert (ROOT / path).is_file()
