@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import mmap
 import os
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -37,12 +39,11 @@ def check_categories(dataset: Any) -> None:
     """
     classes = list(getattr(dataset, "metainfo", {}).get("classes") or ())
     chosen = getattr(dataset, "cat_ids", None)
-    if chosen is not None and classes and len(chosen) != len(classes):
-        path = getattr(dataset, "ann_file", "")
-        if os.path.isfile(path):
-            with open(path, encoding="utf-8") as file:
-                content = json.load(file)
-            compare(path, [c["name"] for c in content["categories"]], classes)
+    path = getattr(dataset, "ann_file", "")
+    if chosen is not None and classes and os.path.isfile(path):
+        names = _categories(path, chosen)
+        if names:
+            compare(path, list(names.values()), classes, [names[i] for i in chosen])
     if _learns_boxes(dataset) and len(dataset) and not dataset.test_mode:
         infos = (dataset.get_data_info(i) for i in range(len(dataset)))
         if not any(info.get("instances") for info in infos):
@@ -53,33 +54,54 @@ def check_categories(dataset: Any) -> None:
             )
 
 
-def compare(path: str, names: Sequence[str], classes: Sequence[str]) -> None:
+def compare(
+    path: str,
+    names: Sequence[str],
+    classes: Sequence[str],
+    labels: Sequence[str] | None = None,
+) -> None:
     """Compare the categories of a COCO file with the classes of a config.
 
     Args:
         path: The file.
         names: Of its categories, in its order.
         classes: Of the dataset's ``metainfo``.
+        labels: Names of the categories that are labels 0, 1, ...; those of ``names``
+            that are among the classes if not given.
 
     Raises:
-        CategoryError: No name fits, or one that is missing shifts the labels of others.
+        CategoryError: No name fits, or labels would mean other classes: one is missing,
+            or the file has another order.
     """
-    taken = [name for name in names if name in set(classes)]
-    if not taken:
+    if labels is None:
+        labels = [name for name in names if name in set(classes)]
+    if not set(labels) & set(classes):
         raise CategoryError(
             f"{path}: expected categories named as the classes of the dataset, "
             f"{_list(classes)}, got {_list(names)}; without a common name it has no "
             "box to train on: set metainfo=dict(classes=...) of each dataset to the "
             "names in the file, and num_classes of the model to their number."
         )
+    known = set(classes)
+    if not any(
+        name in known and name not in classes[label : label + 1]
+        for label, name in enumerate(labels)
+    ):
+        return
     missing = [name for name in classes if name not in set(names)]
-    if missing and taken != list(classes[: len(taken)]):
+    if missing:
         raise CategoryError(
             f"{path}: expected all classes of the dataset, {_list(classes)}, got "
             f"{_list(names)} without {_list(missing)}, and without them mmdet numbers "
             "the others anew, so that their labels mean other classes; add the missing "
             "ones to `categories` of the file, or take them out of metainfo."
         )
+    raise CategoryError(
+        f"{path}: expected the classes in the order of the file, which mmdet numbers "
+        f"labels by, {_list(labels)}, got metainfo with {_list(classes)}, so that "
+        "labels would have the names of other classes; write metainfo=dict(classes="
+        "...) of each dataset in the file's order, and give all files one order."
+    )
 
 
 def coco_problem(dataset: Mapping[str, Any]) -> str | None:
@@ -120,6 +142,33 @@ def coco_problem(dataset: Mapping[str, Any]) -> str | None:
             compare(path, [c.get("name") for c in content["categories"]], classes)
         except CategoryError as error:
             return error.sentence
+    return None
+
+
+def _categories(path: str, chosen: Sequence[int]) -> dict[int, str] | None:
+    """Read the categories of a COCO file alone, which may have a gigabyte.
+
+    Args:
+        path: The file.
+        chosen: Ids that they must have.
+
+    Returns:
+        Name by id, in the file's order; None if there is no such list.
+    """
+    with (
+        open(path, "rb") as file,
+        mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content,
+    ):
+        for key in re.finditer(rb'"categories"\s*:\s*(?=\[)', content):
+            for size in (2**20, len(content)):
+                text = content[key.end() : key.end() + size].decode(errors="ignore")
+                try:
+                    found, _ = json.JSONDecoder().raw_decode(text)
+                    names = {record["id"]: record["name"] for record in found}
+                except (ValueError, KeyError, TypeError):
+                    continue
+                if all(number in names for number in chosen):
+                    return names
     return None
 
 

@@ -190,12 +190,15 @@ def coco(tmp_path):
     )
 
     def write(**changes):
-        text = json.dumps({**content, **changes})
+        text = json.dumps({**changes, **content, **changes})
         (tmp_path / "all.json").write_text(text)
         return config
 
     write()
     return write
+
+
+TURNED = [dict(id=9, name="dog"), dict(id=7, name="cat")]
 
 
 def labels(dataset):
@@ -241,6 +244,36 @@ def test_a_missing_name_that_moves_the_others_is_refused(coco):
     words = "bird, cat, dog, got cat, dog without bird"
     with pytest.raises(CategoryError, match=words):
         build("mmdet", config)
+
+
+@pytest.mark.parametrize("test_mode", [False, True])
+def test_classes_in_another_order_than_the_file_are_refused(coco, test_mode):
+    """mmdet would number by the file, so that a cat were called a dog."""
+    turned = dict(classes=("dog", "cat"))
+    with pytest.raises(CategoryError, match=r"labels by, cat, dog, got .* dog, cat,"):
+        build("mmdet", dict(coco(), metainfo=turned, test_mode=test_mode))
+    build("mmdet", dict(coco(categories=TURNED), metainfo=turned, test_mode=test_mode))
+    with pytest.raises(CategoryError, match=r"labels by, dog, cat, got .* cat, dog,"):
+        build("mmdet", dict(coco(categories=TURNED), test_mode=test_mode))
+
+
+def test_one_name_twice_is_refused(coco):
+    double = [dict(id=1, name="cat"), *reversed(TURNED)]
+    with pytest.raises(CategoryError, match="labels by, cat, cat, dog, got"):
+        build("mmdet", coco(categories=double))
+
+
+def test_the_order_is_that_of_the_labels(coco):
+    """Objects365 sorts the file's categories by their id before it numbers them."""
+    build("mmdet", dict(coco(categories=TURNED), type="Objects365V1Dataset"))
+
+
+def test_categories_are_found_among_others(coco):
+    """Not in what stands before, and with more text than is read at first."""
+    long = [dict(c, synonyms=["x" * 2**20]) for c in TURNED]
+    info = {"categories": [dict(id=1, name="x")]}
+    with pytest.raises(CategoryError, match="labels by, dog, cat, got"):
+        build("mmdet", coco(info=info, categories=long))
 
 
 def test_no_box_at_all_is_refused_for_training_only(coco):
