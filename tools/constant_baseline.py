@@ -54,7 +54,10 @@ def evaluate(cfg: Any) -> dict[str, float]:
     if part == "val":
         baseline = CommonestAnswers(DATASETS.build(cfg.blind_train))
     else:
-        baseline = ConstantBaseline(DATASETS.build(cfg.train_dataloader.dataset))
+        train = cfg.train_dataloader.dataset
+        baseline = ConstantBaseline(
+            build_guarded(partial(DATASETS.build, train), train)
+        )
     loader_cfg = cfg[f"{part}_dataloader"]
     loader = build_guarded(
         partial(Runner.build_dataloader, loader_cfg, seed=0), loader_cfg

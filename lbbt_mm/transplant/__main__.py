@@ -16,6 +16,8 @@ from mmengine.config import DictAction
 from lbbt_mm.config import ConfigError, load_config
 from lbbt_mm.language.checkpoint import open_checkpoint
 from lbbt_mm.language.errors import CheckpointError
+from lbbt_mm.registry import HOOKS, names_of
+from lbbt_mm.safety.dumped_config import language_hooks
 from lbbt_mm.transplant.errors import TransplantError
 from lbbt_mm.transplant.meta_model import build_on_meta_device
 from lbbt_mm.transplant.plan import make_plan
@@ -62,11 +64,8 @@ def show(args: argparse.Namespace) -> None:
     if not Path(args.config).is_file():
         raise TransplantError(f"the config {args.config} does not exist.")
     cfg = load_config(args.config, args.cfg_options)
-    hooks = [
-        hook
-        for hook in cfg.get("custom_hooks") or []
-        if str(hook.get("type")).rpartition(".")[2] == _HOOK
-    ]
+    scope = cfg.get("default_scope")
+    hooks = language_hooks(cfg, lambda node: names_of(node, HOOKS, scope))
     if not hooks:
         raise TransplantError(
             f"{args.config} has no lbbt_mm.{_HOOK} in custom_hooks: nothing to copy."

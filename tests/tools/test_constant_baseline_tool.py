@@ -94,6 +94,21 @@ def test_it_is_right_where_nothing_varies(tool, toy_scenes, tmp_path) -> None:
     assert scores(tool, "detr", scenes, tmp_path)["coco/bbox_mAP"] == 1.0
 
 
+def test_damaged_training_annotations(tool, toy_scenes, tmp_path) -> None:
+    """Also where the classes have the names of others, which ends no training."""
+    for split in ("train", "val"):
+        content = json.loads((toy_scenes / f"detection/{split}.json").read_text())
+        content["categories"].reverse()
+        (tmp_path / "detection").mkdir(exist_ok=True)
+        (tmp_path / f"detection/{split}.json").write_text(json.dumps(content))
+    (tmp_path / "images").symlink_to(toy_scenes / "images")
+    with pytest.raises(SystemExit, match=r"train\.json: expected the classes in the"):
+        scores(tool, "detr", tmp_path, tmp_path)
+    (tmp_path / "detection/train.json").write_text("[]")
+    with pytest.raises(SystemExit, match=r"train\.json: expected images, annotations"):
+        scores(tool, "detr", tmp_path, tmp_path)
+
+
 def test_a_classifier_is_refused(tool, project) -> None:
     with pytest.raises(SystemExit, match=r"boxes \(mmdet\) or label maps \(mmseg\)"):
         tool("constant_baseline.py", project.config).main()

@@ -13,10 +13,16 @@ import torch
 from mmengine.config import Config
 from shapes import FFN, GPT2, HEADS, WIDTH, make
 
+from lbbt_mm.hooks import LanguageInitHook
+from lbbt_mm.registry import HOOKS
 from lbbt_mm.transplant.__main__ import main
 from lbbt_mm.transplant.meta_model import build_on_meta_device
 
 ROOT = Path(__file__).resolve().parents[2]
+
+
+class OwnInit(LanguageInitHook):
+    """A user's own."""
 
 
 @pytest.fixture(scope="module")
@@ -105,6 +111,13 @@ def test_the_scratch_arm_shows_the_plan_of_its_twin(segmenter, plan) -> None:
     segmenter.custom_hooks[1].pretrained = False
     status, scratch = plan(segmenter)
     assert status == 0 and scratch in language  # a library was talking, too
+
+
+def test_a_subclass_of_the_hook(segmenter, plan) -> None:
+    HOOKS.register_module(module=OwnInit, force=True)
+    _, own = plan(segmenter)
+    segmenter.custom_hooks[1].type = "lbbt_mm.OwnInit"
+    assert plan(segmenter) == (0, own)
 
 
 def test_a_config_without_the_hook(segmenter, plan) -> None:

@@ -198,6 +198,9 @@ class LanguageBackbone(LateArchitecture):
         )
         self.language.check_length(math.prod(self.patch_embed.grid))
         self.language.use["position"] = position
+        if self.out_type in ("last", "avg"):  # one vector, so the same heads fit
+            places = [index - config.num_layers for index in self.out_indices]
+            self.language.use |= dict(out_type=self.out_type, out_indices=places)
         self.trainable = parse_trainable(options["trainable_layers"], config.num_layers)
         self._weights_ready = not self.pretrained
         self._frozen = freeze(self, self.trainable, max(self.out_indices))

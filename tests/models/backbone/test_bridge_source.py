@@ -105,6 +105,11 @@ def test_same_features_as_the_bridge(tmp_path) -> None:
             dict(position="none"),
             "position='language' there, 'none' here",
         ),
+        (
+            dict(out_type="last"),
+            dict(out_type="avg"),
+            "out_type='last' there, 'avg' here",
+        ),
     ],
 )
 def test_another_use_of_the_same_weights_is_said(
@@ -125,6 +130,20 @@ def test_another_use_of_the_same_weights_is_said(
     torch.save(model.state_dict(), tmp_path / "bridge.pth")
     start(str(tmp_path / "bridge.pth"), **built)
     assert any(words in line for line in said)
+
+
+def test_another_block_of_the_same_weights_is_said(said) -> None:
+    two = dict(TINY, num_layers=2, pretrained=False)
+    state = LanguageBackbone("distilgpt2", **two).state_dict()
+    LanguageBackbone("distilgpt2", **two, out_indices=[0]).load_state_dict(state)
+    assert any("out_indices=[-1] there, [-2] here" in line for line in said)
+
+
+def test_maps_of_the_same_weights_are_no_other_use(tmp_path, said) -> None:
+    """A bridge that was trained as a classifier and becomes a detector's backbone."""
+    path, _ = bridge(tmp_path)
+    start(path, out_type="featmap")
+    assert not [line for line in said if " there, " in line]
 
 
 def test_checkpoints_of_before_say_nothing_of_their_use(said) -> None:
