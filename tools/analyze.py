@@ -33,6 +33,7 @@ from mmengine.registry import DATASETS, HOOKS, MODELS  # noqa: E402
 
 from lbbt_mm.analysis.language_weights import language_model_weights  # noqa: E402
 from lbbt_mm.analysis.outliers import weight_statistics  # noqa: E402
+from lbbt_mm.datasets.damaged import DataError  # noqa: E402
 from lbbt_mm.language import CheckpointError  # noqa: E402
 from lbbt_mm.measure.measured_model import MeasuredModel  # noqa: E402
 from lbbt_mm.measure.measurements import (  # noqa: E402
@@ -276,6 +277,8 @@ def in_words(problem: Exception) -> str:
     Args:
         problem: Any exception.
     """
+    if isinstance(problem, DataError):
+        return problem.sentence
     text = " ".join(str(problem).split())
     if isinstance(problem, _EXPECTED) and text:
         return text

@@ -1,4 +1,4 @@
-"""Categories of detection data: do the names in the file fit those in the config."""
+"""Do the names of categories, or of folders of images, fit those in the config."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ class CategoryError(DataError):
 
 
 def check_categories(dataset: Any) -> None:
-    """Refuse detection data that would train without boxes, or with wrong labels.
+    """Refuse data that would train without boxes, or with labels of other names.
 
     mmdet takes those categories of a COCO file whose names are in ``classes``, in the
     order of the file, and leaves out the boxes of all others without a word.
 
     Args:
-        dataset: Any dataset; only mmdet's are looked at.
+        dataset: Any dataset; only mmdet's, and mmpretrain's of folders, are looked at.
 
     Raises:
         CategoryError: No name fits; one that is missing shifts the labels of others;
@@ -44,6 +44,9 @@ def check_categories(dataset: Any) -> None:
         names = _categories(path, chosen)
         if names:
             compare(path, list(names.values()), classes, [names[i] for i in chosen])
+    folders = getattr(dataset, "folder_to_idx", {})  # mmpretrain numbers them sorted
+    if classes and set(folders) == set(classes):
+        compare(dataset.data_prefix["img_path"], sorted(folders), classes)
     if _learns_boxes(dataset) and len(dataset) and not dataset.test_mode:
         infos = (dataset.get_data_info(i) for i in range(len(dataset)))
         if not any(info.get("instances") for info in infos):
@@ -63,7 +66,7 @@ def compare(
     """Compare the categories of a COCO file with the classes of a config.
 
     Args:
-        path: The file.
+        path: The file, or a folder with one of images for each class.
         names: Of its categories, in its order.
         classes: Of the dataset's ``metainfo``.
         labels: Names of the categories that are labels 0, 1, ...; those of ``names``
@@ -97,10 +100,10 @@ def compare(
             "ones to `categories` of the file, or take them out of metainfo."
         )
     raise CategoryError(
-        f"{path}: expected the classes in the order of the file, which mmdet numbers "
-        f"labels by, {_list(labels)}, got metainfo with {_list(classes)}, so that "
+        f"{path}: expected the classes in its own order, in which labels are "
+        f"numbered, {_list(labels)}, got metainfo with {_list(classes)}, so that "
         "labels would have the names of other classes; write metainfo=dict(classes="
-        "...) of each dataset in the file's order, and give all files one order."
+        "...) of each dataset in that order, and give all data sets one order."
     )
 
 

@@ -250,16 +250,16 @@ def test_a_missing_name_that_moves_the_others_is_refused(coco):
 def test_classes_in_another_order_than_the_file_are_refused(coco, test_mode):
     """mmdet would number by the file, so that a cat were called a dog."""
     turned = dict(classes=("dog", "cat"))
-    with pytest.raises(CategoryError, match=r"labels by, cat, dog, got .* dog, cat,"):
+    with pytest.raises(CategoryError, match=r"numbered, cat, dog, got .* dog, cat,"):
         build("mmdet", dict(coco(), metainfo=turned, test_mode=test_mode))
     build("mmdet", dict(coco(categories=TURNED), metainfo=turned, test_mode=test_mode))
-    with pytest.raises(CategoryError, match=r"labels by, dog, cat, got .* cat, dog,"):
+    with pytest.raises(CategoryError, match=r"numbered, dog, cat, got .* cat, dog,"):
         build("mmdet", dict(coco(categories=TURNED), test_mode=test_mode))
 
 
 def test_one_name_twice_is_refused(coco):
     double = [dict(id=1, name="cat"), *reversed(TURNED)]
-    with pytest.raises(CategoryError, match="labels by, cat, cat, dog, got"):
+    with pytest.raises(CategoryError, match="numbered, cat, cat, dog, got"):
         build("mmdet", coco(categories=double))
 
 
@@ -272,7 +272,7 @@ def test_categories_are_found_among_others(coco):
     """Not in what stands before, and with more text than is read at first."""
     long = [dict(c, synonyms=["x" * 2**20]) for c in TURNED]
     info = {"categories": [dict(id=1, name="x")]}
-    with pytest.raises(CategoryError, match="labels by, dog, cat, got"):
+    with pytest.raises(CategoryError, match="numbered, dog, cat, got"):
         build("mmdet", coco(info=info, categories=long))
 
 
@@ -353,6 +353,16 @@ def test_zero_images(tmp_path, scenes):
         scenes["serialize_data"] = serialize
         with pytest.raises(DataError, match="expected images in .*got none"):
             build("mmseg", scenes)
+
+
+def test_classes_in_another_order_than_their_folders_are_refused(tmp_path):
+    """mmpretrain numbers folders by their sorted names, whatever ``classes`` says."""
+    for name in ("cat", "dog"):
+        save(tmp_path / name / "0.png", np.zeros((8, 8, 3), np.uint8))
+    for fits in (["cat", "dog"], ["Felis", "Canis"], None):
+        build("mmpretrain", classification(tmp_path, classes=fits))
+    with pytest.raises(CategoryError, match="numbered, cat, dog, got .* dog, cat,"):
+        build("mmpretrain", classification(tmp_path, classes=["dog", "cat"]))
 
 
 def test_what_a_folder_dataset_leaves_out_is_said_once(tmp_path, monkeypatch):

@@ -276,6 +276,15 @@ def test_another_backbone_has_outliers_only(analyze, project):
     assert found["outliers"].model["arm"] == "VisionTransformer"
 
 
+def test_an_image_that_cannot_be_read(language, analyze, project):
+    path = project.root / "test/light/more3.png"
+    path.write_bytes(b"no image")
+    said = analyze("--only", "outliers", "separability", ok=False)
+    assert f"separability.json: {path} cannot be read (8 bytes are no" in said
+    found = records(project.work_dir / "analysis" / "initial")
+    assert found["outliers"].error is None
+
+
 def test_a_plain_language_model(language, analyze, project, tmp_path):
     said = analyze(
         "--only", "outliers", "retrieval", config=tmp_path / "gpt2", ok=False

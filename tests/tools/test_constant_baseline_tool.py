@@ -102,7 +102,7 @@ def test_damaged_training_annotations(tool, toy_scenes, tmp_path) -> None:
         (tmp_path / "detection").mkdir(exist_ok=True)
         (tmp_path / f"detection/{split}.json").write_text(json.dumps(content))
     (tmp_path / "images").symlink_to(toy_scenes / "images")
-    with pytest.raises(SystemExit, match=r"train\.json: expected the classes in the"):
+    with pytest.raises(SystemExit, match=r"train\.json: expected the classes in its"):
         scores(tool, "detr", tmp_path, tmp_path)
     (tmp_path / "detection/train.json").write_text("[]")
     with pytest.raises(SystemExit, match=r"train\.json: expected images, annotations"):
