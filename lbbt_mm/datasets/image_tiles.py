@@ -33,7 +33,8 @@ class ImageTiles:
     - ``pixels``: ``(N, 3, size, size)`` uint8, RGB, 0 to 255, not normalised: the
       model does that on its device, so that a worker sends a quarter of the bytes;
     - ``tiles``: how many of the N belong to each image, in order;
-    - ``image_sizes``: height and width of each image before any change, pixels.
+    - ``image_sizes``: height and width of each image before any change, pixels;
+    - ``stretched``: True where images were not padded, otherwise not there.
 
     Args:
         size: Height and width of a tile, pixels.
@@ -84,6 +85,8 @@ class ImageTiles:
         sample["pixels"] = torch.from_numpy(np.concatenate([none, *parts]))
         sample["tiles"] = [len(part) for part in parts]
         sample["image_sizes"] = [(image.height, image.width) for image in images]
+        if not self.pad:
+            sample["stretched"] = True
         return sample
 
     def _tiles(self, image: Image.Image) -> np.ndarray:

@@ -16,6 +16,7 @@ _KEPT = (
     "turns",
     "tiles",
     "image_sizes",
+    "stretched",
     "images",
     "question",
     "answers",

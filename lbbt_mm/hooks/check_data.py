@@ -18,9 +18,10 @@ class CheckDataHook(Hook):
 
     Before a run: categories of detection data, or folders of images, that do not fit
     the dataset's classes, so that boxes are left out or labels have the names of other
-    classes; and a line in the log for files of a folder that a dataset leaves out. When a file is read: label maps with labels beyond the classes, of more
-    than 8 bits, of another size than the image, or in colours; images that cannot be
-    read. Each stops with a sentence that names the file.
+    classes; and a line in the log for files of a folder that a dataset leaves out. When
+    a file is read: label maps with labels beyond the classes, of more than 8 bits, of
+    another size than the image, or in colours; images that cannot be read. Each stops
+    with a sentence that names the file.
 
     ``tools/train.py`` and ``tools/test.py`` add it to any config.
 

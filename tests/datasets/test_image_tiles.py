@@ -13,7 +13,7 @@ from torch.testing import assert_close
 from torch.utils.data import DataLoader
 from transformers import CLIPImageProcessor, LlavaNextImageProcessor
 
-from lbbt_mm.datasets import ImageTiles
+from lbbt_mm.datasets import ImageTiles, PackConversation
 
 TILE = 28
 GRIDS = [(28, 56), (56, 28), (56, 56), (84, 28), (28, 84)]
@@ -143,6 +143,14 @@ def test_images_go() -> None:
         "image_sizes",
         "question",
     }
+
+
+def test_images_that_are_not_padded_say_so() -> None:
+    """Tiles of either kind look alike to a model, which was trained with one."""
+    stretched = ImageTiles(TILE, pad=False)(dict(images=[photo((9, 20))], turns=[]))
+    packed = PackConversation()(stretched)["data_samples"]
+    assert packed.stretched is True
+    assert "stretched" not in ImageTiles(TILE, GRIDS)(dict(images=[photo((9, 20))]))
 
 
 def test_a_config_builds_it_and_its_repr_names_the_settings() -> None:

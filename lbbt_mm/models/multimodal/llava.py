@@ -30,7 +30,7 @@ from lbbt_mm.models.multimodal.llava_parts import (
     recompute_frozen,
     with_lora,
 )
-from lbbt_mm.models.multimodal.llava_settings import sample_weights
+from lbbt_mm.models.multimodal.llava_settings import of_images, sample_weights
 from lbbt_mm.models.pretrained import load_start
 from lbbt_mm.registry import MODELS
 
@@ -243,7 +243,7 @@ class LLaVA(BaseModel):
         """
         batch, skipped, unused = self.batch(inputs, data_samples, answers=True)
         if self.training:
-            self._held.trained(inputs[0].shape[-1])
+            self._held.trained(of_images(inputs, data_samples))
         loss, accuracy = answer_loss(*self._logits(batch))
         log = dict(loss=loss + unused, token_accuracy=accuracy.detach())
         if self.on_long == "skip":
@@ -265,7 +265,7 @@ class LLaVA(BaseModel):
         self, inputs: Sequence[Tensor], data_samples: Sequence[Any]
     ) -> tuple[list[str], dict[int, str]]:
         """Answers, and why some, by their numbers, are empty."""
-        self._held.check_answers(self, inputs[0].shape[-1])
+        self._held.check_answers(self, of_images(inputs, data_samples))
         batch, problems, _ = self.batch(inputs, data_samples)
         texts, diverged = generate(
             self.language_model, batch, self.conversations, self.generation

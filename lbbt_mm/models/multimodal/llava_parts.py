@@ -132,12 +132,12 @@ class HeldParts:
         """Whether a name of the state dict is held."""
         return part_of(name) in self.parts or name in self.names
 
-    def trained(self, tile_size: int) -> None:
+    def trained(self, images: Mapping[str, Any]) -> None:
         """Take note of a step of training: from now on the model's settings hold."""
-        self.settings["tile_size"] = tile_size
+        self.settings |= images
         self._trained_with, self._unlike = {}, []
 
-    def check_answers(self, model: Any, tile_size: int) -> None:
+    def check_answers(self, model: Any, images: Mapping[str, Any]) -> None:
         """Refuse to answer otherwise than the loaded checkpoint was trained to.
 
         Raises:
@@ -147,7 +147,7 @@ class HeldParts:
         if not stored:
             return
         unlike = list(self._unlike)
-        unlike += differences(dict(tile_size=tile_size), stored, ["tile_size"])
+        unlike += differences(images, stored, list(images))
         now = dict(language_model=self.language_weights)
         if "vision_encoder" not in self.parts:
             now["vision_encoder"] = sample_weights(model.vision_encoder.parameters())

@@ -68,6 +68,17 @@ def settings(model: Any, configs: Mapping[str, Mapping]) -> dict[str, Any]:
     return json.loads(json.dumps(found, default=str))
 
 
+def of_images(inputs: Sequence[Tensor], samples: Sequence[Any]) -> dict[str, Any]:
+    """Collect what a batch shows of how its images became tiles.
+
+    Args:
+        inputs: Tiles of each sample, ``(tiles, 3, height, width)``.
+        samples: Data samples.
+    """
+    stretched = bool(samples[0].get("stretched"))
+    return dict(tile_size=inputs[0].shape[-1], stretched=stretched)
+
+
 def differences(
     built: Mapping[str, Any], stored: Mapping[str, Any], names: Sequence[str]
 ) -> list[str]:

@@ -153,6 +153,25 @@ def test_another_tokeniser_and_other_weights(chat_model, tmp_path: Path) -> None
         ask(eyeless)
 
 
+def test_images_that_are_stretched_instead_of_padded(chat_model) -> None:
+    """No tensor of a checkpoint shows it, and no tile."""
+    model = build_llava(chat_model)
+    model.load_state_dict(trained(chat_model))
+    batch = collate(model, sample("What? <image>", images=1))
+    batch["data_samples"][0].set_metainfo(dict(stretched=True))
+    with pytest.raises(CheckpointError, match="stretched True != False"):
+        model.answer(**batch)
+    lesson = collate(model, *mixed_samples())
+    lesson["data_samples"][0].set_metainfo(dict(stretched=True))
+    model.train()(**lesson, mode="loss")
+    again = build_llava(chat_model)
+    again.load_state_dict(model.state_dict())
+    assert len(again.answer(**batch)) == 1
+    again.load_state_dict(model.state_dict())
+    with pytest.raises(CheckpointError, match="stretched False != True"):
+        ask(again)
+
+
 def test_another_precision_is_the_same_model(chat_model) -> None:
     state = trained(chat_model, train_encoder=False)
     half = build_llava(chat_model, train_encoder=False, dtype="bfloat16")
