@@ -15,11 +15,13 @@ import mmengine  # noqa: E402
 import torch  # noqa: E402
 from mmengine.dist import is_main_process  # noqa: E402
 from mmengine.evaluator import DumpResults  # noqa: E402
+from mmengine.hooks import Hook  # noqa: E402
 from mmengine.logging import print_log  # noqa: E402
 from mmengine.registry import HOOKS  # noqa: E402
 
 from lbbt_mm.datasets.damaged import DataError  # noqa: E402
 from lbbt_mm.language.errors import CheckpointError  # noqa: E402
+from lbbt_mm.models.pretrained import require_same_blocks  # noqa: E402
 from lbbt_mm.registry import names_of  # noqa: E402
 
 
@@ -76,6 +78,19 @@ class Predictions(DumpResults):
         except OSError as error:
             Predictions.problem = error
         return {}
+
+
+class SameBlocks(Hook):
+    """Refuse to score blocks that no checkpoint has filled."""
+
+    def after_load_checkpoint(self, runner: Any, checkpoint: dict) -> None:
+        """Compare the model with what is about to be loaded into it.
+
+        Args:
+            runner: Has the model.
+            checkpoint: A state dict, or what contains one.
+        """
+        require_same_blocks(runner.model, checkpoint.get("state_dict", checkpoint))
 
 
 def average_over_views(cfg: Any) -> None:
@@ -149,6 +164,7 @@ def main() -> None:
 
     try:
         runner = _launch.build_runner(cfg)
+        runner.register_hook(SameBlocks())
         if args.out and args.out.endswith(".pkl"):
             runner.test_evaluator.metrics.append(Predictions(args.out))
         metrics = runner.test()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -125,6 +126,28 @@ def load_part(module: nn.Module, checkpoint: str, prefix: str | None = None) -> 
         ) from error
 
 
+def require_same_blocks(model: nn.Module, state: Collection[str]) -> None:
+    """Refuse a checkpoint whose language blocks are more or fewer than the model's.
+
+    mmengine loads what fits and leaves the other blocks as they were drawn.
+
+    Args:
+        model: About to be loaded.
+        state: Names of the checkpoint's tensors.
+
+    Raises:
+        CheckpointError: A backbone is in both, with different depths.
+    """
+    stored = _depths(state)
+    for root, depth in _depths(model.state_dict()).items():
+        if stored.get(root, depth) != depth:
+            raise CheckpointError(
+                f"The checkpoint holds {stored[root]} blocks of {root or 'the model'}, "
+                f"the config builds {depth}: set num_layers={stored[root]}, or name a "
+                f"checkpoint of this config."
+            )
+
+
 def load_start(model: nn.Module) -> None:
     """Load what the ``init_cfg`` of a model whose parts draw their own numbers names.
 
@@ -161,6 +184,15 @@ def _prefixes(own: Sequence[str], state: Collection[str]) -> tuple[list[str], st
     held = {root: sum(f"{root}{name}" in state for name in own) for root in places}
     whole = sorted(root for root, count in held.items() if count == len(own))
     return whole, max(held, key=lambda root: (held[root], root), default="")
+
+
+def _depths(names: Collection[str]) -> dict[str, int]:
+    """Count the language blocks in each backbone; DDP's and TTA's prefix is none."""
+    found = (
+        re.match(r"(?:module\.)*(.*?)\.?language\.blocks\.(\d+)\.", n) for n in names
+    )
+    blocks = {match.groups() for match in found if match}
+    return Counter(root for root, _ in blocks)
 
 
 def _shortened(error: str) -> str:

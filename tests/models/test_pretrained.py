@@ -14,7 +14,11 @@ from torch.testing import assert_close
 
 from lbbt_mm.language import CheckpointError
 from lbbt_mm.models import LanguageBackbone
-from lbbt_mm.models.pretrained import load_part, split_pretrained
+from lbbt_mm.models.pretrained import (
+    load_part,
+    require_same_blocks,
+    split_pretrained,
+)
 
 TINY = dict(num_layers=1, img_size=16, patch_size=8, pretrained=False)
 
@@ -187,3 +191,20 @@ def test_other_initialisers_go_first(tmp_path) -> None:
 def test_any_module() -> None:
     with pytest.raises(CheckpointError, match="found no such file"):
         load_part(nn.Linear(1, 1), "~/no/such/file.pth")
+
+
+@pytest.mark.parametrize("prefix", ["", "module."])
+@pytest.mark.parametrize("root", ["", "backbone."])
+def test_a_checkpoint_of_another_depth_is_no_checkpoint_of_the_model(root, prefix):
+    def model(depth):
+        inner = nn.Module()
+        inner.language = nn.Module()
+        inner.language.blocks = nn.ModuleList(nn.Linear(1, 1) for _ in range(depth))
+        return nn.ModuleDict({"backbone": inner}) if root else inner
+
+    for depth in (1, 3):
+        state = [f"{prefix}{name}" for name in model(depth).state_dict()]
+        with pytest.raises(CheckpointError, match=f"builds 2: set num_layers={depth}"):
+            require_same_blocks(model(2), state)
+    require_same_blocks(model(2), [prefix + name for name in model(2).state_dict()])
+    require_same_blocks(model(2), ["head.weight"])
