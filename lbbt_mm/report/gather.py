@@ -394,8 +394,5 @@ def _read_config(home: Path, reader: Reader) -> dict[str, Any]:
 
 
 def _numbers(curve: Mapping[Any, Any] | None) -> dict[int, float]:
-    return {
-        epoch: float(value)
-        for epoch, value in (curve or {}).items()
-        if math.isfinite(value)
-    }
+    pairs = (curve or {}).items()
+    return {epoch: float(value) for epoch, value in pairs if math.isfinite(value)}
