@@ -37,6 +37,7 @@ def test_notebook_runs_and_is_committed_without_outputs(
     import matplotlib.pyplot as plt
 
     plt.switch_backend("agg")
+    plt.close("all")  # what other tests left
     monkeypatch.setattr(plt, "show", lambda: None)
     namespace: dict = {"__name__": "__main__"}
     for number, cell in enumerate(_code_cells(path)):
