@@ -64,14 +64,14 @@ class Send(Hook):
     def before_train_iter(self, runner, batch_idx, data_batch=None):
         if not self.val and runner.iter + 1 == self.at:
             for _ in range(self.times):
-                os.kill(os.getpid(), self.number)
+                signal.raise_signal(self.number)  # to this thread, at once
             loader = getattr(runner.train_loop, "dataloader_iterator", None)
             for worker in getattr(getattr(loader, "_iterator", 0), "_workers", []):
                 os.kill(worker.pid, self.number)
 
     def before_val_iter(self, runner, batch_idx, data_batch=None):
         if self.val:
-            os.kill(os.getpid(), self.number)
+            signal.raise_signal(self.number)  # to this thread, at once
 
 
 @pytest.fixture
