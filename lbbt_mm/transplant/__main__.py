@@ -45,7 +45,9 @@ def main() -> None:
     args = parser.parse_args()
     try:
         show(args)
-    except (TransplantError, CheckpointError, ConfigError, ImportError) as error:
+    except ConfigError as error:
+        parser.exit(2, f"{parser.prog}: error: {args.config}: {error}\n")
+    except (TransplantError, CheckpointError, ImportError) as error:
         parser.exit(2, f"{parser.prog}: error: {error}\n")
 
 

@@ -188,3 +188,10 @@ def test_an_outline_needs_no_memory_and_leaves_the_config(segmenter) -> None:
     assert {p.device for p in model.parameters()} == {torch.device("meta")}
     drop_path = model.decode_head.layers[1].ffn.dropout_layer
     assert drop_path.drop_prob == pytest.approx(0.1)
+
+
+def test_a_config_that_cannot_be_read_is_named(tmp_path, plan) -> None:
+    path = tmp_path / "broken.py"
+    path.write_text("_base_ = './gone.py'\n")
+    status, said = plan(path)
+    assert status == 2 and f"error: {path}: " in said
