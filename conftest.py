@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import struct
 from pathlib import Path
 
@@ -16,6 +17,10 @@ import torch  # noqa: E402
 
 # A small project, and tools/ and projects/ run in it or loaded into this process.
 pytest_plugins = ["tool_project", "report_work_dir"]
+
+
+# A shell ignores it in what it starts in the background, and tests send it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)

@@ -93,9 +93,12 @@ class TerminationHook(Hook):
         self._pid = os.getpid()
         self._loop = type(runner.train_loop).run.__code__
         for number in self._signals:
-            before = signal.signal(number, self._receive)
-            if before != self._receive:
+            before = signal.getsignal(number)
+            # Whoever started this run shields it from that one: a shell its
+            # background jobs from Ctrl-C, nohup, a scheduler.
+            if before not in (self._receive, signal.SIG_IGN):
                 self._previous[number] = before
+                signal.signal(number, self._receive)
         for loop in (runner.train_loop, loops_of(runner)[1]):
             loader = getattr(loop, "dataloader", None)
             if loader is not None and not isinstance(loader.worker_init_fn, _Patient):

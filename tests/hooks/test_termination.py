@@ -237,3 +237,13 @@ def test_two_processes_agree(tmp_path):
     assert latest_checkpoint(tmp_path) == str(tmp_path / "iter_4.pth")
     saved = torch.load(tmp_path / "iter_4.pth", weights_only=False)
     assert len(saved["random_state"]["states"]) == 2
+
+
+def test_a_signal_that_is_ignored_stays_so(train, tmp_path):
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        train("run", [STATE, Send(signal.SIGINT, 2), END], until=1)
+        assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert "SIGINT" not in log_of(tmp_path / "run")
