@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import dis
 import errno
 import logging
 import os
@@ -57,10 +58,10 @@ def _lives(pid: int) -> bool:
 
 @contextlib.contextmanager
 def last_words() -> Iterator[None]:
-    """Say so if SIGTERM or Ctrl-C ends the tool outside of a training.
+    """Say so if SIGTERM, Ctrl-C or a value that this package refuses ends the tool.
 
     A training ends itself: see ``lbbt_mm.TerminationHook``. The exit status is 128 and
-    the signal's number.
+    the signal's number, or 2.
     """
     name = Path(sys.argv[0]).name
 
@@ -84,8 +85,41 @@ def last_words() -> Iterator[None]:
         if end.code == 128 + signal.SIGTERM and type(end) is SystemExit:
             say(signal.SIGTERM)
         raise
+    except ValueError as error:
+        refusal = _refusal(error)
+        if refusal is None:
+            raise
+        from _launch import fail  # which imports this module
+
+        fail(refusal)
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def _refusal(error: BaseException | None) -> str | None:
+    """Find what this package said of a value, behind what a registry made of it.
+
+    Args:
+        error: What ended the tool.
+
+    Returns:
+        The sentence; ``None`` of an error that nobody raised on purpose, or that comes
+        from elsewhere: its traceback is of use.
+    """
+    import lbbt_mm
+
+    package = os.path.realpath(os.path.dirname(lbbt_mm.__file__)) + os.sep
+    while error is not None:
+        trace = error.__traceback__
+        while trace is not None and trace.tb_next is not None:
+            trace = trace.tb_next
+        if trace is not None and isinstance(error, ValueError):
+            code = trace.tb_frame.f_code
+            raised = dis.opname[code.co_code[trace.tb_lasti]] == "RAISE_VARARGS"
+            if raised and os.path.realpath(code.co_filename).startswith(package):
+                return str(error)
+        error = error.__cause__ or error.__context__
+    return None
 
 
 def why_not_writable(

@@ -232,3 +232,31 @@ def test_two_trainings_in_one_folder(project, failing):
     assert words in failing("train.py")
     assert [path.name for path in project.work_dir.iterdir()] == [".lock"]
     other.communicate(b"\n")
+
+
+@pytest.mark.parametrize(
+    ("option", "words"),
+    [
+        ("train_dataloader.dataset.ratio=1.5", "ratio"),
+        ("train_dataloader.dataset.num_classes=0", "num_classes"),
+    ],
+)
+def test_a_value_that_the_package_refuses_is_a_sentence(
+    tool, project, option, words
+) -> None:
+    module = tool(
+        "train.py", project.config, "--work-dir", project.work_dir,
+        "--cfg-options", option,
+    )  # fmt: skip
+    with pytest.raises(SystemExit) as caught, module._lifetime.last_words():
+        module.main()
+    assert caught.value.code == 2
+    assert str(caught.value).startswith("train.py: error: ") and words in str(
+        caught.value
+    )
+
+
+def test_an_error_that_nobody_raised_on_purpose_keeps_its_traceback(tool, project):
+    lifetime = tool("train.py", project.config)._lifetime
+    with pytest.raises(ValueError, match="invalid literal"), lifetime.last_words():
+        int("x")
