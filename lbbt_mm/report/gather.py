@@ -14,7 +14,7 @@ from lbbt_mm.report.logs import BridgeCurve, read_bridge_curve
 from lbbt_mm.report.reading import Reader, read_json, read_text
 from lbbt_mm.report.records import FOLDER, MeasurementRecord, find_records
 from lbbt_mm.report.shapes import whole_or_none
-from lbbt_mm.report.starts import older_checkpoint, outdated
+from lbbt_mm.report.starts import older_checkpoint, outdated, reached
 from lbbt_mm.safety.dumped_config import (
     at,
     describe_dataset,
@@ -231,7 +231,7 @@ def _read_run(home: Path, reader: Reader) -> Run:
             reader.leave_out(latest, error)
     if run.checkpoint:
         run.last = run.last if run.last != "CHECKPOINT" else run.checkpoint
-        run.finished = run.checkpoint == run.last
+        run.finished = reached(run.checkpoint, run.last)
         if problem := older_checkpoint(home, run.checkpoint):
             run.finished = False
             reader.problems.append(problem)

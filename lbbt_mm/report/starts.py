@@ -175,6 +175,20 @@ def older_checkpoint(work_dir: Path, checkpoint: str) -> str:
     )
 
 
+def reached(checkpoint: str, last: str) -> bool:
+    """Tell whether a training came to its end, or beyond one that was set later.
+
+    Args:
+        checkpoint: File name of its newest checkpoint.
+        last: File name of the checkpoint that its config ends with.
+    """
+    names = [re.match(r"(epoch_|iter_)(\d+)", name) for name in (checkpoint, last)]
+    done, wanted = names
+    if done and wanted and done[1] == wanted[1]:
+        return int(done[2]) >= int(wanted[2])
+    return checkpoint == last
+
+
 def outdated(result: Path, home: Path, checkpoint: Any, sha256: Any) -> str:
     """Say if a result is of a checkpoint that has been overwritten since.
 

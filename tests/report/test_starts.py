@@ -190,3 +190,11 @@ def test_a_checkpoint_of_the_run_before(train, tmp_path):
     found = gather([home])
     assert "epoch_2.pth is older than the newest training" in found.problems[0]
     assert not found.runs[0].finished
+
+
+def test_a_training_that_went_beyond_its_end_is_finished() -> None:
+    from lbbt_mm.report.starts import reached
+
+    assert reached("epoch_2.pth", "epoch_2.pth") and reached("epoch_10.pth", "epoch_9")
+    assert not reached("epoch_2.pth", "epoch_10.pth")
+    assert not reached("iter_20.pth", "epoch_10.pth")
