@@ -10,7 +10,7 @@ from typing import Any
 from lbbt_mm.report import shapes
 from lbbt_mm.report.starts import records_of
 
-# Types of projects/fashion_scenes/make_questions.py.
+# Types of questions whose accuracies have names of their own here.
 _QUESTIONS = ("what", "how_many", "where", "larger")
 # Scores of mmdet, mmseg and VQAMetric -> our name, and what makes a percentage of it.
 _SCORES = {
