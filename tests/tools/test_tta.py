@@ -110,6 +110,6 @@ def test_each_image_is_seen_at_every_scale_and_mirrored(
 
 
 def test_views_have_to_be_in_the_config(project, failing) -> None:
-    (project.root / "model.pth").touch()
+    torch.save({"state_dict": {}}, project.root / "model.pth")
     message = failing("test.py", "model.pth", "--tta")
     assert "--tta expects tta_model and tta_pipeline in the config" in message
