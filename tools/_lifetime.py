@@ -47,13 +47,10 @@ def follow_parent() -> None:
 
 
 def _lives(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        pass  # somebody else's
-    return True
+    """As :func:`lbbt_mm.files.is_alive`, which imports mmengine."""
+    from lbbt_mm.files import is_alive
+
+    return is_alive(pid)
 
 
 @contextlib.contextmanager
