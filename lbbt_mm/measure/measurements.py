@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -42,7 +42,9 @@ from lbbt_mm.metrics.retrieval import retrieval_scores
 from lbbt_mm.probe.grid import probe_grid
 
 Result = dict[str, Any]
-_PREFIXES = {"pass": "Pass", "recall": "Recall", "ndcg": "NDCG"}
+Found = tuple[Result, Result]
+"""A result, and what to call the images that it is of (empty without images)."""
+_SPELT = {"pass": "Pass", "recall": "Recall", "ndcg": "NDCG"}
 _GRID_POINTS = 101  # of the density's curve
 
 
@@ -76,27 +78,20 @@ class Settings:
     density_iterations: int = 16
     seed: int = 0
 
+    def of(self, name: str) -> dict[str, int | float]:
+        """Pick those that a measurement depends on."""
+        chosen = ("seed", *MEASUREMENTS[name].settings)
+        return {key: getattr(self, key) for key in chosen}
 
-def outliers(measured: MeasuredModel, settings: Settings) -> tuple[Result, Result]:
-    """Count outlying weights and describe their distribution (figures 2, 10, 11, 14).
 
-    Args:
-        measured: Any model.
-        settings: Unused.
-
-    Returns:
-        The result, and no images.
-    """
+def outliers(measured: MeasuredModel, settings: Settings) -> Found:
+    """Count outlying weights, describe their distribution (figures 2, 10, 11, 14)."""
     report = weight_statistics(measured.model, progress=measured.progress)
     return outlier_result(report), {}
 
 
 def outlier_result(report: WeightReport) -> Result:
-    """Write statistics of weights as a result.
-
-    Args:
-        report: Of a model, or of a plain language model.
-    """
+    """Write statistics of a model's weights, or a language model's, as a result."""
     total = report.total
     return dict(
         threshold=total.threshold,
@@ -126,7 +121,7 @@ def _statistics(one: WeightStatistics) -> Result:
     return numbers | {"quantile_0.999": float(one.quantile(0.999))}
 
 
-def activation(measured: MeasuredModel, settings: Settings) -> tuple[Result, Result]:
+def activation(measured: MeasuredModel, settings: Settings) -> Found:
     """Measure the activation ratio of each block by both rules (figure 7)."""
     images, data = measured.images("test", settings.images)
     return {
@@ -137,7 +132,7 @@ def activation(measured: MeasuredModel, settings: Settings) -> tuple[Result, Res
     }, data
 
 
-def alignment(measured: MeasuredModel, settings: Settings) -> tuple[Result, Result]:
+def alignment(measured: MeasuredModel, settings: Settings) -> Found:
     """Compare the patch embedding with the training images (theorem 4.1)."""
     embedding = measured.backbone.patch_embed.projection
     images, data = measured.images("train", settings.images)
@@ -156,14 +151,12 @@ def alignment(measured: MeasuredModel, settings: Settings) -> tuple[Result, Resu
     return plain | dict(eigenvalues=eigenvalues), data
 
 
-def synthetic_alignment(
-    measured: MeasuredModel, settings: Settings
-) -> tuple[Result, Result]:
+def synthetic_alignment(measured: MeasuredModel, settings: Settings) -> Found:
     """See theorem 4.1 hold on Gaussian inputs; the same for every model."""
     return to_plain(synthetic_check(seed=settings.seed)), {}
 
 
-def landscape(measured: MeasuredModel, settings: Settings) -> tuple[Result, Result]:
+def landscape(measured: MeasuredModel, settings: Settings) -> Found:
     """Compute the loss around the weights on two planes (figure 4)."""
     loss, data = measured.loss(settings.loss_images)
     result: Result = {}
@@ -181,7 +174,7 @@ def landscape(measured: MeasuredModel, settings: Settings) -> tuple[Result, Resu
     return result, data
 
 
-def curvature(measured: MeasuredModel, settings: Settings) -> tuple[Result, Result]:
+def curvature(measured: MeasuredModel, settings: Settings) -> Found:
     """Measure the Hessian and the loss's sensitivities (table 15)."""
     loss, data = measured.loss(settings.loss_images)
     seed, progress = settings.seed, measured.progress
@@ -218,7 +211,7 @@ def curvature(measured: MeasuredModel, settings: Settings) -> tuple[Result, Resu
     ), data
 
 
-def separability(measured: MeasuredModel, settings: Settings) -> tuple[Result, Result]:
+def separability(measured: MeasuredModel, settings: Settings) -> Found:
     """Measure how well the features tell the true classes apart (figure 5)."""
     found, data = measured.features("test", settings.images)
     result = measure_separability(found.features, found.labels, seed=settings.seed)
@@ -228,20 +221,18 @@ def separability(measured: MeasuredModel, settings: Settings) -> tuple[Result, R
     return plain, data
 
 
-def retrieval(measured: MeasuredModel, settings: Settings) -> tuple[Result, Result]:
+def retrieval(measured: MeasuredModel, settings: Settings) -> Found:
     """Let each image look for the others of its class (table 11)."""
     found, data = measured.features("test", settings.images)
     scores = retrieval_scores(found.features, found.labels)
     result: Result = {}
     for name, value in scores.items():
-        kind, _, k = name.partition("@")
-        result[f"{_PREFIXES[kind]}@{k}" if k else name] = value
+        kind, at, k = name.partition("@")
+        result[_SPELT.get(kind, kind) + at + k] = value
     return result, data
 
 
-def grid_of_probes(
-    measured: MeasuredModel, settings: Settings
-) -> tuple[Result, Result]:
+def grid_of_probes(measured: MeasuredModel, settings: Settings) -> Found:
     """Probe at every learning rate and weight decay of a grid (table 3)."""
     train, _ = measured.features("train", settings.probe_images)
     test, data = measured.features("test", settings.probe_images)
@@ -258,61 +249,61 @@ def grid_of_probes(
     return to_plain(found) | dict(train_images=len(train.labels)), data
 
 
-MEASUREMENTS: dict[str, Callable[[MeasuredModel, Settings], tuple[Result, Result]]] = {
-    "outliers": outliers,
-    "activation": activation,
-    "alignment": alignment,
-    "synthetic_alignment": synthetic_alignment,
-    "separability": separability,
-    "retrieval": retrieval,
-    "probe_grid": grid_of_probes,
-    "landscape": landscape,
-    "curvature": curvature,
+class Measurement(NamedTuple):
+    """One way to look at a model.
+
+    Attributes:
+        measure: The model and how much is measured in, result and images out.
+        settings: The numbers that it depends on, besides the seed.
+        needs: ``'blocks'`` of a language backbone, ``'labels'``: one for each image, a
+            classifier's ``'loss'``, or any model.
+    """
+
+    measure: Callable[[MeasuredModel, Settings], Found]
+    settings: tuple[str, ...] = ()
+    needs: Literal["", "blocks", "labels", "loss"] = ""
+
+
+_OF_LOSS = ("loss_images", "points", "radius")
+_OF_HESSIAN = (
+    *("loss_images", "eigenvalues", "iterations", "probes"),
+    *("density_probes", "density_iterations"),
+)
+MEASUREMENTS = {
+    "outliers": Measurement(outliers),
+    "activation": Measurement(activation, ("images",), "blocks"),
+    "alignment": Measurement(alignment, ("images",), "blocks"),
+    "synthetic_alignment": Measurement(synthetic_alignment),
+    "separability": Measurement(separability, ("images",), "labels"),
+    "retrieval": Measurement(retrieval, ("images",), "labels"),
+    "probe_grid": Measurement(grid_of_probes, ("probe_images",), "labels"),
+    "landscape": Measurement(landscape, _OF_LOSS, "loss"),
+    "curvature": Measurement(curvature, _OF_HESSIAN, "loss"),
 }
-# Of what a detector or a segmenter lacks, or has in another form.
-_ON_BLOCKS = ("activation", "alignment")
-_ON_LABELS = ("separability", "retrieval", "probe_grid")
-_ON_LOSS = ("landscape", "curvature")
 
 
 def refuse_unfit(name: str, measured: MeasuredModel) -> None:
-    """Refuse what cannot be measured on a model, before it costs anything.
+    """Refuse what cannot be measured on a model, before an image is looked at.
 
     Args:
         name: Of the measurement.
-        measured: Any model; no image is looked at.
+        measured: Any model.
 
     Raises:
         ValueError: It cannot be; says why.
     """
-    if name in _ON_BLOCKS:
+    needs = MEASUREMENTS[name].needs
+    if needs == "blocks":
         _ = measured.backbone
-    elif measured.is_dense and name in _ON_LABELS + _ON_LOSS:
-        needs = "one true label for each image"
-        if name in _ON_LOSS:
+    elif needs and measured.is_dense:
+        wanted = "one true label for each image"
+        if needs == "loss":
             # mmdet's and mmseg's test pipelines resize before they read annotations:
             # the loss would be a number, and a wrong one.
-            needs = "a classifier's loss (a test pipeline may not scale boxes or masks)"
+            wanted = (
+                "a classifier's loss (a test pipeline may not scale boxes or masks)"
+            )
         raise ValueError(
-            f"{name} needs {needs}, and {type(measured.model).__name__} is a detector "
+            f"{name} needs {wanted}, and {type(measured.model).__name__} is a detector "
             f"or segmenter: --only outliers measures any model."
         )
-
-
-# Which numbers of the settings a measurement depends on, besides the seed.
-DEPENDS_ON = {
-    "activation": ("images",),
-    "alignment": ("images",),
-    "separability": ("images",),
-    "retrieval": ("images",),
-    "probe_grid": ("probe_images",),
-    "landscape": ("loss_images", "points", "radius"),
-    "curvature": (
-        "loss_images",
-        "eigenvalues",
-        "iterations",
-        "probes",
-        "density_probes",
-        "density_iterations",
-    ),
-}

@@ -204,7 +204,11 @@ def test_what_changed_is_measured_again(language, analyze, project, capsys):
 def test_one_that_fails_costs_no_other_and_no_earlier_result(
     language, analyze, project, monkeypatch
 ):
-    from lbbt_mm.measure import measurements
+    from lbbt_mm.measure.measurements import MEASUREMENTS
+
+    def replace(name: str, measure: Callable) -> None:
+        changed = MEASUREMENTS[name]._replace(measure=measure)
+        monkeypatch.setitem(MEASUREMENTS, name, changed)
 
     analyze("--only", "activation", *TINY)
     folder = project.work_dir / "analysis" / "initial"
@@ -217,8 +221,8 @@ def test_one_that_fails_costs_no_other_and_no_earlier_result(
         raise KeyboardInterrupt
 
     for name in ("activation", "alignment"):
-        monkeypatch.setitem(measurements.MEASUREMENTS, name, broken)
-    monkeypatch.setitem(measurements.MEASUREMENTS, "landscape", ended)
+        replace(name, broken)
+    replace("landscape", ended)
     names = ("activation", "alignment", "retrieval")
     said = analyze("--redo", "--only", *names, *TINY, ok=False)
     assert "2 measurement(s) failed" in said and "KeyError: 'gone'" in said
