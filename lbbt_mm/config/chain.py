@@ -34,6 +34,7 @@ _PUT = (
 )
 _READINGS: list[_Reading] = []
 _LOCK = threading.RLock()
+_MEMORY = threading.local()
 
 
 @dataclass
@@ -106,6 +107,17 @@ def read_chain(
     return cfg, reading.root or File(os.path.abspath(path))
 
 
+@contextmanager
+def reading_once() -> Iterator[None]:
+    """Within it, a file is read again only if a value that is put in reaches it."""
+    before = getattr(_MEMORY, "files", None)
+    _MEMORY.files = before if before is not None else {}
+    try:
+        yield
+    finally:
+        _MEMORY.files = before
+
+
 def put(name: str, old: Any) -> Any:
     """Give the value that is read in place of the one that a file assigns."""
     return override(old, _READINGS[-1].changes[-1][name])
@@ -156,11 +168,15 @@ class _Reading:
 
         def file2dict(filename: str, *args: Any, **kwargs: Any) -> Any:
             file = self._enter(filename)
+            given = dict(self.changes[-1])
             try:
-                found = theirs["_file2dict"](filename, *args, **kwargs)
-                file.resolved = found[0]
-                if not filename.endswith(".py"):
-                    file.assigned = set(file.own) - {"_base_"}
+                found = self._recall(file, given)
+                if found is None:
+                    found = theirs["_file2dict"](filename, *args, **kwargs)
+                    file.resolved = found[0]
+                    if not filename.endswith(".py"):
+                        file.assigned = set(file.own) - {"_base_"}
+                    self._keep(file, given, found)
                 return found
             finally:
                 self._open.pop()
@@ -231,6 +247,31 @@ class _Reading:
         self._open.append(file)
         self.changes.append(dict(changes))
         return file
+
+    def _recall(self, file: File, given: dict[str, Any]) -> Any:
+        """Give what mmengine's reader said of a file, if nothing in it changes."""
+        kept = getattr(_MEMORY, "files", None) or {}
+        for then, reached, found in kept.get((file.path, file.external), ()):
+            now = self._reach(then, given)
+            if now == reached and repr(now) == repr(reached):  # 1 is not True
+                vars(file).update(vars(then))
+                return copy.deepcopy(found)
+        return None
+
+    def _keep(self, file: File, given: dict[str, Any], found: Any) -> None:
+        kept = getattr(_MEMORY, "files", None)
+        if kept is not None:
+            reading = (file, self._reach(file, given), copy.deepcopy(found))
+            kept.setdefault((file.path, file.external), []).append(reading)
+
+    def _reach(self, file: File, given: dict[str, Any]) -> tuple[dict, dict]:
+        """List what is put into a file and its bases."""
+        files = list(file.walk())
+        names = set().union(*(each.assigned for each in files))
+        return (
+            {name: given[name] for name in sorted(given) if name in names},
+            {f.path: self.below[f.path] for f in files if f.path in self.below},
+        )
 
     def _edit(self, temporary: str) -> None:
         """Put the values into the copy of a file that mmengine is about to run."""

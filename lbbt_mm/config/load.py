@@ -12,7 +12,7 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.logging import print_log
 
-from lbbt_mm.config.chain import MARK, File, override, read_chain
+from lbbt_mm.config.chain import MARK, File, override, read_chain, reading_once
 from lbbt_mm.config.names import (
     READ,
     ConfigError,
@@ -31,6 +31,7 @@ _LENGTHS = {"max_epochs", "max_iters"}
 LOADED: set[str] = set()
 
 
+@reading_once()
 def load_config(path: str | Path, options: Mapping[str, Any] | None = None) -> Config:
     """Read a config, with settings over it that have the effect they seem to have.
 

@@ -8,11 +8,12 @@ from typing import Any
 
 from mmengine.config import Config
 
-from lbbt_mm.config.chain import read_chain
+from lbbt_mm.config.chain import read_chain, reading_once
 from lbbt_mm.config.load import LOADED, is_variable, read_handed_down
 from lbbt_mm.config.names import changed_keys, effective, flat, no_effect
 
 
+@reading_once()
 def find_stale(path: str | Path, cfg: Config) -> str | None:
     """Find a variable that was set while everything made from it kept its old value.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -301,6 +302,25 @@ def test_changed_keys_and_the_effective_part() -> None:
     assert effective(cfg) == dict(optim_wrapper=dict(a=[1, dict(b=2)]))
     other = dict(optim_wrapper=dict(a=[1, dict(b=3)]))
     assert changed_keys(effective(cfg), other) == ["optim_wrapper.a.1.b"]
+
+
+def test_a_file_that_a_value_does_not_reach_is_read_once(monkeypatch) -> None:
+    read: Counter[str] = Counter()
+    theirs = Config._substitute_predefined_vars
+
+    def counted(filename: str, temporary: str) -> None:
+        read[Path(filename).name] += 1
+        theirs(filename, temporary)
+
+    monkeypatch.setattr(Config, "_substitute_predefined_vars", staticmethod(counted))
+    options = {"random_ratio": 1, "lr": 0.5, "model.backbone.num_layers": 2}
+    cfg = load_config(BRIDGE, options)
+    assert type(cfg.train_dataloader.dataset.ratio) is int  # 1.0 in the file
+    assert cfg.optim_wrapper.optimizer.lr == 0.5
+    assert cfg.model.backbone.num_layers == cfg.num_layers == 2
+    # Plain, and with the values of the files between it and the config.
+    assert {read["default.py"], read["cifar100.py"]} == {2}
+    assert max(read.values()) == read[BRIDGE.name] <= 8
 
 
 def test_threads_do_not_disturb_each_other() -> None:
