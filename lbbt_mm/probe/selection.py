@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -47,6 +48,36 @@ class LearningRateSelection:
     def at_edge(self) -> bool:
         """Whether a learning rate beyond the grid might have been better still."""
         return self.chosen in (self.lrs[0], self.lrs[-1])
+
+    def table(self) -> str:
+        """Lay out the grid for a terminal."""
+        lines = [
+            f"learning rates on {self.held_out_images} held-out training images, "
+            f"trained on the other {self.train_images} (one image is "
+            f"{100 / self.held_out_images:.3g} points):",
+            f"{'':<12}{'top-1 in %':>12}{'loss':>10}",
+        ]
+        rows = zip(self.lrs, self.held_out_top1, self.held_out_loss, strict=True)
+        for lr, top1, loss in rows:
+            mark = "  chosen" if lr == self.chosen else ""
+            lines.append(f"{lr:<12g}{top1:>12.2f}{loss:>10.4f}{mark}")
+        if self.at_edge:
+            lines.append(
+                f"{self.chosen:g} is at the edge of the grid: one beyond it may be "
+                "better; widen --lr-sweep."
+            )
+        return "\n".join(lines)
+
+    def record(self) -> dict[str, Any]:
+        """Write the grid as a JSON file can hold it."""
+        return dict(
+            lrs=self.lrs,
+            held_out_top1=self.held_out_top1,
+            held_out_loss=self.held_out_loss,
+            chosen=self.chosen,
+            at_edge=self.at_edge,
+            images=dict(train=self.train_images, held_out=self.held_out_images),
+        )
 
 
 def check_grid(lrs: Sequence[float], held_out: float) -> list[float]:
