@@ -26,6 +26,7 @@ _ROOMS = {
         "feature_key features linear_layers linear_probe "
         "probe_grid>grid probe_selection>selection probe_setup>setup"
     ),
+    ("language", "models.multimodal"): "shared_vocabulary",
     ("models", "models.backbone"): (
         "backbone_options>options bridge_source enlarge_on_device feature_head "
         "language_backbone late_architecture masked_backbone patch_tokens "

@@ -73,6 +73,11 @@ def test_imports_never_run_upwards() -> None:
     assert not upwards
 
 
+def test_language_could_be_lifted_out() -> None:
+    for path in (PACKAGE / "language").rglob("*.py"):
+        assert imported_rooms(path) <= {"language"}, path
+
+
 def test_importing_is_light() -> None:
     code = (
         "import sys, lbbt_mm, lbbt_mm.registry; "

@@ -13,6 +13,7 @@ _launch.hide_gpus_if_asked()
 
 import torch  # noqa: E402
 from mmengine.device import get_device  # noqa: E402
+from mmengine.optim import AmpOptimWrapper, OptimWrapper  # noqa: E402
 
 from lbbt_mm.datasets.damaged import DataError  # noqa: E402
 from lbbt_mm.folder_lock import FolderInUseError, FolderLock  # noqa: E402
@@ -24,6 +25,8 @@ from lbbt_mm.hooks.atomic_checkpoint import (  # noqa: E402
 from lbbt_mm.hooks.random_state import RandomStateHook  # noqa: E402
 from lbbt_mm.hooks.termination import RunEnded, TerminationHook  # noqa: E402
 from lbbt_mm.language.errors import CheckpointError  # noqa: E402
+from lbbt_mm.optim import AutocastOptimWrapper  # noqa: E402
+from lbbt_mm.registry import OPTIM_WRAPPERS, find_type  # noqa: E402
 from lbbt_mm.transplant.errors import TransplantError  # noqa: E402
 
 
@@ -64,12 +67,13 @@ def use_autocast(cfg: Any) -> None:
     """
     wrapper = cfg.optim_wrapper
     kind = wrapper.get("type", "OptimWrapper")
-    name = kind if isinstance(kind, str) else kind.__name__
-    plain = {"OptimWrapper", "AmpOptimWrapper", "AutocastOptimWrapper"}
-    if name.rsplit(".", 1)[-1] not in plain:
+    # None of their subclasses: what those add would be lost.
+    plain = (AmpOptimWrapper, AutocastOptimWrapper, OptimWrapper)
+    if find_type(kind, OPTIM_WRAPPERS, cfg.get("default_scope")) not in plain:
         _launch.fail(
-            f"--amp can replace an optim_wrapper of type {', '.join(sorted(plain))}, "
-            f"got {name}. Set its precision in the config."
+            f"--amp can replace an optim_wrapper of type "
+            f"{', '.join(one.__name__ for one in plain)}, got "
+            f"{getattr(kind, '__name__', kind)}. Set its precision in the config."
         )
     wrapper["type"] = "lbbt_mm.AutocastOptimWrapper"
     wrapper["dtype"] = "bfloat16"

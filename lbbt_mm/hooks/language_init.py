@@ -221,16 +221,16 @@ class LanguageInitHook(Hook):
 
     def _copy(self, model: nn.Module) -> None:
         """Plan (the first time) and copy; the last act of ``init_weights``."""
-        runner: Any = self._runner  # whose private names mypy need not know
         if self._plan is None:
             try:
                 checkpoint = open_checkpoint(self.language_model)
             except MissingCheckpoint as missing:
-                if not self._load_from_fills(model):
+                path = start_of(self._runner)[0] if self._runner is not None else None
+                if path is None or not self._fills(path, model):
                     raise
                 print_log(
                     f"LanguageInitHook: nothing is copied, for all of these layers "
-                    f"come from {runner._load_from}. ({missing})",
+                    f"come from {path}. ({missing})",
                     logger="current",
                 )
                 return
@@ -241,10 +241,9 @@ class LanguageInitHook(Hook):
             self._runner.logger.info("LanguageInitHook:\n" + self.report.to_text())
             self._write_report(self._runner, self.report)
 
-    def _load_from_fills(self, model: nn.Module) -> bool:
+    def _fills(self, path: str, model: nn.Module) -> bool:
         """Whether load_from overwrites whatever would be copied."""
-        path = self._runner._load_from if self._runner is not None else None
-        if not path or not Path(path).is_file():
+        if not Path(path).is_file():
             return False
         loaded = {
             name.removeprefix("module."): getattr(tensor, "shape", None)

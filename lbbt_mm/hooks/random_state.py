@@ -331,9 +331,9 @@ def _keeping_images(dataset: Any) -> set[str]:
     for transform in transforms if isinstance(transforms, (list, tuple)) else ():
         if hasattr(transform, "results_cache"):
             found.add(type(transform).__name__)
-    inner = getattr(dataset, "dataset", None) or getattr(dataset, "_dataset", None)
     several = getattr(dataset, "datasets", None)
-    for one in [inner, *(several if isinstance(several, (list, tuple)) else ())]:
+    inner = several if isinstance(several, (list, tuple)) else ()
+    for one in [getattr(dataset, "dataset", None), *inner]:
         if one is not None and one is not dataset:
             found |= _keeping_images(one)
     return found

@@ -14,7 +14,6 @@ from torch import Tensor
 from lbbt_mm.language.errors import CheckpointError
 from lbbt_mm.language.gguf_header import read_header
 from lbbt_mm.language.storage import TensorStore, explained
-from lbbt_mm.version import require
 
 
 class GGUFStore(TensorStore):
@@ -30,9 +29,13 @@ class GGUFStore(TensorStore):
 
     def __init__(self, path: Path) -> None:
         try:
-            self._gguf = require("gguf", f"Reading {path.name}")
+            import gguf
         except ImportError as error:
-            raise CheckpointError(str(error)) from error
+            raise CheckpointError(
+                f"Reading {path.name} needs gguf>=0.10, which does not import here "
+                f"({error}). Install it with: pip install gguf"
+            ) from error
+        self._gguf = gguf
         self._path = path
         with explained(path, "a gguf file"):
             self._bytes = np.memmap(path, dtype=np.uint8, mode="r")

@@ -21,7 +21,9 @@ PRIVATE = {
     "mmengine.config:Config._get_cfg_path": "config/chain.py",
     "mmengine.config:Config._merge_a_into_b": "config/chain.py",
     "mmengine.config:Config._substitute_base_vars": "config/chain.py",
+    "mmengine.dataset:BaseDataset._fully_initialized": "datasets/wrapper.py",
     "mmengine.dataset:BaseDataset._metainfo": "datasets/small.py",
+    "mmengine.dataset:BaseDataset._rand_another": "datasets/wrapper.py",
     "mmengine.hooks:CheckpointHook._save_best_checkpoint": (
         "hooks/atomic_checkpoint.py"
     ),
@@ -29,17 +31,18 @@ PRIVATE = {
     "mmengine.hooks:CheckpointHook._save_checkpoint_with_step": (
         "hooks/atomic_checkpoint.py"
     ),
+    "mmengine.model:BaseModule._is_init": "models/multimodal/llava.py",
     "mmengine.optim:OptimWrapper._accumulative_counts": "hooks/gradients.py",
     "mmengine.optim:OptimWrapper._clip_grad": "optim/autocast.py",
     "mmengine.optim:OptimWrapper._inner_count": "hooks/gradients.py",
     "mmengine.registry:Registry._imported": "safety/registered_names.py",
     "mmengine.registry.registry:get_object_from_string": "safety/registered_names.py",
-    "mmengine.runner:Runner._load_from": "start_of, start_from",
+    "mmengine.runner:Runner._load_from": "neighbours/mmengine.py",
     "mmengine.runner:Runner._randomness_cfg": "hooks/random_state.py",
-    "mmengine.runner:Runner._resume": "start_of",
-    "mmengine.runner:Runner._test_loop": "loops_of",
-    "mmengine.runner:Runner._train_loop": "loops_of",
-    "mmengine.runner:Runner._val_loop": "loops_of",
+    "mmengine.runner:Runner._resume": "neighbours/mmengine.py",
+    "mmengine.runner:Runner._test_loop": "neighbours/mmengine.py",
+    "mmengine.runner:Runner._train_loop": "neighbours/mmengine.py",
+    "mmengine.runner:Runner._val_loop": "neighbours/mmengine.py",
     "mmengine.runner.checkpoint:CheckpointLoader._schemes": (
         "safety/checkpoint_guard.py"
     ),
@@ -48,7 +51,7 @@ PRIVATE = {
     "mmengine.utils.dl_utils.parrots_wrapper:_BatchNorm": "models/norms.py",
     "mmengine.utils.dl_utils.parrots_wrapper:_InstanceNorm": "models/norms.py",
 }
-"""``module:name`` -> who uses it; an attribute that a method sets counts."""
+"""``module:name`` -> a file that uses it; an attribute that a method sets counts."""
 
 
 def model_of(runner: Any) -> Any:

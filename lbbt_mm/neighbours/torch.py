@@ -4,7 +4,7 @@ PRIVATE = {
     "torch._weights_only_unpickler:_get_allowed_globals": "language/storage.py",
     "torch.nn:Module._apply": "models/backbone/standardize_neck.py",
     "torch.nn:Module._buffers": "models/backbone/late_architecture.py",
-    "torch.nn:Module._load_from_state_dict": "language/model.py and models/",
+    "torch.nn:Module._load_from_state_dict": "language/model.py",
     "torch.nn:Module._register_load_state_dict_pre_hook": (
         "models/objectives/entropy_minimisation.py"
     ),

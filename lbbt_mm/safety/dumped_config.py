@@ -73,7 +73,7 @@ def at(config: Any, *keys: str) -> Any:
 
 
 def plain_model(config: Any) -> Any:
-    """Find the model in what tools/test.py --tta puts around it.
+    """Find the model in what stands around it, as its ``module`` in all of mmengine.
 
     Args:
         config: Of the run.
@@ -83,9 +83,8 @@ def plain_model(config: Any) -> Any:
     """
     model = at(config, "model")
     inner = at(model, "module")
-    # The config that such a test dumps is the run's latest.
-    wrapped = isinstance(inner, Mapping) and "TTA" in str(at(model, "type"))
-    return inner if wrapped else model
+    # The config that tools/test.py --tta dumps is the run's latest.
+    return inner if at(inner, "type") and not at(model, "backbone") else model
 
 
 def language_hooks(

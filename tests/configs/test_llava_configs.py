@@ -18,7 +18,7 @@ from PIL import Image
 from lbbt_mm.config import load_config
 from lbbt_mm.config.names import changed_keys, effective
 from lbbt_mm.config.run_name import run_name
-from lbbt_mm.language.shared_vocabulary import SharedVocabulary
+from lbbt_mm.models.multimodal.shared_vocabulary import SharedVocabulary
 
 from shipped import LLAVA, load  # isort: skip
 

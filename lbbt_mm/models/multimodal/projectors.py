@@ -11,7 +11,7 @@ import torch
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
-from lbbt_mm.language.shared_vocabulary import (
+from lbbt_mm.models.multimodal.shared_vocabulary import (
     DEFAULT_SIZE,
     SharedVocabulary,
     VocabularyError,

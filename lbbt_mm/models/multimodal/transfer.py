@@ -10,10 +10,10 @@ from torch import Tensor
 
 from lbbt_mm.language.errors import CheckpointError
 from lbbt_mm.language.record import decode_record, encode_record
-from lbbt_mm.language.shared_vocabulary import SharedVocabulary
 from lbbt_mm.models.multimodal.causal_lm import causal_lm_config, open_tokenizer
 from lbbt_mm.models.multimodal.llava_parts import RECORD, part_of
 from lbbt_mm.models.multimodal.projectors import encode_entries, vocabulary_of
+from lbbt_mm.models.multimodal.shared_vocabulary import SharedVocabulary
 
 _LAST = ("projector.layers.2.weight", "projector.layers.2.bias")
 _ENTRIES = "projector._extra_state"

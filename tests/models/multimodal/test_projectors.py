@@ -11,9 +11,12 @@ from tokenizers import Tokenizer, decoders, models
 from torch.testing import assert_close
 
 from lbbt_mm.language.record import decode_record
-from lbbt_mm.language.shared_vocabulary import SharedVocabulary, VocabularyError
 from lbbt_mm.models import MLPProjector
 from lbbt_mm.models.multimodal.projectors import vocabulary_of
+from lbbt_mm.models.multimodal.shared_vocabulary import (
+    SharedVocabulary,
+    VocabularyError,
+)
 
 WORDS = ["a", "bag", "##s", "hat", "left", "two", "red", ","]
 IN, OUT = 5, 7

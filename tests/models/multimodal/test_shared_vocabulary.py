@@ -10,7 +10,7 @@ import pytest
 import transformers as hf
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from lbbt_mm.language.shared_vocabulary import (
+from lbbt_mm.models.multimodal.shared_vocabulary import (
     SharedVocabulary,
     VocabularyError,
     token_texts,
