@@ -18,7 +18,8 @@ _ROOMS = {
     ("analysis", "analysis"): "plain>json_values watch>during_training",
     ("analysis", "measure"): "measurements subject>measured_model",
     ("evaluation", "metrics"): (
-        "bridge_accuracy constant_baseline retrieval vqa vqa_blind vqa_rules"
+        "bridge_accuracy constant_baseline retrieval vqa vqa_rules "
+        "vqa_blind>constant_baseline"
     ),
     ("evaluation", "models"): "checkpoint_config initial_model",
     ("evaluation", "models.multimodal"): "answering",

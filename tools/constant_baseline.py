@@ -11,67 +11,16 @@ from __future__ import annotations
 
 import argparse
 import json
-from functools import partial
 from pathlib import Path
-from typing import Any
 
 import _launch
 
 _launch.hide_gpus_if_asked()
 
 from _subtask import Progress  # noqa: E402
-from mmengine.registry import DATASETS, EVALUATOR, init_default_scope  # noqa: E402
-from mmengine.runner import Runner  # noqa: E402
 
 from lbbt_mm.datasets.damaged import DataError  # noqa: E402
-from lbbt_mm.datasets.guard import build_guarded  # noqa: E402
-from lbbt_mm.metrics.constant_baseline import ConstantBaseline  # noqa: E402
-from lbbt_mm.metrics.vqa_blind import CommonestAnswers  # noqa: E402
-
-
-def scored_part(cfg: Any) -> str:
-    """Name the data to score: ``'val'`` of blind answers, otherwise ``'test'``."""
-    return "val" if cfg.get("blind_train") else "test"
-
-
-def evaluate(cfg: Any) -> dict[str, float]:
-    """Evaluate the constant answer.
-
-    Args:
-        cfg: A complete config.
-
-    Returns:
-        The metrics of ``test_evaluator``.
-
-    Raises:
-        ValueError: The training images have neither boxes nor label maps.
-    """
-    init_default_scope(cfg.default_scope)
-    progress = Progress("constant baseline")
-    progress.show("reads the training annotations", important=True)
-    part = scored_part(cfg)
-    baseline: ConstantBaseline | CommonestAnswers
-    if part == "val":
-        baseline = CommonestAnswers(DATASETS.build(cfg.blind_train))
-    else:
-        train = cfg.train_dataloader.dataset
-        baseline = ConstantBaseline(
-            build_guarded(partial(DATASETS.build, train), train)
-        )
-    loader_cfg = cfg[f"{part}_dataloader"]
-    loader = build_guarded(
-        partial(Runner.build_dataloader, loader_cfg, seed=0), loader_cfg
-    )
-    metrics = cfg[f"{part}_evaluator"]
-    evaluator = EVALUATOR.build(dict(type="Evaluator", metrics=metrics))
-    evaluator.dataset_meta = getattr(loader.dataset, "metainfo", None)
-    for number, batch in enumerate(loader, 1):
-        samples = baseline.predict(batch["data_samples"])
-        evaluator.process(data_samples=samples, data_batch=batch)
-        progress.show(f"batch {number} of {len(loader)}")
-    scores = evaluator.evaluate(len(loader.dataset))
-    progress.close("done")
-    return {name: float(value) for name, value in scores.items()}
+from lbbt_mm.measure.baseline import score_baseline, scored_part  # noqa: E402
 
 
 def main() -> None:
@@ -88,12 +37,15 @@ def main() -> None:
         if not cfg.get(key):
             _launch.fail(f"{args.config} has no {key}: there is nothing to score.")
     _launch.prepare_dataloaders(cfg, "train_dataloader", f"{part}_dataloader")
+    progress = Progress("constant baseline")
+    progress.show("reads the training annotations", important=True)
     try:
-        scores = evaluate(cfg)
+        scores = score_baseline(cfg, progress.show)
     except ValueError as error:
         _launch.fail(str(error))
     except DataError as error:
         _launch.fail(error.sentence)
+    progress.close("done")
     for name, value in scores.items():
         print(f"{name}: {value:.4g}")
     if args.out:

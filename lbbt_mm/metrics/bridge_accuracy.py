@@ -57,10 +57,13 @@ class BridgeAccuracy(BaseMetric):
     Args:
         collect_device: ``'cpu'`` or ``'gpu'``: where results of several processes
             are collected.
-        prefix: Put before the three names above, if given.
+        prefix: Put before the names above, if given.
         label: What ``gt_label`` is. Under another name than ``random_label``, for
             example ``rotation_label``, the first number is ``rotation_label/top1``, and
             the second is absent: such labels are no guesses at the true ones.
+
+    Example:
+        >>> val_evaluator = dict(type="lbbt_mm.BridgeAccuracy")
     """
 
     # Not None, which mmengine warns about: the names above are complete.
@@ -80,7 +83,7 @@ class BridgeAccuracy(BaseMetric):
 
         Args:
             data_batch: Unused.
-            data_samples: Per image ``pred_label`` or ``pred_score`` (num_classes,),
+            data_samples: ``pred_label`` or ``pred_score`` ``(num_classes,)``,
                 ``gt_label``, and ``true_label`` where it is known.
 
         Raises:
@@ -92,34 +95,25 @@ class BridgeAccuracy(BaseMetric):
                     "BridgeAccuracy expects `gt_label` in each data sample, got "
                     f"{sorted(sample)}. Wrap the dataset in RandomLabelDataset."
                 )
-            score = sample.get("pred_score")
+            score, true = sample.get("pred_score"), sample.get("true_label")
             predicted: int | None
             if score is None:
                 predicted = _as_label("pred_label", sample["pred_label"])
             else:
                 predicted = most_probable(score)
-            true_label = sample.get("true_label")
+            if true is not None:
+                true = predicted == _as_label("true_label", true)
             self.results.append(
                 dict(
                     random=predicted == _as_label("gt_label", sample["gt_label"]),
-                    true=None
-                    if true_label is None
-                    else predicted == _as_label("true_label", true_label),
+                    true=true,
                     finite=predicted is not None,
                     num_classes=None if score is None else len(score),
                 )
             )
 
     def compute_metrics(self, results: list[dict]) -> dict[str, float]:
-        """Average over the dataset.
-
-        Args:
-            results: What :meth:`process` kept, of all processes, without the images
-                that pad the last batch.
-
-        Returns:
-            The numbers named in the class docstring.
-        """
+        """Average over the dataset; see the class for the names."""
         metrics = {f"{self.label}/top1": _percentage([r["random"] for r in results])}
         known = [r["true"] for r in results if r["true"] is not None]
         if known and self.label == "random_label":

@@ -1,8 +1,8 @@
-"""What a detector or a segmenter scores that never looks at an image."""
+"""What is scored without looking at an image: mean boxes, commonest class, answers."""
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -179,3 +179,41 @@ def _leaves(dataset: Any) -> Iterator[Any]:
             yield dataset
         else:
             yield from _leaves(part)
+
+
+class CommonestAnswers:
+    """Answers every question with the commonest training answer of its type.
+
+    Args:
+        dataset: A ``lbbt_mm.VQADataset`` of training questions, wrapped or not.
+
+    Raises:
+        ValueError: A sample has no answers.
+    """
+
+    def __init__(self, dataset: Any) -> None:
+        counts: dict[str, Counter[str]] = defaultdict(Counter)
+        for number in range(len(dataset)):
+            sample = dataset.get_data_info(number)
+            if not sample.get("answers") or "question_type" not in sample:
+                raise ValueError(
+                    "The commonest answers expect training questions of a "
+                    f"lbbt_mm.VQADataset with answers, got {sorted(sample)} in number "
+                    f"{number}."
+                )
+            for kind in {sample["question_type"], ""}:
+                counts[kind].update(sample["answers"])
+        self.answers = {kind: commonest(known) for kind, known in counts.items()}
+
+    def predict(self, data_samples: Sequence[Any]) -> list[Any]:
+        """Set ``pred_answer`` of each sample; of an unknown type, the commonest one."""
+        for sample in data_samples:
+            kind = sample.get("question_type")
+            said = self.answers.get(kind, self.answers[""])
+            sample.set_field(said, "pred_answer")
+        return list(data_samples)
+
+
+def commonest(counts: Mapping[str, int]) -> str | None:
+    """Find the commonest answer; of equally common ones the first in the alphabet."""
+    return min(counts, key=lambda answer: (-counts[answer], answer), default=None)

@@ -48,6 +48,7 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """Make the questions, whole or not at all."""
     args = parse_args()
+    from fashion_scenes.blind import blind_accuracy
     from fashion_scenes.files import refuse_existing
     from fashion_scenes.questions import (
         FOLDERS,
@@ -61,11 +62,9 @@ def main() -> None:
         shares,
     )
 
-    from lbbt_mm.metrics.vqa_blind import Asked, blind_accuracy
     from lbbt_mm.probe.features import show_progress
 
-    made, asked = {}, {}
-    described = []
+    made, described = {}, []
     try:
         refuse_existing(args.out)
         for split in FOLDERS:
@@ -74,7 +73,6 @@ def main() -> None:
             made[split] = make_questions(shown, split, getattr(args, split), args.seed)
             if split == "train":
                 described = captions(scenes, split)
-            asked[split] = [Asked(q.kind, q.text, q.answer) for q in made[split]]
     except (ValueError, OSError) as error:
         _launch.fail(str(error))
     numbers = {name: getattr(args, name) for name in ("train", "val", "seed")}
@@ -89,10 +87,10 @@ def main() -> None:
         ),
         "questions": {split: shares(found) for split, found in made.items()},
         "blind_accuracy_on_val": {
-            f"commonest_answer_of_the_{by}": blind_accuracy(
-                asked["train"], asked["val"], by
+            f"commonest_answer_of_the_{name}": blind_accuracy(
+                made["train"], made["val"], by
             )
-            for by in ("question_type", "question")
+            for name, by in (("question_type", "kind"), ("question", "text"))
         },
     }
     # A column a type: three questions with three answers.

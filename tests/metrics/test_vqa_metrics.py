@@ -8,7 +8,7 @@ import pytest
 from mmengine.registry import METRICS as ROOT
 from mmengine.structures import BaseDataElement
 
-from lbbt_mm.metrics.vqa_blind import Asked, CommonestAnswers, blind_accuracy
+from lbbt_mm.metrics.constant_baseline import CommonestAnswers
 from lbbt_mm.metrics.vqa_rules import (
     CONTRACTIONS,
     exact_score,
@@ -191,15 +191,6 @@ def test_a_sample_that_lacks_something(missing: str) -> None:
 def test_no_such_rule() -> None:
     with pytest.raises(ValueError, match=r"rule: expected one of .* got 'five'"):
         ROOT.build(dict(type="lbbt_mm.VQAMetric", rule="five"))
-
-
-def test_blind_answers() -> None:
-    train = [Asked("n", "q1", "1"), Asked("n", "q1", "1"), Asked("n", "q2", "2")]
-    held = [Asked("n", "q1", "1"), Asked("n", "q2", "2"), Asked("n", "new", "1")]
-    held += [Asked("never", "q", "1")]
-    assert blind_accuracy(train, held) == {"all": 50, "n": 200 / 3, "never": 0}
-    by_text = blind_accuracy(train, held, by="question")
-    assert by_text == {"all": 75, "n": 100, "never": 0}
 
 
 def test_commonest_answers_of_each_type() -> None:

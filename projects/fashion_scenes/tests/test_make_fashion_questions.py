@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fashion_scenes.questions import _Seen, captions, questions_of
+from fashion_scenes.blind import blind_accuracy
+from fashion_scenes.questions import Question, _Seen, captions, questions_of
 from PIL import Image
 
 FOLDERS = {"train": "training", "val": "validation"}
@@ -158,3 +159,15 @@ def test_captions_say_what_is_where() -> None:
         "3 garments: bag left, coat middle, boot top right",
         "1 garment: boot top right",
     ]
+
+
+def test_blind_answers() -> None:
+    def asked(kind: str, text: str, answer: str) -> Question:
+        return Question(kind, kind, "0.png", text, answer)
+
+    train = [asked("n", "q1", "1"), asked("n", "q1", "1"), asked("n", "q2", "2")]
+    held = [asked("n", "q1", "1"), asked("n", "q2", "2"), asked("n", "new", "1")]
+    held += [asked("never", "q", "1")]
+    assert blind_accuracy(train, held) == {"all": 50, "n": 200 / 3, "never": 0}
+    by_text = blind_accuracy(train, held, by="text")
+    assert by_text == {"all": 75, "n": 100, "never": 0}
