@@ -14,6 +14,10 @@ from typing import Any
 # (old room, new room): modules, those with another name now as old>new.
 _ROOMS = {
     ("", "safety"): "checkpoint_guard registered_names",
+    ("datasets", "datasets"): "instance_label>label_field",
+    ("datasets", "datasets.checks"): (
+        "categories damaged guard label_maps left_out same_images"
+    ),
     ("", ""): "evaluation>metrics",
     ("analysis", "analysis"): "plain>json_values watch>during_training",
     ("analysis", "measure"): "measurements subject>measured_model",

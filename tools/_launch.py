@@ -397,7 +397,7 @@ def build_runner(cfg: Any) -> Any:
     from mmengine.registry import RUNNERS
     from mmengine.runner import Runner
 
-    from lbbt_mm.datasets.guard import build_guarded
+    from lbbt_mm.datasets.checks.guard import build_guarded
 
     runner = RUNNERS.build(cfg) if "runner_type" in cfg else Runner.from_cfg(cfg)
     build = runner.build_dataloader

@@ -19,7 +19,7 @@ _launch.hide_gpus_if_asked()
 
 from _subtask import Progress  # noqa: E402
 
-from lbbt_mm.datasets.damaged import DataError  # noqa: E402
+from lbbt_mm.datasets.checks.damaged import DataError  # noqa: E402
 from lbbt_mm.measure.baseline import score_baseline, scored_part  # noqa: E402
 
 

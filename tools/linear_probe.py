@@ -29,7 +29,7 @@ from mmengine.device import get_device  # noqa: E402
 from mmengine.logging import MMLogger  # noqa: E402
 from mmengine.utils.dl_utils import set_multi_processing  # noqa: E402
 
-from lbbt_mm.datasets.damaged import DataError  # noqa: E402
+from lbbt_mm.datasets.checks.damaged import DataError  # noqa: E402
 from lbbt_mm.language.errors import CheckpointError  # noqa: E402
 from lbbt_mm.probe.run import ProbeSettings, run_probe  # noqa: E402
 from lbbt_mm.probe.selection import (  # noqa: E402

@@ -29,8 +29,8 @@ from mmengine.registry import MODELS, init_default_scope  # noqa: E402
 from mmengine.runner import Runner, load_checkpoint  # noqa: E402
 from PIL import Image  # noqa: E402
 
-from lbbt_mm.datasets.damaged import DataError  # noqa: E402
-from lbbt_mm.datasets.guard import build_guarded  # noqa: E402
+from lbbt_mm.datasets.checks.damaged import DataError  # noqa: E402
+from lbbt_mm.datasets.checks.guard import build_guarded  # noqa: E402
 from lbbt_mm.language import CheckpointError  # noqa: E402
 from lbbt_mm.models.checkpoint_config import (  # noqa: E402
     building_foreign,

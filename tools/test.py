@@ -19,7 +19,7 @@ from mmengine.hooks import Hook  # noqa: E402
 from mmengine.logging import print_log  # noqa: E402
 from mmengine.registry import HOOKS  # noqa: E402
 
-from lbbt_mm.datasets.damaged import DataError  # noqa: E402
+from lbbt_mm.datasets.checks.damaged import DataError  # noqa: E402
 from lbbt_mm.language.errors import CheckpointError  # noqa: E402
 from lbbt_mm.models.pretrained import require_same_blocks  # noqa: E402
 from lbbt_mm.registry import names_of  # noqa: E402

@@ -15,7 +15,7 @@ import torch  # noqa: E402
 from mmengine.device import get_device  # noqa: E402
 from mmengine.optim import AmpOptimWrapper, OptimWrapper  # noqa: E402
 
-from lbbt_mm.datasets.damaged import DataError  # noqa: E402
+from lbbt_mm.datasets.checks.damaged import DataError  # noqa: E402
 from lbbt_mm.folder_lock import FolderInUseError, FolderLock  # noqa: E402
 from lbbt_mm.hooks.atomic_checkpoint import (  # noqa: E402
     CheckpointWriteError,

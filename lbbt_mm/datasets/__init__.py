@@ -1,10 +1,10 @@
 """Datasets: random, few and other labels around any dataset; small real sets."""
 
-from lbbt_mm.datasets.damaged import DamagedImageError
+from lbbt_mm.datasets.checks.damaged import DamagedImageError
 from lbbt_mm.datasets.few_labels import FewLabelDataset
 from lbbt_mm.datasets.few_true_labels import FewTrueLabelsDataset
 from lbbt_mm.datasets.image_tiles import ImageTiles
-from lbbt_mm.datasets.instance_label import InstanceLabelDataset
+from lbbt_mm.datasets.label_field import InstanceLabelDataset
 from lbbt_mm.datasets.pack_conversation import PackConversation
 from lbbt_mm.datasets.random_label import RandomLabelDataset
 from lbbt_mm.datasets.rotation import RotationDataset

@@ -13,7 +13,7 @@ import numpy as np
 def private_stream(
     purpose: int, num_images: int, num_classes: int, seed: int
 ) -> np.random.RandomState:
-    """A private generator; its numbers never change between numpy versions.
+    """A private generator, a pure function of its arguments.
 
     NumPy froze ``RandomState`` for good (NEP 19) and may still improve
     ``default_rng``, which would silently relabel every image of a resumed run.
@@ -24,9 +24,6 @@ def private_stream(
         num_images: Number of images.
         num_classes: Number of classes.
         seed: 0 or more, of any size.
-
-    Returns:
-        The generator, a pure function of the arguments.
     """
     words = [purpose, num_images & 0xFFFFFFFF, num_images >> 32, num_classes]
     for shift in range(0, max(seed.bit_length(), 1), 32):
@@ -35,17 +32,14 @@ def private_stream(
 
 
 def checked_integer(owner: str, name: str, value: Any, at_least: int, cure: str) -> int:
-    """An integer argument, or one sentence.
+    """Read an integer argument ``name`` of the class ``owner``.
 
     Args:
-        owner: The class that wants it.
+        owner: The class.
         name: The argument.
         value: What was given.
         at_least: The smallest that will do.
-        cure: The end of the sentence.
-
-    Returns:
-        The value as an ``int``.
+        cure: The end of the sentence that says otherwise.
 
     Raises:
         TypeError: Not an integer; True and False are not taken for one.

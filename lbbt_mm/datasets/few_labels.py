@@ -10,7 +10,7 @@ import numpy as np
 from mmengine.dataset import BaseDataset, ConcatDataset
 
 from lbbt_mm.datasets.arguments import checked_integer, private_stream
-from lbbt_mm.datasets.wrapper import DatasetWrapper
+from lbbt_mm.datasets.folds import Part
 from lbbt_mm.registry import DATASETS
 
 _CHOICE = 2  # a purpose of private_stream; 0 and 1 are in random_label.py
@@ -54,7 +54,7 @@ def choose_labelled(labels: np.ndarray, amount: float | int, seed: int) -> np.nd
 
 
 @DATASETS.register_module()
-class FewLabelDataset(DatasetWrapper):
+class FewLabelDataset(Part):
     """The part of a labelled classification dataset whose labels one can afford.
 
     It holds the labelled images only: train and validate on it as on any dataset. The
@@ -75,9 +75,13 @@ class FewLabelDataset(DatasetWrapper):
         TypeError: An argument is of the wrong type, or an image has several labels.
         ValueError: ``labels`` is out of range, or the dataset is unlabelled, empty or
             of one class.
+
+    Example::
+
+        dataset = dict(type="lbbt_mm.FewLabelDataset", dataset=images, labels=0.01)
     """
 
-    _restricts = True
+    _settings = ("labels", "seed")
 
     def __init__(
         self,
@@ -100,56 +104,26 @@ class FewLabelDataset(DatasetWrapper):
     def labelled(self) -> np.ndarray:
         """Indices of the kept images in the inner dataset, ascending, read-only."""
         self.full_init()
-        return self._kept
+        return self._chosen
 
     def _prepare(self, num_images: int) -> int:
-        """Read all labels and choose."""
         truth = self._true_labels("", "use a dataset with one true label per image")
-        self._kept = checked_choice("FewLabelDataset", truth, self.labels, self.seed)
-        self._labels = truth[self._kept]
-        self._labels.flags.writeable = self._kept.flags.writeable = False
-        return len(self._kept)
+        kept = checked_choice("FewLabelDataset", truth, self.labels, self.seed)
+        self._labels = truth[kept]
+        self._labels.flags.writeable = kept.flags.writeable = False
+        return self._choose(kept)
 
     def _origin(self) -> tuple[int, np.ndarray]:
-        return len(self._kept), np.arange(len(self._kept))
-
-    def _source(self, index: int) -> int:
-        return int(self._kept[index])
-
-    def _index(self, source: int) -> int:
-        index = int(np.searchsorted(self._kept, source))
-        if index == len(self._kept) or self._kept[index] != source:
-            raise RuntimeError(
-                "FewLabelDataset: expected an inner dataset that reads only the images "
-                f"it is asked for, but it read image {source}, whose label is not "
-                "among the few; take what mixes images out of the inner dataset."
-            )
-        return index
-
-    def __repr__(self) -> str:
-        """One line: how many labels, of what."""
-        return (
-            f"FewLabelDataset({type(self.dataset).__name__}, labels={self.labels!r}, "
-            f"seed={self.seed})"
-        )
+        return len(self._chosen), np.arange(len(self._chosen))
 
 
 def checked_choice(
     owner: str, truth: np.ndarray, amount: float | int, seed: int
 ) -> np.ndarray:
-    """Choose as :func:`choose_labelled` does, or say why that cannot be.
-
-    Args:
-        owner: The class that asks.
-        truth: Class of each image, shape (n,), int64.
-        amount: See :func:`checked_amount`.
-        seed: Another seed, another choice.
-
-    Returns:
-        Ascending indices, int64.
+    """Choose as :func:`choose_labelled` does.
 
     Raises:
-        ValueError: There are not as many images, or more classes.
+        ValueError: There are not as many images, or more classes; ``owner`` says so.
     """
     if isinstance(amount, int):
         num_classes = len(np.unique(truth))
@@ -164,14 +138,7 @@ def checked_choice(
 
 
 def checked_amount(owner: str, labels: Any) -> float | int:
-    """How many labels: a share of each class as a float, or a number of images.
-
-    Args:
-        owner: The class that wants it.
-        labels: What was given.
-
-    Returns:
-        A ``float`` in (0, 1], or an ``int`` of 1 or more.
+    """A share of each class, a ``float`` in (0, 1], or a number of images, an ``int``.
 
     Raises:
         TypeError: Not a number; True and False are not taken for one.

@@ -9,8 +9,7 @@ from mmengine.dataset import BaseDataset, ConcatDataset
 
 from lbbt_mm.datasets.arguments import checked_integer
 from lbbt_mm.datasets.few_labels import checked_amount, checked_choice
-from lbbt_mm.datasets.instance_label import InstanceLabelDataset
-from lbbt_mm.datasets.label_field import LabelFieldDataset
+from lbbt_mm.datasets.label_field import InstanceLabelDataset, LabelFieldDataset
 from lbbt_mm.datasets.random_label import RandomLabelDataset
 from lbbt_mm.datasets.wrapper import DatasetWrapper
 from lbbt_mm.registry import DATASETS
@@ -42,10 +41,17 @@ class FewTrueLabelsDataset(LabelFieldDataset):
         TypeError: An argument is of the wrong type, or an image has several labels.
         ValueError: ``labels`` is out of range, ``field`` is ``gt_label``, or the
             dataset is unlabelled, empty or of one class.
+
+    Example::
+
+        random = dict(type="lbbt_mm.RandomLabelDataset", dataset=images,
+                      num_classes=10, ratio=1.0)
+        dataset = dict(type="lbbt_mm.FewTrueLabelsDataset", dataset=random, labels=100)
     """
 
     gives_other_labels = True
     _inside = (BaseDataset, RandomLabelDataset, InstanceLabelDataset)
+    _settings = ("labels", "seed", "field")
     _taken = (*LabelFieldDataset._taken, "gt_label")  # most images would have none
 
     def __init__(
@@ -73,17 +79,9 @@ class FewTrueLabelsDataset(LabelFieldDataset):
         return np.flatnonzero(self._labels != UNKNOWN)
 
     def _prepare(self, num_images: int) -> int:
-        """Read all labels, choose, and forget the others."""
         truth = self._true_labels("", "use a dataset with one true label per image")
         known = checked_choice("FewTrueLabelsDataset", truth, self.labels, self.seed)
         self._labels = np.full(num_images, UNKNOWN)
         self._labels[known] = truth[known]
         self._labels.flags.writeable = False
         return num_images
-
-    def __repr__(self) -> str:
-        """One line: how many labels, of what."""
-        return (
-            f"FewTrueLabelsDataset({type(self.dataset).__name__}, "
-            f"labels={self.labels!r}, seed={self.seed}, field={self.field!r})"
-        )

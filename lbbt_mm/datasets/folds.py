@@ -14,7 +14,33 @@ from lbbt_mm.datasets.wrapper import DatasetWrapper
 from lbbt_mm.registry import find_type
 
 
-class Subset(DatasetWrapper):
+class Part(DatasetWrapper):
+    """A wrapper that shows some of the images; ``_prepare`` calls :meth:`_choose`."""
+
+    _restricts = True
+
+    def _choose(self, chosen: np.ndarray) -> int:
+        """Show the images ``chosen``, shape (n,), int64."""
+        self._chosen = chosen
+        self._order = np.argsort(chosen, kind="stable")
+        return len(chosen)
+
+    def _source(self, index: int) -> int:
+        return int(self._chosen[index])
+
+    def _index(self, source: int) -> int:
+        at = np.searchsorted(self._chosen, source, sorter=self._order)
+        if at == len(self._chosen) or self._chosen[self._order[at]] != source:
+            raise RuntimeError(
+                f"{type(self).__name__}: expected an inner dataset that reads only the "
+                f"images it is asked for, but it read image {source}, which is not "
+                f"among the {len(self._chosen)} chosen; take what mixes images out of "
+                "the inner dataset."
+            )
+        return int(self._order[at])
+
+
+class Subset(Part):
     """A part of a wrapped dataset, as ``get_subset`` returns it.
 
     Args:
@@ -22,7 +48,6 @@ class Subset(DatasetWrapper):
         indices: Of its images; a number n means the first n, or the last -n.
     """
 
-    _restricts = True
     _inside = (DatasetWrapper,)
 
     def __init__(self, dataset: DatasetWrapper, indices: Sequence[int] | int) -> None:
@@ -31,8 +56,7 @@ class Subset(DatasetWrapper):
             chosen = everything[:indices] if indices >= 0 else everything[indices:]
         else:
             chosen = everything[np.asarray(indices, dtype=np.int64)]
-        self._chosen = chosen
-        self._order = np.argsort(chosen, kind="stable")
+        self._choose(chosen)
         super().__init__(dataset)
 
     @property
@@ -42,19 +66,6 @@ class Subset(DatasetWrapper):
 
     def _prepare(self, num_images: int) -> int:
         return len(self._chosen)
-
-    def _source(self, index: int) -> int:
-        return int(self._chosen[index])
-
-    def _index(self, source: int) -> int:
-        at = np.searchsorted(self._chosen, source, sorter=self._order)
-        if at == len(self._chosen) or self._chosen[self._order[at]] != source:
-            raise RuntimeError(
-                f"expected an inner dataset that reads only the images of its part, "
-                f"but it read image {source} of {type(self.dataset).__name__}; take "
-                "what mixes images out of the inner dataset."
-            )
-        return int(self._order[at])
 
     def _origin(self) -> tuple[int, np.ndarray]:
         whole, numbers = self.dataset._origin()
@@ -74,11 +85,7 @@ class Subset(DatasetWrapper):
 
 
 def is_folds(dataset: Any) -> bool:
-    """Whether this is mmpretrain's ``KFoldDataset``, which need not be installed.
-
-    Args:
-        dataset: An object or a class.
-    """
+    """Whether an object or a class is mmpretrain's ``KFoldDataset``."""
     module = sys.modules.get("mmpretrain.datasets.dataset_wrappers")
     kind = getattr(module, "KFoldDataset", None)
     found = dataset if isinstance(dataset, type) else type(dataset)
@@ -99,12 +106,8 @@ def build_folds(config: Mapping) -> Any | None:
     if kind is None or not is_folds(kind) or not isinstance(config["dataset"], Mapping):
         return None
     whole = build_folds(config["dataset"]) or MMENGINE_DATASETS.build(config["dataset"])
-
-    def give() -> Any:
-        return whole
-
-    number = len(whole)
-    folds = MMENGINE_DATASETS.build({**config, "dataset": dict(type=give)})
+    number = len(whole)  # before the fold shrinks it
+    folds = MMENGINE_DATASETS.build({**config, "dataset": dict(type=lambda: whole)})
     folds.whole = number
     return folds
 

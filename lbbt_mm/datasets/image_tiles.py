@@ -26,7 +26,7 @@ class ImageTiles:
     image resized onto the best of the grids, in the middle of black, row by row. All
     are those of transformers' ``LlavaNextImageProcessor`` (4.57; 4.45 fails where the
     black is an odd number of pixels). A model brings them into order with
-    :func:`lbbt_mm.models.multimodal.image_tiles.pack_features`.
+    :func:`lbbt_mm.models.multimodal.visual_tokens.pack_features`.
 
     Reads ``images``, a list of RGB ``PIL.Image``, may be empty or absent. Adds
 
@@ -47,6 +47,10 @@ class ImageTiles:
     Raises:
         ImportError: With a grid: transformers has no ``select_best_resolution``.
         ValueError: A setting that makes no sense, or that the grid would ignore.
+
+    Example::
+
+        tiles = dict(type="lbbt_mm.ImageTiles", size=336)
     """
 
     def __init__(
@@ -121,7 +125,6 @@ class ImageTiles:
         return _padded(resized, (wide, high), (0, 0, 0))
 
     def __repr__(self) -> str:
-        """Show the settings."""
         return (
             f"{type(self).__name__}(size={self.size}, grid_pinpoints="
             f"{self.grid_pinpoints}, pad={self.pad})"

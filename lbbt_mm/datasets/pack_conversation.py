@@ -31,6 +31,11 @@ class PackConversation:
 
     Args:
         keys: Further keys that the data sample keeps.
+
+    Example::
+
+        pipeline = [dict(type="lbbt_mm.ImageTiles"),
+                    dict(type="lbbt_mm.PackConversation")]
     """
 
     def __init__(self, keys: Sequence[str] = ()) -> None:

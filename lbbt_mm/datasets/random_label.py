@@ -1,13 +1,13 @@
-"""Random labels: the law, a pure function, and the dataset wrapper that applies it.
+"""Random labels: the draw, a pure function, and the dataset wrapper that applies it.
 
-``docs/random_labels.md`` explains the two laws and what follows from each.
+``docs/random_labels.md`` explains the two label rules (from which classes a label is
+drawn) and what follows from each.
 """
 
 from __future__ import annotations
 
 import math
 import numbers
-import operator
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from mmengine.dataset import BaseDataset, ConcatDataset
 from lbbt_mm.datasets.arguments import checked_integer, private_stream
 from lbbt_mm.datasets.few_labels import FewLabelDataset
 from lbbt_mm.datasets.folds import origin_inside
-from lbbt_mm.datasets.wrapper import DatasetWrapper
+from lbbt_mm.datasets.label_field import LabelFieldDataset
 from lbbt_mm.registry import DATASETS
 
 # The purposes of private streams; a third is in few_labels.py.
@@ -44,7 +44,7 @@ def redraw_labels(
         seed: Another seed, another independent draw.
         true_labels: Shape (n,). Needed if some images keep their label (``ratio`` < 1)
             or if ``exclude_true_label``; otherwise never touched.
-        exclude_true_label: Draw from the *other* classes only (the paper authors' law).
+        exclude_true_label: Draw from the *other* classes only.
 
     Returns:
         Labels of shape (n,), int64, and a mask of shape (n,), True where redrawn.
@@ -69,12 +69,12 @@ def redraw_labels(
 
 
 @DATASETS.register_module()
-class RandomLabelDataset(DatasetWrapper):
+class RandomLabelDataset(LabelFieldDataset):
     """Any classification dataset, labelled or not, with labels drawn at random.
 
     A label is drawn once per image and stays: on every rank, worker, epoch and resume
     it is the same pure function of (seed, index, number of images, number of classes).
-    No global random state is read or changed. The default law is uniform over all
+    No global random state is read or changed. The default rule is uniform over all
     classes and never reads a true label, so a folder of images is enough.
 
     A data info gets, before the inner pipeline runs on it: ``gt_label``, the label to
@@ -93,11 +93,17 @@ class RandomLabelDataset(DatasetWrapper):
         exclude_true_label: Draw from the *other* classes only. This is what the
             paper's authors did; it needs, and leaks, the true labels.
         **kwargs: ``pipeline`` and ``accept_changed_images``, see ``DatasetWrapper``.
+
+    Example::
+
+        images = dict(type="mmpretrain.CIFAR10", data_root="data/cifar10")
+        dataset = dict(type="lbbt_mm.RandomLabelDataset", dataset=images,
+                       num_classes=10, ratio=1.0)
     """
 
     gives_other_labels = True
     _inside = (BaseDataset, FewLabelDataset)
-    truth_key = "true_label"
+    _settings = ("rule", "ratio", "seed", "num_classes")
 
     def __init__(
         self,
@@ -124,19 +130,26 @@ class RandomLabelDataset(DatasetWrapper):
             )
         self.exclude_true_label = exclude_true_label
 
-        super().__init__(dataset, **kwargs)
+        super().__init__(dataset, "gt_label", **kwargs)
+
+    @property
+    def rule(self) -> str:
+        """From which classes labels are drawn: all, or those that are not true."""
+        return "exclude_true_label" if self.exclude_true_label else "uniform"
 
     @property
     def metainfo(self) -> dict:
-        """A copy of the inner dataset's, plus ``random_label``: which law was trained.
+        """A copy of the inner dataset's, plus ``random_label``: how labels were drawn.
 
-        ``classes`` gets generic names where the inner ones are not ``num_classes``.
+        ``classes`` gets generic names where the inner ones are not ``num_classes``. The
+        rule is there as ``law`` too, until the next release.
         """
         metainfo = super().metainfo
         if len(metainfo.get("classes") or ()) != self.num_classes:
             metainfo["classes"] = tuple(f"class_{i}" for i in range(self.num_classes))
         metainfo["random_label"] = dict(
-            law="exclude_true_label" if self.exclude_true_label else "uniform",
+            rule=self.rule,
+            law=self.rule,
             ratio=self.ratio,
             seed=self.seed,
             num_classes=self.num_classes,
@@ -146,8 +159,7 @@ class RandomLabelDataset(DatasetWrapper):
     @property
     def random_labels(self) -> np.ndarray:
         """The labels to train on, shape (n,), int64, read-only."""
-        self.full_init()
-        return self._labels
+        return self.own_labels
 
     @property
     def is_random_label(self) -> np.ndarray:
@@ -156,15 +168,18 @@ class RandomLabelDataset(DatasetWrapper):
         return self._redrawn
 
     def _prepare(self, num_images: int) -> int:
-        """Draw all labels."""
-        # The uniform law at ratio 1 must not depend on true labels: it never asks.
+        # The uniform rule at ratio 1 must not depend on true labels: it never asks.
         needs_truth = self.exclude_true_label or self.ratio < 1
         # Of a fold, the labels are those that its images have without folds.
         whole, numbers = origin_inside(self.dataset)
         truth = None
         if needs_truth:
             truth = np.zeros(whole, dtype=np.int64)
-            truth[numbers] = self._read_true_labels()
+            truth[numbers] = self._true_labels(
+                "exclude_true_label=True" if self.exclude_true_label else "ratio < 1",
+                "use ratio=1 with the uniform rule, which needs no true label",
+                below=self.num_classes,
+            )
         labels, redrawn = redraw_labels(
             whole,
             self.num_classes,
@@ -177,30 +192,9 @@ class RandomLabelDataset(DatasetWrapper):
         self._labels.flags.writeable = self._redrawn.flags.writeable = False
         return num_images
 
-    def _read_true_labels(self) -> np.ndarray:
-        return self._true_labels(
-            "exclude_true_label=True" if self.exclude_true_label else "ratio < 1",
-            "use ratio=1 with the uniform law, which needs no true label",
-            below=self.num_classes,
-        )
-
     def _edit(self, info: dict, index: int) -> dict:
-        truth = info.pop("gt_label", None)
-        info.pop("gt_score", None)
-        if truth is not None:
-            try:
-                info["true_label"] = operator.index(truth)
-            except TypeError:  # several labels: these are just images with a remark
-                info["true_label"] = truth
-        info["gt_label"] = int(self._labels[index])
         info["is_random_label"] = bool(self._redrawn[index])
-        return info
-
-    def __repr__(self) -> str:
-        """One line: the law, and what it is applied to."""
-        law = self.metainfo["random_label"]
-        settings = ", ".join(f"{key}={value!r}" for key, value in law.items())
-        return f"RandomLabelDataset({type(self.dataset).__name__}, {settings})"
+        return super()._edit(info, index)
 
 
 def _share(ratio: Any) -> float:

@@ -146,9 +146,14 @@ class RotationDataset(LabelFieldDataset):
         TypeError: ``copies`` or ``seed`` is no integer.
         ValueError: ``copies`` is neither 4 nor 1. When an image is read: it is not
             square, or there is none.
+
+    Example::
+
+        dataset = dict(type="lbbt_mm.RotationDataset", dataset=images, copies=4)
     """
 
     gives_other_labels = True
+    _settings = ("copies", "seed", "field")
 
     def __init__(
         self,
@@ -177,7 +182,6 @@ class RotationDataset(LabelFieldDataset):
         return dict(metainfo, rotation=dict(copies=self.copies, seed=self.seed))
 
     def _prepare(self, num_images: int) -> int:
-        """Say how often each image is turned."""
         if self.copies == 1:
             whole, numbers = origin_inside(self.dataset)  # of a fold: as without folds
             self._labels = draw_rotations(whole, self.seed)[numbers]
@@ -210,13 +214,6 @@ class RotationDataset(LabelFieldDataset):
 
     def _view(self, leaf: Any, start: int) -> Any:
         return _rotating(super()._view(leaf, start))
-
-    def __repr__(self) -> str:
-        """One line: what is rotated how."""
-        return (
-            f"RotationDataset({type(self.dataset).__name__}, copies={self.copies}, "
-            f"seed={self.seed}, field={self.field!r})"
-        )
 
 
 def _rotating(view: Any) -> Any:

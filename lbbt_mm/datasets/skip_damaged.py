@@ -12,10 +12,9 @@ from mmengine.dataset import BaseDataset, ConcatDataset
 from mmengine.logging import print_log
 
 from lbbt_mm.datasets.arguments import checked_integer
-from lbbt_mm.datasets.damaged import DamagedImageError, is_torn_jpeg
+from lbbt_mm.datasets.checks.damaged import DamagedImageError, is_torn_jpeg
 from lbbt_mm.datasets.few_labels import FewLabelDataset
 from lbbt_mm.datasets.label_field import LabelFieldDataset
-from lbbt_mm.datasets.random_label import RandomLabelDataset
 from lbbt_mm.datasets.wrapper import DatasetWrapper
 from lbbt_mm.registry import DATASETS
 
@@ -37,8 +36,8 @@ class SkipDamagedImages(DatasetWrapper):
     fill it up with grey.
 
     It is meant for training: an evaluation would count the replacement twice. It goes
-    outside of the other wrappers, ``SkipDamagedImages(RandomLabelDataset(...))``; the
-    labels of the readable images are the same with and without it.
+    outside of the other wrappers; the labels of the readable images are the same with
+    and without it.
 
     Args:
         dataset: Config or built dataset: a ``BaseDataset``, a ``ConcatDataset``, a
@@ -49,9 +48,16 @@ class SkipDamagedImages(DatasetWrapper):
 
     Raises:
         ValueError: The loader of the pipeline hides damaged files (``ignore_empty``).
+
+    Example::
+
+        random = dict(type="lbbt_mm.RandomLabelDataset", dataset=images,
+                      num_classes=10, ratio=1.0)
+        dataset = dict(type="lbbt_mm.SkipDamagedImages", dataset=random)
     """
 
-    _inside = (BaseDataset, FewLabelDataset, RandomLabelDataset, LabelFieldDataset)
+    _inside = (BaseDataset, FewLabelDataset, LabelFieldDataset)
+    _settings = ("max_damaged",)
 
     def __init__(
         self,
@@ -148,11 +154,6 @@ class SkipDamagedImages(DatasetWrapper):
     def get_gt_labels(self) -> np.ndarray:
         """The labels of the images themselves, shape (n,), int64."""
         return np.array([self.get_cat_ids(i)[0] for i in range(len(self))], np.int64)
-
-    def __repr__(self) -> str:
-        """One line: what is skipped how often."""
-        name = type(self.dataset).__name__
-        return f"SkipDamagedImages({name}, max_damaged={self.max_damaged})"
 
 
 def _named(index: int, error: DamagedImageError) -> str:

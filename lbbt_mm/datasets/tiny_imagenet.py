@@ -1,9 +1,12 @@
-"""Tiny-ImageNet-200, from the folder that its zip file unpacks to."""
+"""Tiny-ImageNet-200, from the folder that its zip file unpacks to.
+
+mmpretrain's ``CustomDataset`` reads ``train`` of it, but not ``val``, whose images lie
+in one folder with a list beside it.
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,38 +33,29 @@ class TinyImageNet(BaseDataset):
     Args:
         data_root: The folder ``tiny-imagenet-200``.
         split: ``'train'`` (100 000 images) or ``'val'`` (10 000).
-        pipeline: Transforms.
-        metainfo: More meta information.
-        **kwargs: As in mmengine's ``BaseDataset``: ``indices``, ``test_mode``, ...
+        **kwargs: As in mmengine's ``BaseDataset``: ``pipeline``, ``indices``, ...
 
     Raises:
         FileNotFoundError: A file or folder of the layout is missing.
         ValueError: The split is unknown, or a list does not fit the images.
+
+    Example::
+
+        dataset = dict(type="lbbt_mm.TinyImageNet", split="val", pipeline=pipeline,
+                       data_root="data/tiny-imagenet-200")
     """
 
-    def __init__(
-        self,
-        data_root: str,
-        split: str = "train",
-        pipeline: Sequence[dict | Callable] = (),
-        metainfo: dict | None = None,
-        **kwargs: Any,
-    ) -> None:
+    def __init__(self, data_root: str, split: str = "train", **kwargs: Any) -> None:
         if split not in ("train", "val"):
             raise ValueError(
                 f"TinyImageNet: expected split 'train' or 'val', got {split!r}; the "
                 "official test images have no labels."
             )
         self.split = split
-        super().__init__(
-            data_root=os.path.expanduser(data_root),
-            metainfo=metainfo,
-            pipeline=list(pipeline),
-            **kwargs,
-        )
+        super().__init__(data_root=os.path.expanduser(data_root), **kwargs)
 
     def load_data_list(self) -> list[dict]:
-        """Read the lists and check them against the files; ``BaseDataset`` calls it."""
+        """Read the lists and check them against the files."""
         root = Path(self.data_root)
         wnids = sorted(_lines(root / "wnids.txt"))
         words = dict(line.split("\t", 1) for line in _lines(root / "words.txt", "\t"))
@@ -82,7 +76,6 @@ class TinyImageNet(BaseDataset):
 
 
 def _train_images(root: Path, wnids: list[str]) -> list[tuple[Path, str]]:
-    """All training images by class, in the order of their names."""
     images = []
     for wnid in wnids:
         folder = root / "train" / wnid
@@ -90,13 +83,13 @@ def _train_images(root: Path, wnids: list[str]) -> list[tuple[Path, str]]:
         # The list of bounding boxes names every image: a torn unpacking shows.
         boxes = folder / f"{wnid}_boxes.txt"
         if boxes.is_file():
-            _compare(folder / "images", found, _names(boxes), boxes)
+            listed = {line.split("\t")[0] for line in _lines(boxes, "\t")}
+            _compare(folder / "images", found, listed, boxes)
         images += [(folder / "images" / name, wnid) for name in sorted(found)]
     return images
 
 
 def _val(root: Path) -> list[tuple[Path, str]]:
-    """All validation images, in the order of their list."""
     path = root / "val" / "val_annotations.txt"
     rows = [line.split("\t") for line in _lines(path, "\t")]
     found = _files(root / "val" / "images")
@@ -120,10 +113,6 @@ def _lines(path: Path, separator: str = "") -> list[str]:
         wanted = "fields with tabs between them" if separator else "a WordNet id a line"
         raise ValueError(f"{path}: expected {wanted}, got {got}; {_LAYOUT}.")
     return lines
-
-
-def _names(boxes: Path) -> set[str]:
-    return {line.split("\t")[0] for line in _lines(boxes, "\t")}
 
 
 def _files(folder: Path) -> set[str]:

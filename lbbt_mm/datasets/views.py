@@ -26,6 +26,10 @@ def collate_views(items: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
     Raises:
         ValueError: The images have different numbers of views.
+
+    Example::
+
+        train_dataloader = dict(collate_fn=dict(type="lbbt_mm.collate_views"))
     """
     inputs = [item["inputs"] for item in items]
     views = [list(i) if isinstance(i, (list, tuple)) else [i] for i in inputs]

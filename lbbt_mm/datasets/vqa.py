@@ -1,4 +1,9 @@
-"""Conversations about images, and visual questions, without any tokenising."""
+"""Conversations about images, and visual questions, without any tokenising.
+
+mmpretrain's ``GQA`` (LAVIS' file of it), ``TextVQA`` and ``ScienceQA`` give a question
+and its answer, without turns or ``<image>``, and check neither records nor images.
+These read the publishers' files and LLaVA's as turns, and say which record is bad.
+"""
 
 from __future__ import annotations
 
@@ -6,14 +11,14 @@ import logging
 import os
 import random
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 from mmengine.dataset import BaseDataset
 from mmengine.logging import print_log
 from PIL import Image
 
-from lbbt_mm.datasets.damaged import DamagedImageError
+from lbbt_mm.datasets.checks.damaged import DamagedImageError
 from lbbt_mm.datasets.vqa_formats import (
     FORMATS,
     BadSampleError,
@@ -21,8 +26,6 @@ from lbbt_mm.datasets.vqa_formats import (
     read_json,
 )
 from lbbt_mm.registry import DATASETS
-
-_ON_BAD = ("error", "skip")
 
 
 class _ImageTextDataset(BaseDataset):
@@ -38,8 +41,8 @@ class _ImageTextDataset(BaseDataset):
         load_images: bool = True,
         **kwargs: Any,
     ) -> None:
-        if on_bad not in _ON_BAD:
-            raise ValueError(f"on_bad: expected one of {_ON_BAD}, got {on_bad!r}.")
+        if on_bad not in ("error", "skip"):
+            raise ValueError(f"on_bad: expected 'error' or 'skip', got {on_bad!r}.")
         self.on_bad, self.check_images = on_bad, check_images
         self.load_images = load_images
         self.skipped: dict[str, int] = {}
@@ -51,7 +54,7 @@ class _ImageTextDataset(BaseDataset):
         )
 
     def load_data_list(self) -> list[dict]:
-        """Read all records; ``BaseDataset`` calls this.
+        """Read all records.
 
         Raises:
             ValueError: A record cannot be used and ``on_bad='error'``, or none can.
@@ -159,6 +162,12 @@ class ConversationDataset(_ImageTextDataset):
             stops the run when its turn comes.
         load_images: Read the images of a sample when it is asked for.
         **kwargs: As in mmengine's ``BaseDataset``: ``pipeline``, ``indices``, ...
+
+    Example::
+
+        dataset = dict(type="lbbt_mm.ConversationDataset", data_root="data/llava",
+                       ann_file="llava_v1_5_mix665k.json", on_bad="skip",
+                       data_prefix=dict(img_path="images"), pipeline=pipeline)
     """
 
     def _records(self) -> Iterator[dict | BadSampleError]:
@@ -192,6 +201,12 @@ class VQADataset(_ImageTextDataset):
 
     Raises:
         ValueError: Unknown format, or ``shuffle_images`` with fewer than two images.
+
+    Example::
+
+        dataset = dict(type="lbbt_mm.VQADataset", format="gqa", data_root="data/gqa",
+                       ann_file="testdev_balanced_questions.json",
+                       data_prefix=dict(img_path="images"), pipeline=pipeline)
     """
 
     def __init__(
@@ -212,10 +227,21 @@ class VQADataset(_ImageTextDataset):
         super().__init__(ann_file=ann_file, **kwargs)
 
     def load_data_list(self) -> list[dict]:
-        """Read all questions; ``BaseDataset`` calls this."""
+        """Read all questions, and exchange their images if asked to."""
         samples = super().load_data_list()
-        if self.shuffle_images is not None:
-            exchange_images(samples, self.shuffle_images)
+        if self.shuffle_images is None:
+            return samples
+        images = sorted({path for sample in samples for path in sample["img_paths"]})
+        if len(images) < 2:
+            raise ValueError(
+                "shuffle_images: expected at least two different images, got "
+                f"{len(images)}; leave shuffle_images out."
+            )
+        random.Random(self.shuffle_images).shuffle(images)
+        # One circle through all images: none comes back to itself.
+        other = dict(zip(images, images[1:] + images[:1], strict=True))
+        for sample in samples:
+            sample["img_paths"] = [other[path] for path in sample["img_paths"]]
         return samples
 
     def _records(self) -> Iterator[dict | BadSampleError]:
@@ -227,27 +253,3 @@ class VQADataset(_ImageTextDataset):
                 f"{self.ann_file}: expected the format {self.format!r}, got a record "
                 f"that does not fit ({error!r}); docs/vqa.md shows the formats."
             ) from error
-
-
-def exchange_images(samples: Iterable[dict], seed: int) -> None:
-    """Give every sample another image, in place.
-
-    Args:
-        samples: With ``img_paths``; those without images stay as they are.
-        seed: Which exchange.
-
-    Raises:
-        ValueError: There are fewer than two different images.
-    """
-    samples = list(samples)
-    images = sorted({path for sample in samples for path in sample["img_paths"]})
-    if len(images) < 2:
-        raise ValueError(
-            "shuffle_images: expected at least two different images, got "
-            f"{len(images)}; leave shuffle_images out."
-        )
-    random.Random(seed).shuffle(images)
-    # One circle through all images: none comes back to itself.
-    other = dict(zip(images, images[1:] + images[:1], strict=True))
-    for sample in samples:
-        sample["img_paths"] = [other[path] for path in sample["img_paths"]]

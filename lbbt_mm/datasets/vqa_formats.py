@@ -5,8 +5,9 @@ folder), ``turns`` (``dict(role, text)``, the text with its ``<image>`` tokens);
 question also ``question``, ``answers`` (list of str), ``question_type``, and where the
 format has them ``choices`` and ``subject``.
 
-``docs/vqa.md`` names the files. Each reader raises ``KeyError`` or ``TypeError`` for a
-record that lacks a field; the data sets put that into a sentence.
+``docs/vqa.md`` names the files. A reader (path, words behind a question, split) raises
+``KeyError`` or ``TypeError`` for a record that lacks a field; the data sets put that
+into a sentence.
 """
 
 from __future__ import annotations
@@ -48,8 +49,6 @@ class BadSampleError(ValueError):
 def read_json(path: str | os.PathLike) -> Any:
     """Read JSON, or JSON lines if the name ends in ``.jsonl``.
 
-    A byte-order mark is no part of it.
-
     Raises:
         FileNotFoundError: There is no such file.
         ValueError: It is not JSON, or a line is not.
@@ -62,7 +61,7 @@ def read_json(path: str | os.PathLike) -> Any:
         )
     where = ""
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = path.read_text(encoding="utf-8-sig")  # without a byte-order mark
         if path.suffix != ".jsonl":
             return json.loads(text)
         records = []
@@ -103,13 +102,12 @@ def llava_sample(record: dict[str, Any], number: int) -> dict[str, Any]:
     # As LLaVA does: some ShareGPT conversations begin with the end of another.
     while turns and turns[0]["role"] == "assistant":
         turns = turns[1:]
-    check_turns(turns, len(images))
+    _check_turns(turns, len(images))
     sample_id = str(record.get("id", number))
     return dict(sample_id=sample_id, img_paths=images, turns=turns)
 
 
-def check_turns(turns: list[dict[str, str]], images: int) -> None:
-    """Raise :class:`BadSampleError` for turns that no model can be trained on."""
+def _check_turns(turns: list[dict[str, str]], images: int) -> None:
     spoken = [turn for turn in turns if turn["role"] != "system"]
     if len(spoken) < 2:
         raise BadSampleError("empty conversation", f"{len(spoken)} turn(s)")

@@ -12,9 +12,13 @@ from mmengine.dataset import BaseDataset, ConcatDataset
 from mmengine.registry import DATASETS as MMENGINE_DATASETS
 
 from lbbt_mm.datasets.arguments import with_pipeline
-from lbbt_mm.datasets.damaged import DamagedImageError, why_unreadable
-from lbbt_mm.datasets.left_out import say_left_out
-from lbbt_mm.datasets.same_images import describe_images, enlist, join_descriptions
+from lbbt_mm.datasets.checks.damaged import DamagedImageError, why_unreadable
+from lbbt_mm.datasets.checks.left_out import say_left_out
+from lbbt_mm.datasets.checks.same_images import (
+    describe_images,
+    enlist,
+    join_descriptions,
+)
 
 
 class DatasetWrapper(BaseDataset):
@@ -43,6 +47,7 @@ class DatasetWrapper(BaseDataset):
     _inside: tuple[type, ...] = (BaseDataset,)
     _labels: np.ndarray  # shape (n,), int64, read-only; made by _prepare
 
+    _settings: tuple[str, ...] = ()  # attributes that repr shows
     _restricts = False  # whether it shows a part of the images only
     _only: Callable[[], np.ndarray] | None = None  # which ones a wrapper outside shows
     _images: list | None = None  # number and fingerprint, once somebody asked
@@ -317,6 +322,12 @@ class DatasetWrapper(BaseDataset):
             "with an image depends on all images; use get_subset, which returns a part "
             "with the labels of the whole, or set `indices` in the inner dataset."
         )
+
+    def __repr__(self) -> str:
+        """One line: the settings, and what they are applied to."""
+        settings = (f", {name}={getattr(self, name)!r}" for name in self._settings)
+        inner = type(self.dataset).__name__
+        return f"{type(self).__name__}({inner}{''.join(settings)})"
 
     # ---------------------------------------------------------------------- machinery
 

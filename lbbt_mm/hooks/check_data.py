@@ -7,7 +7,7 @@ from typing import Any
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
-from lbbt_mm.datasets.guard import guard_dataset
+from lbbt_mm.datasets.checks.guard import guard_dataset
 from lbbt_mm.neighbours.mmengine import loops_of
 from lbbt_mm.registry import HOOKS
 

@@ -9,7 +9,7 @@ from typing import Any
 from mmengine.registry import DATASETS, EVALUATOR, init_default_scope
 from mmengine.runner import Runner
 
-from lbbt_mm.datasets.guard import build_guarded
+from lbbt_mm.datasets.checks.guard import build_guarded
 from lbbt_mm.metrics.constant_baseline import CommonestAnswers, ConstantBaseline
 
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from lbbt_mm.analysis.progress import follow
 from lbbt_mm.analysis.scalar_loss import ScalarLoss
-from lbbt_mm.datasets.guard import build_guarded
+from lbbt_mm.datasets.checks.guard import build_guarded
 from lbbt_mm.models import LanguageBackbone
 from lbbt_mm.models.checkpoint_config import type_name
 from lbbt_mm.models.initial_model import (

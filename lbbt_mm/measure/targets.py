@@ -14,7 +14,7 @@ from mmengine.registry import DATASETS, HOOKS, MODELS
 
 from lbbt_mm.analysis.language_weights import language_model_weights
 from lbbt_mm.analysis.outliers import weight_statistics
-from lbbt_mm.datasets.damaged import DataError
+from lbbt_mm.datasets.checks.damaged import DataError
 from lbbt_mm.language import CheckpointError
 from lbbt_mm.measure.measured_model import MeasuredModel
 from lbbt_mm.measure.measurements import (

@@ -19,7 +19,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from lbbt_mm.datasets.arguments import with_pipeline
-from lbbt_mm.datasets.guard import build_guarded
+from lbbt_mm.datasets.checks.guard import build_guarded
 from lbbt_mm.models.initial_model import build_initial_model, build_model
 from lbbt_mm.models.pretrained import load_part
 from lbbt_mm.probe.feature_key import (

@@ -147,7 +147,7 @@ def test_reading_an_image_that_is_not_among_the_few_is_refused():
         def prepare_data(self, idx):
             return [super(Mixes, self).prepare_data(i) for i in range(len(self))]
 
-    with pytest.raises(RuntimeError, match="read image 0, whose label is not among"):
+    with pytest.raises(RuntimeError, match="read image 0, which is not among"):
         FewLabelDataset(Mixes(UNEVEN), labels=4)[0]
 
 

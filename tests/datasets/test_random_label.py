@@ -43,7 +43,7 @@ def keep(info):
     return info
 
 
-# --------------------------------------------------------------------------- the law
+# -------------------------------------------------------------------- the label rule
 
 
 def test_labels_are_frozen():
@@ -130,7 +130,7 @@ def test_labels_are_independent_of_truth_neighbour_and_choice():
 
 
 def test_fraction_that_ends_wrong():
-    # docs/random_labels.md: ratio * (1 - 1/C) when uniform, ratio under the other law.
+    # docs/random_labels.md: ratio * (1 - 1/C) when uniform, ratio under the other rule.
     n, truth = 100_000, np.arange(100_000) % 10
     uniform, _ = redraw_labels(n, 10, 0.15, 0, truth)
     assert (uniform != truth).mean() == pytest.approx(0.135, abs=0.002)
@@ -184,7 +184,7 @@ def test_memorising_falls_below_chance_only_if_the_true_label_is_excluded():
 
 def test_learning_the_class_never_gives_the_class_if_it_is_excluded():
     # With enough images a model learns P(label | class); its best guess is never the
-    # class itself under the authors' law, and is it by chance under the uniform one.
+    # class itself under the authors' rule, and is it by chance under the uniform one.
     classes = np.arange(20_000) % 10
     hits = {}
     for exclude in (False, True):
@@ -388,7 +388,11 @@ def test_metainfo_is_a_copy_and_says_what_was_trained():
     )
     assert dataset.metainfo["classes"] == CLASSES == dataset.CLASSES
     assert dataset.metainfo["random_label"] == dict(
-        law="exclude_true_label", ratio=0.15, seed=9, num_classes=10
+        rule="exclude_true_label",
+        law="exclude_true_label",
+        ratio=0.15,
+        seed=9,
+        num_classes=10,
     )
     dataset.metainfo["classes"] = ()
     assert dataset.metainfo["classes"] == CLASSES
@@ -396,7 +400,7 @@ def test_metainfo_is_a_copy_and_says_what_was_trained():
 
     more = RandomLabelDataset(Toy(sorted_labels(20)), 12, ratio=1)
     assert more.metainfo["classes"] == tuple(f"class_{i}" for i in range(12))
-    assert more.metainfo["random_label"]["law"] == "uniform"
+    assert more.metainfo["random_label"]["rule"] == "uniform"
     nameless = RandomLabelDataset(Toy([None] * 20, metainfo=None), 3, ratio=1)
     assert nameless.CLASSES == ("class_0", "class_1", "class_2")
     assert "ratio=1.0, seed=0, num_classes=3" in repr(nameless)
@@ -450,7 +454,12 @@ def test_same_labels_in_workers_and_after_a_pickle(serialize):
             ValueError,
             "exclude_true_label=True",
         ),
-        ([None] * 9, dict(ratio=0.999), ValueError, "use ratio=1 with the uniform law"),
+        (
+            [None] * 9,
+            dict(ratio=0.999),
+            ValueError,
+            "use ratio=1 with the uniform rule",
+        ),
         ([0, [1, 2]], dict(ratio=0.5), TypeError, r"got gt_label=\[1, 2\] for image 1"),
         ([0, 1.5], dict(ratio=0.5), TypeError, "one class index per image"),
     ],

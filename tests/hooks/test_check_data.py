@@ -7,7 +7,7 @@ from types import SimpleNamespace
 from mmengine.dataset import BaseDataset, Compose
 from mmengine.registry import HOOKS
 
-from lbbt_mm.datasets.guard import GuardedPipeline
+from lbbt_mm.datasets.checks.guard import GuardedPipeline
 
 
 class Dataset(BaseDataset):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import os
 from collections.abc import Iterable
@@ -11,7 +10,7 @@ from typing import Any
 import numpy as np
 from mmengine.logging import MessageHub
 
-from lbbt_mm.datasets.damaged import DataError
+from lbbt_mm.datasets.checks.damaged import DataError
 
 _KEY = "lbbt_mm/images"  # in the message hub, which mmengine keeps in checkpoints
 
@@ -23,11 +22,7 @@ class ChangedImagesError(DataError):
 class _Begun(list):
     """What this process has enlisted itself, rather than read from a checkpoint."""
 
-    def __deepcopy__(self, memo: dict) -> list:
-        # A checkpoint holds plain types only.
-        return copy.deepcopy(list(self), memo)
-
-    def __reduce__(self) -> tuple:
+    def __reduce__(self) -> tuple:  # copied and saved as a plain list
         return list, (list(self),)
 
 
@@ -55,11 +50,7 @@ def describe_images(dataset: Any) -> list:
 
 
 def join_descriptions(parts: Iterable[list]) -> list:
-    """Describe several datasets as one; one alone stays as it is.
-
-    Args:
-        parts: See :func:`describe_images`.
-    """
+    """Describe several datasets as one; one alone stays as it is."""
     parts = list(parts)
     if len(parts) == 1:
         return parts[0]

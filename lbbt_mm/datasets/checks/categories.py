@@ -10,7 +10,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from lbbt_mm.datasets.damaged import DataError
+from lbbt_mm.datasets.checks.damaged import DataError
 
 # What mmdet reads of each record of a COCO file.
 _NEEDED = dict(
@@ -28,10 +28,8 @@ def check_categories(dataset: Any) -> None:
     """Refuse data that would train without boxes, or with labels of other names.
 
     mmdet takes those categories of a COCO file whose names are in ``classes``, in the
-    order of the file, and leaves out the boxes of all others without a word.
-
-    Args:
-        dataset: Any dataset; only mmdet's, and mmpretrain's of folders, are looked at.
+    order of the file, and leaves out the boxes of all others without a word. Only its
+    data sets, and mmpretrain's of folders, are looked at.
 
     Raises:
         CategoryError: No name fits; one that is missing shifts the labels of others;
@@ -63,10 +61,10 @@ def compare(
     classes: Sequence[str],
     labels: Sequence[str] | None = None,
 ) -> None:
-    """Compare the categories of a COCO file with the classes of a config.
+    """Compare the categories of a file, or folders of images, with a config's classes.
 
     Args:
-        path: The file, or a folder with one of images for each class.
+        path: The file or folder.
         names: Of its categories, in its order.
         classes: Of the dataset's ``metainfo``.
         labels: Names of the categories that are labels 0, 1, ...; those of ``names``
@@ -108,14 +106,7 @@ def compare(
 
 
 def coco_problem(dataset: Mapping[str, Any]) -> str | None:
-    """Find out why a dataset of COCO's kind could not be built.
-
-    Args:
-        dataset: Its config.
-
-    Returns:
-        One sentence; None if its file looks sound.
-    """
+    """Why a dataset of COCO's kind could not be built; None if its file looks sound."""
     root, name = dataset.get("data_root") or "", dataset.get("ann_file") or ""
     path = os.path.join(root, name)
     if not name.endswith(".json") or not os.path.isfile(path):
@@ -149,15 +140,7 @@ def coco_problem(dataset: Mapping[str, Any]) -> str | None:
 
 
 def _categories(path: str, chosen: Sequence[int]) -> dict[int, str] | None:
-    """Read the categories of a COCO file alone, which may have a gigabyte.
-
-    Args:
-        path: The file.
-        chosen: Ids that they must have.
-
-    Returns:
-        Name by id, in the file's order; None if there is no such list.
-    """
+    """Name by id, in the order of a COCO file, which may have a gigabyte."""
     with (
         open(path, "rb") as file,
         mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content,
@@ -176,10 +159,9 @@ def _categories(path: str, chosen: Sequence[int]) -> dict[int, str] | None:
 
 
 def _record_problem(key: str, records: Any) -> str | None:
-    """Find the first record of a COCO file that mmdet cannot read."""
     if not isinstance(records, list):
         return f"expected {key} as a list, got {str(records)[:80]!r}"
-    needed = _NEEDED[key]
+    needed = _NEEDED[key]  # the first that mmdet cannot read
     for number, record in enumerate(records):
         found = record if isinstance(record, dict) else {}
         missing = [name for name in needed if found.get(name) is None]

@@ -17,11 +17,12 @@ from mmengine.registry import DefaultScope
 from PIL import Image
 from torch.utils.data import DataLoader
 
-from lbbt_mm.datasets import DamagedImageError, RandomLabelDataset, left_out
-from lbbt_mm.datasets.categories import CategoryError
-from lbbt_mm.datasets.damaged import DataError
-from lbbt_mm.datasets.guard import build_guarded, guard_dataset
-from lbbt_mm.datasets.label_maps import LabelMapError
+from lbbt_mm.datasets import DamagedImageError, RandomLabelDataset
+from lbbt_mm.datasets.checks import left_out
+from lbbt_mm.datasets.checks.categories import CategoryError
+from lbbt_mm.datasets.checks.damaged import DataError
+from lbbt_mm.datasets.checks.guard import build_guarded, guard_dataset
+from lbbt_mm.datasets.checks.label_maps import LabelMapError
 
 
 def save(path, pixels):

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from lbbt_mm.datasets.damaged import DataError
+from lbbt_mm.datasets.checks.damaged import DataError
 
 _IGNORED = 255  # what mmseg makes of a pixel without a class
 
@@ -70,7 +70,7 @@ def check_label_map(results: dict, num_classes: int | None, ignore_index: int) -
 
 
 def _beyond_8_bit(path: str) -> int | None:
-    """A value above 255 in a file of more than 8 bits; only its header is read else."""
+    """A value above 255, in a file of more than 8 bits a pixel."""
     if not os.path.isfile(path):
         return None
     try:
@@ -85,11 +85,7 @@ def _beyond_8_bit(path: str) -> int | None:
 
 
 def reads_label_maps(step: Any) -> bool:
-    """Whether a step of a pipeline is mmseg's ``LoadAnnotations``, or inherits it.
-
-    Args:
-        step: A transform.
-    """
+    """Whether a step of a pipeline is mmseg's ``LoadAnnotations``, or inherits it."""
     module = sys.modules.get("mmseg.datasets.transforms.loading")
     kind = getattr(module, "LoadAnnotations", None)
     return kind is not None and isinstance(step, kind)

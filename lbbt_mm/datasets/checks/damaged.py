@@ -91,7 +91,6 @@ def _asked(step: Any, path: str) -> dict | None:
 
 
 def _too_large(path: str) -> str | None:
-    """Say so if an image has more pixels than decoders accept; its header is read."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

@@ -1,4 +1,10 @@
-"""Errors in the files of any dataset, as one sentence that names the file."""
+"""Errors in the files of any dataset, as one sentence that names the file.
+
+Before a run, :func:`guard_dataset` looks at what a dataset says of itself: ``left_out``
+(files of a folder that it does not show) and ``categories`` (names of classes). When an
+image is read, :class:`GuardedPipeline` asks ``damaged`` (can the file be read) and
+``label_maps`` (is it one). ``same_images`` compares the images of a resumed run.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +13,10 @@ from typing import Any
 
 from mmengine.dataset import Compose
 
-from lbbt_mm.datasets.categories import check_categories, coco_problem
-from lbbt_mm.datasets.damaged import DamagedImageError, DataError, why_unreadable
-from lbbt_mm.datasets.label_maps import check_label_map, reads_label_maps
-from lbbt_mm.datasets.left_out import say_left_out
+from lbbt_mm.datasets.checks.categories import check_categories, coco_problem
+from lbbt_mm.datasets.checks.damaged import DamagedImageError, DataError, why_unreadable
+from lbbt_mm.datasets.checks.label_maps import check_label_map, reads_label_maps
+from lbbt_mm.datasets.checks.left_out import say_left_out
 from lbbt_mm.registry import DATASETS, names_of
 
 
@@ -90,14 +96,11 @@ def guard_dataset(dataset: Any) -> None:
 
 
 def build_guarded(build: Callable[[], Any], config: Mapping[str, Any]) -> Any:
-    """Build a data loader or a dataset, and guard the dataset.
+    """Build a data loader or a dataset with ``build``, and guard the dataset.
 
     Args:
         build: Does it.
         config: Of what it builds.
-
-    Returns:
-        What ``build`` returns.
 
     Raises:
         DataError: Its files are not what they should be.
@@ -116,7 +119,6 @@ def build_guarded(build: Callable[[], Any], config: Mapping[str, Any]) -> Any:
 
 
 def _problem(config: Any, error: Exception) -> str | None:
-    """Say what is wrong with the files of a dataset that could not be built."""
     if not isinstance(config, Mapping):
         return None
     for inner in (config.get("dataset"), *(config.get("datasets") or ())):

@@ -26,34 +26,44 @@ def left_out(dataset: Any) -> str | None:
         One sentence; None if nothing is left out, or it lists no folder on this
         machine.
     """
-    suffixes = _suffixes(dataset)
-    if suffixes is None:
-        return None
-    key, found = suffixes
+    if getattr(dataset, "ann_file", None) and not os.path.isdir(dataset.ann_file):
+        return None  # a list says which images there are
+    keys = [k for k in ("extensions", "img_suffix") if getattr(dataset, k, None)]
     prefixes = getattr(dataset, "data_prefix", None) or {}
     folder = prefixes.get("img_path") or getattr(dataset, "data_root", None)
-    if not folder or not os.path.isdir(folder):
+    if not keys or not folder or not os.path.isdir(folder):
         return None
+    suffixes = getattr(dataset, keys[0])
+    suffixes = (suffixes,) if isinstance(suffixes, str) else tuple(suffixes)
     why: Counter[str] = Counter()
     names: list[str] = []
     hidden_folders = []
     for here, folders, files in os.walk(folder, followlinks=True):
         hidden_folders += [name for name in folders if name.startswith(".")]
         for name in files:
-            reason = _reason(here, name, found, case=key == "img_suffix")
-            if reason:
-                why[reason] += 1
-                names.append(os.path.relpath(os.path.join(here, name), folder))
+            path = os.path.join(here, name)
+            # mmpretrain looks at suffixes in lower case, mmseg as they are written.
+            seen = name if keys[0] == "img_suffix" else name.lower()
+            if name.startswith("."):
+                why["hidden"] += 1
+            elif not seen.endswith(suffixes):
+                why[f"with the suffix {Path(name).suffix or 'none'}"] += 1
+            elif os.path.islink(path) and not os.path.exists(path):
+                why["links to nowhere"] += 1
+            else:
+                continue
+            names.append(os.path.relpath(path, folder))
     said = []
     if why:
         counts = ", ".join(f"{n} {reason}" for reason, n in sorted(why.items()))
         shown = ", ".join(sorted(names)[:_SHOWN])
         more = ", ..." if len(names) > _SHOWN else ""
         said.append(
-            f"{sum(why.values())} files are left out ({counts}: {shown}{more}); "
-            f"{key} of the dataset says what an image is called"
+            f"{len(names)} files are left out ({counts}: {shown}{more}); "
+            f"{keys[0]} of the dataset says what an image is called"
         )
-    if hidden_folders and key == "extensions" and getattr(dataset, "with_label", True):
+    labelled = keys[0] == "extensions" and getattr(dataset, "with_label", True)
+    if hidden_folders and labelled:
         said.append(
             f"the hidden folder {hidden_folders[0]} counts as a class, and the classes "
             "after it have another number for it: remove it"
@@ -63,33 +73,8 @@ def left_out(dataset: Any) -> str | None:
     return f"{type(dataset).__name__}: of {folder}, {'; '.join(said)}."
 
 
-def _suffixes(dataset: Any) -> tuple[str, tuple[str, ...]] | None:
-    if getattr(dataset, "ann_file", None) and not os.path.isdir(dataset.ann_file):
-        return None  # a list says which images there are
-    for key in ("extensions", "img_suffix"):
-        value = getattr(dataset, key, None)
-        if value:
-            return key, (value,) if isinstance(value, str) else tuple(value)
-    return None
-
-
-def _reason(here: str, name: str, suffixes: tuple[str, ...], case: bool) -> str | None:
-    if name.startswith("."):
-        return "hidden"
-    if not (name if case else name.lower()).endswith(suffixes):
-        return f"with the suffix {Path(name).suffix or 'none'}"
-    path = os.path.join(here, name)
-    if os.path.islink(path) and not os.path.exists(path):
-        return "links to nowhere"
-    return None
-
-
 def say_left_out(dataset: Any) -> None:
-    """Log once which files of its folder a dataset leaves out.
-
-    Args:
-        dataset: With images.
-    """
+    """Log once which files of its folder a dataset leaves out."""
     if getattr(dataset, "_left_out_said", False):
         return
     try:

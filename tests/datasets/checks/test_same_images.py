@@ -14,7 +14,7 @@ from mmengine.registry import MODELS
 from mmengine.runner import Runner
 from PIL import Image
 
-from lbbt_mm.datasets.same_images import ChangedImagesError, describe_images
+from lbbt_mm.datasets.checks.same_images import ChangedImagesError, describe_images
 
 
 def save(folder, number, value=50):
