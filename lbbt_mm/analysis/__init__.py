@@ -3,9 +3,7 @@
 from lbbt_mm.analysis.activation import BlockActivation, activation_ratio
 from lbbt_mm.analysis.alignment import (
     Alignment,
-    AlignmentChange,
     Covariance,
-    alignment_change,
     measure_alignment,
     patch_covariance,
     weight_covariance,
@@ -29,8 +27,6 @@ from lbbt_mm.analysis.separability import Separability, measure_separability
 from lbbt_mm.analysis.spectrum import (
     density_curve,
     eigenvalue_numbers,
-    negative_share,
-    participation_ratio,
     spectral_gap,
     summarise,
 )
@@ -39,7 +35,6 @@ from lbbt_mm.analysis.weight_names import block_path, weight_kind
 
 __all__ = [
     "Alignment",
-    "AlignmentChange",
     "BlockActivation",
     "Covariance",
     "Estimate",
@@ -49,7 +44,6 @@ __all__ = [
     "WeightReport",
     "WeightStatistics",
     "activation_ratio",
-    "alignment_change",
     "block_path",
     "density_curve",
     "eigenvalue_numbers",
@@ -61,10 +55,8 @@ __all__ = [
     "loss_landscape",
     "measure_alignment",
     "measure_separability",
-    "negative_share",
     "noise_sensitivity",
     "parameter_sensitivity",
-    "participation_ratio",
     "patch_covariance",
     "spectral_density",
     "spectral_gap",

@@ -73,18 +73,6 @@ class Alignment(NamedTuple):
     rotated: AlignmentNumbers
 
 
-class AlignmentChange(NamedTuple):
-    """Alignment of a layer now and at its initialisation.
-
-    Attributes:
-        now: Of the weights as they are.
-        initial: Of the weights as they began, in the same two bases.
-    """
-
-    now: Alignment
-    initial: Alignment
-
-
 def patch_covariance(
     images: Iterable[Tensor], embedding: nn.Conv2d, progress: bool = False
 ) -> Covariance:
@@ -189,58 +177,35 @@ def measure_alignment(
             f"Expected covariances of the same size, got {size} for the data and "
             f"{len(weights.matrix)} for the weights: cut patches with this embedding."
         )
-    if data.samples < size:
-        raise ValueError(
-            f"Expected at least {size} patches, as many as a patch has values, got "
-            f"{data.samples}: give more images."
-        )
+    values_D, basis_DD = eigenbasis(data)
     for k in ks:
         if not 1 <= k <= size:
             raise ValueError(
                 f"Expected every k from 1 to {size}, the values of a patch, got {k}: "
                 f"ask for smaller subspaces."
             )
-    values_D, basis_DD = torch.linalg.eigh(data.matrix.double().cpu())
     weights_DD = weights.matrix.double().cpu()
     return Alignment(
-        values_D.flip(0),
-        numbers_in_basis(weights_DD, basis_DD.flip(1), ks),
+        values_D,
+        numbers_in_basis(weights_DD, basis_DD, ks),
         numbers_in_basis(weights_DD, random_basis(size, seed), ks),
     )
 
 
-def alignment_change(
-    data: Covariance,
-    now: Tensor,
-    initial: Tensor,
-    ks: Sequence[int] = (1, 4, 16),
-    seed: int = 0,
-) -> AlignmentChange:
-    """Measure the alignment of a layer beside that at its initialisation.
-
-    Args:
-        data: S_x, of :func:`patch_covariance`.
-        now: Kernel of the layer, ``(neurons, ...)``.
-        initial: The same kernel as it was before training.
-        ks: See :func:`measure_alignment`.
-        seed: See :func:`measure_alignment`.
-
-    Returns:
-        Both, in the data's eigenbasis and in one random basis.
+def eigenbasis(data: Covariance) -> tuple[Tensor, Tensor]:
+    """Eigenvalues ``(D,)``, falling, and eigenvectors as columns ``(D, D)``.
 
     Raises:
-        ValueError: The kernels are of different shapes, or do not fit the data.
+        ValueError: There are fewer patches than D, which leave them undetermined.
     """
-    if now.shape != initial.shape:
+    size = len(data.matrix)
+    if data.samples < size:
         raise ValueError(
-            f"Expected the same kernel at two times, got shapes {tuple(now.shape)} "
-            f"now and {tuple(initial.shape)} at initialisation: build the model from "
-            f"the checkpoint's own config."
+            f"Expected at least {size} patches, as many as a patch has values, got "
+            f"{data.samples}: give more images."
         )
-    return AlignmentChange(
-        measure_alignment(data, weight_covariance(now), ks, seed),
-        measure_alignment(data, weight_covariance(initial), ks, seed),
-    )
+    values_D, basis_DD = torch.linalg.eigh(data.matrix.double().cpu())
+    return values_D.flip(0), basis_DD.flip(1)
 
 
 def random_basis(size: int, seed: int) -> Tensor:

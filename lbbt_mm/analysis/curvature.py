@@ -40,33 +40,21 @@ class Eigenvalues(NamedTuple):
 class SpectralDensity(NamedTuple):
     """Density of the Hessian's eigenvalues, by stochastic Lanczos quadrature.
 
-    Read it with the functions of :mod:`lbbt_mm.analysis.spectrum`.
+    Draw it with :func:`lbbt_mm.analysis.density_curve`.
 
     Attributes:
         probes: Lanczos' result for each random start.
         size: Number of parameters P, and of eigenvalues.
-        iterations: Steps asked for.
         samples: Images in the loss.
-        dtype: Of the parameters, for the size of rounding errors.
     """
 
     probes: tuple[Tridiagonal, ...]
     size: int
-    iterations: int
     samples: int
-    dtype: torch.dtype
 
-    def quadrature(
-        self, probe: int, steps: int | None = None
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Nodes and weights ``(m,)``: ``sum(w * f(x))`` estimates a mean of f.
-
-        Args:
-            probe: Which one.
-            steps: Of the first steps only; ignored where all of them are exact.
-        """
-        found = self.probes[probe]
-        nodes, vectors = found.eigh(None if found.complete else steps)
+    def quadrature(self, probe: int) -> tuple[np.ndarray, np.ndarray]:
+        """Nodes and weights ``(m,)``: ``sum(w * f(x))`` estimates the mean of f."""
+        nodes, vectors = self.probes[probe].eigh()
         return nodes, vectors[0] ** 2
 
 
@@ -177,7 +165,7 @@ def spectral_density(
         progress: Show a progress bar.
 
     Returns:
-        What :mod:`lbbt_mm.analysis.spectrum` reads numbers and curves from.
+        What :func:`lbbt_mm.analysis.density_curve` is drawn from.
 
     Raises:
         ValueError: There are fewer than two probes or four iterations.
@@ -193,8 +181,7 @@ def spectral_density(
         lanczos(loss, _signs(loss, generator), iterations, progress)
         for _ in follow(range(probes), "density", progress)
     )
-    dtype = loss.parameters[0].dtype
-    return SpectralDensity(found, loss.size, iterations, loss.samples, dtype)
+    return SpectralDensity(found, loss.size, loss.samples)
 
 
 def _signs(loss: ScalarLoss, generator: torch.Generator) -> Tensor:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from lbbt_mm.analysis.alignment import (
     AlignmentNumbers,
+    eigenbasis,
     numbers_in_basis,
     patch_covariance,
     weight_covariance,
@@ -162,24 +163,10 @@ class AlignmentWatch:
         embedding: nn.Conv2d,
         ks: Sequence[int] = (1, 4, 16),
     ) -> None:
-        data = patch_covariance(images, embedding)
-        size = len(data.matrix)
-        if data.samples < size:
-            raise ValueError(
-                f"Expected at least {size} patches, as many as a patch has values, got "
-                f"{data.samples}: give more images."
-            )
-        self.ks = [k for k in ks if k <= size]
-        self.basis_DD = torch.linalg.eigh(data.matrix.cpu())[1].flip(1)
+        _, self.basis_DD = eigenbasis(patch_covariance(images, embedding))
+        self.ks = [k for k in ks if k <= len(self.basis_DD)]
 
     def __call__(self, embedding: nn.Conv2d) -> AlignmentNumbers:
-        """Measure.
-
-        Args:
-            embedding: The patch embedding as it is now.
-
-        Raises:
-            ValueError: Its weights are not finite.
-        """
+        """Measure the patch embedding as it is now."""
         weights = weight_covariance(embedding.weight).matrix.cpu()
         return numbers_in_basis(weights, self.basis_DD, self.ks)

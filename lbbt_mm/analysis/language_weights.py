@@ -9,9 +9,7 @@ from torch import Tensor
 from lbbt_mm.language import Checkpoint, open_checkpoint
 
 
-def language_model_weights(
-    language_model: str, num_layers: int | None = None, word_embedding: bool = False
-) -> Iterator[tuple[str, Tensor]]:
+def language_model_weights(language_model: str) -> Iterator[tuple[str, Tensor]]:
     """Read a language model for :func:`lbbt_mm.analysis.weight_statistics`.
 
     Names and orientation are those of a :class:`lbbt_mm.models.LanguageBackbone` with
@@ -22,9 +20,6 @@ def language_model_weights(
     Args:
         language_model: A hub id, a folder, a file or ``'package:NAME/FILE'``; see
             :func:`lbbt_mm.language.open_checkpoint`.
-        num_layers: The first blocks only; all of them by default.
-        word_embedding: Also the table of words, which a backbone does not have, as
-            ``'language.word_embedding.weight'``.
 
     Returns:
         Pairs of name and tensor, read as they are asked for.
@@ -32,28 +27,19 @@ def language_model_weights(
     Raises:
         CheckpointError: It cannot be found or understood; at once, before the first
             weight is read.
-        ValueError: It has not so many blocks.
     """
-    checkpoint = open_checkpoint(language_model)
-    blocks = checkpoint.config.with_layers(num_layers).num_layers
-    return _read(checkpoint, blocks, word_embedding)
+    return _read(open_checkpoint(language_model))
 
 
-def _read(
-    checkpoint: Checkpoint, blocks: int, word_embedding: bool
-) -> Iterator[tuple[str, Tensor]]:
+def _read(checkpoint: Checkpoint) -> Iterator[tuple[str, Tensor]]:
     config = checkpoint.config
-    if word_embedding:
-        table = checkpoint.embedding_rows(0, config.vocab_size)
-        yield "language.word_embedding.weight", table
-        del table
     # A model of ours may have been built without the language model's positions.
     unused = checkpoint.record and "positions" not in checkpoint.other_names((), None)
     if config.position_shape is not None and not unused:
         yield "language.positions", checkpoint.positions()
     if config.embed_norm:
         yield from _norm(checkpoint, "embed_norm")
-    for index in range(blocks):
+    for index in range(config.num_layers):
         for part, tensor in checkpoint.block(index).items():
             yield f"language.blocks.{index}.{part}", tensor
     if config.final_norm:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import NamedTuple
 
 import torch
@@ -129,7 +129,6 @@ class ScalarLoss:
             )
         parts = self.split(vector.to(self.parameters[0]))
         total = torch.zeros_like(self.flat())
-        # The fused attention kernels have no second derivative.
         with torch.enable_grad(), _plain_attention():
             for one in self.losses:
                 slopes = torch.autograd.grad(
@@ -256,23 +255,11 @@ def _finite(vector: Tensor, name: str) -> Tensor:
     return vector
 
 
-@contextmanager
-def _plain_attention() -> Iterator[None]:
-    # torch.nn.attention.sdpa_kernel needs torch 2.3.
-    backends = torch.backends.cuda
-    kinds = [
-        kind
-        for kind in ("flash", "mem_efficient", "cudnn")
-        if hasattr(backends, f"enable_{kind}_sdp")
-    ]
-    before = {kind: getattr(backends, f"{kind}_sdp_enabled")() for kind in kinds}
-    math_before = backends.math_sdp_enabled()
+def _plain_attention() -> AbstractContextManager:
+    """Attention without fused kernels, which have no second derivative."""
     try:
-        for kind in kinds:
-            getattr(backends, f"enable_{kind}_sdp")(False)
-        backends.enable_math_sdp(True)
-        yield
-    finally:
-        for kind, enabled in before.items():
-            getattr(backends, f"enable_{kind}_sdp")(enabled)
-        backends.enable_math_sdp(math_before)
+        from torch.nn.attention import SDPBackend, sdpa_kernel
+    except ImportError:  # before torch 2.3
+        sdp_kernel = torch.backends.cuda.sdp_kernel
+        return sdp_kernel(enable_flash=False, enable_mem_efficient=False)
+    return sdpa_kernel(SDPBackend.MATH)

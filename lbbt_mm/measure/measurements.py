@@ -10,9 +10,14 @@ from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
+from torch import Tensor
 
 from lbbt_mm.analysis.activation import RULES, activation_ratio
-from lbbt_mm.analysis.alignment import alignment_change, patch_covariance
+from lbbt_mm.analysis.alignment import (
+    measure_alignment,
+    patch_covariance,
+    weight_covariance,
+)
 from lbbt_mm.analysis.curvature import (
     extreme_eigenvalues,
     hessian_trace,
@@ -137,18 +142,16 @@ def alignment(measured: MeasuredModel, settings: Settings) -> Found:
     embedding = measured.backbone.patch_embed.projection
     images, data = measured.images("train", settings.images)
     covariance = patch_covariance(images, embedding, measured.progress)
-    size = len(covariance.matrix)
-    found = alignment_change(
-        covariance,
-        embedding.weight,
-        measured.initial_kernel,
-        [k for k in (1, 4, 16) if k <= size],
-        settings.seed,
-    )
-    plain = to_plain(found)
-    eigenvalues = plain["now"].pop("eigenvalues")
-    plain["initial"].pop("eigenvalues")
-    return plain | dict(eigenvalues=eigenvalues), data
+    ks = [k for k in (1, 4, 16) if k <= len(covariance.matrix)]
+
+    def measured_of(kernel: Tensor) -> Result:
+        found = weight_covariance(kernel)
+        return to_plain(measure_alignment(covariance, found, ks, settings.seed))
+
+    now, initial = map(measured_of, (embedding.weight, measured.initial_kernel))
+    eigenvalues = now.pop("eigenvalues")
+    initial.pop("eigenvalues")
+    return dict(now=now, initial=initial, eigenvalues=eigenvalues), data
 
 
 def synthetic_alignment(measured: MeasuredModel, settings: Settings) -> Found:

@@ -12,7 +12,6 @@ from torch.testing import assert_close
 
 from lbbt_mm.analysis.alignment import (
     Covariance,
-    alignment_change,
     measure_alignment,
     patch_covariance,
     random_basis,
@@ -135,23 +134,6 @@ def test_chance_is_what_the_docstring_says() -> None:
         assert np.mean([n.leading[6] for n in numbers]) == pytest.approx(
             1 / 8, abs=0.03
         )
-
-
-def test_now_and_at_initialisation_share_data_and_bases() -> None:
-    torch.manual_seed(0)
-    data = covariance(torch.diag(torch.arange(8.0, 0.0, -1)))
-    now, initial = torch.randn(30, 2, 2, 2), torch.randn(30, 2, 2, 2)
-    found = alignment_change(data, now, initial, ks=(2,), seed=5)
-    for one, kernel in ((found.now, now), (found.initial, initial)):
-        expected = measure_alignment(data, weight_covariance(kernel), (2,), seed=5)
-        assert_close(one.data.curve, expected.data.curve, rtol=0, atol=0)
-        assert_close(one.rotated.curve, expected.rotated.curve, rtol=0, atol=0)
-        assert one.data.leading == expected.data.leading
-    assert found.now.data.leading != found.initial.data.leading
-    unchanged = alignment_change(data, now, now, ks=(2,))
-    assert unchanged.now.data.trailing == unchanged.initial.data.trailing
-    with pytest.raises(ValueError, match=r"\(30, 2, 2, 2\) now and \(30, 2, 2, 3\) at"):
-        alignment_change(data, now, torch.randn(30, 2, 2, 3))
 
 
 def test_the_random_basis_is_seeded_by_itself() -> None:

@@ -19,8 +19,6 @@ from lbbt_mm.analysis.scalar_loss import Estimate
 from lbbt_mm.analysis.spectrum import (
     density_curve,
     eigenvalue_numbers,
-    negative_share,
-    participation_ratio,
     spectral_gap,
     summarise,
 )
@@ -118,46 +116,6 @@ def test_errors_of_a_summary_by_hand() -> None:
     # and three of which nothing is known: no further than to 1
     ends = Eigenvalues((one(2.0, 9.0), one(1.0, 9.0)), (one(1.5, 9.0),))
     assert eigenvalue_numbers(ends, number=2)["negative_share"].error == 1
-
-
-@pytest.mark.parametrize("seed", range(2))
-def test_numbers_of_the_whole_spectrum_are_within_their_error(
-    network, exact, seed
-) -> None:
-    participation = np.abs(exact).mean() ** 2 / (exact**2).mean()
-    negative = (exact < -1e-3 * abs(exact).max()).mean()
-    measures = (
-        (participation_ratio, participation),
-        (negative_share, negative),
-    )
-    probes = spectral_density(network, probes=24, iterations=12, seed=seed)
-    start = probes._replace(probes=probes.probes[:12])  # more begin with the same
-    longer = spectral_density(network, probes=12, iterations=24, seed=seed)
-    for measure, value in measures:
-        found = measure(start)
-        # two standard errors: 95 of 100 cases, and these are four
-        assert abs(found.value - value) <= 1.5 * found.error
-        assert abs(found.value - measure(probes).value) <= found.error
-        assert abs(found.value - measure(longer).value) <= found.error
-        assert measure(probes).error < 1.1 * found.error
-        assert found[2:] == (12, 12, 8)
-
-
-def test_equal_eigenvalues() -> None:
-    density = spectral_density(quadratic([2.0] * 6), probes=2, iterations=4)
-    assert participation_ratio(density).value == pytest.approx(1)
-    assert negative_share(density).value == 0
-    minus = spectral_density(quadratic([-2.0] * 6), probes=2, iterations=4)
-    assert negative_share(minus).value == pytest.approx(1)
-
-
-def test_zeros_are_not_negative() -> None:
-    density = spectral_density(quadratic([0.0, 0.0, -1.0, 1.0]), probes=2, iterations=4)
-    assert negative_share(density).value == pytest.approx(1 / 4)
-    # eigenvalues beyond a tolerance of the largest one only
-    wide = spectral_density(quadratic([-0.1, -1.0, 2.0]), probes=2, iterations=4)
-    assert negative_share(wide).value == pytest.approx(2 / 3)
-    assert negative_share(wide, tolerance=0.1).value == pytest.approx(1 / 3)
 
 
 def test_the_curve_of_two_eigenvalues() -> None:
