@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import cached_property
+from collections.abc import Callable, Mapping
+from functools import cached_property, partial
 from typing import Any
 
 import torch
 from mmengine.dataset import default_collate
 from mmengine.registry import DATASETS, init_default_scope
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
 from lbbt_mm.analysis.progress import follow
 from lbbt_mm.analysis.scalar_loss import ScalarLoss
@@ -24,7 +25,7 @@ from lbbt_mm.models.initial_model import (
 )
 from lbbt_mm.models.pretrained import load_part
 from lbbt_mm.probe.feature_key import UnknownContentError, images_sha256
-from lbbt_mm.probe.features import Features, pool_features
+from lbbt_mm.probe.features import Features, pool_features, true_labels
 from lbbt_mm.probe.setup import (
     find_pipeline,
     same_label_dataset,
@@ -131,7 +132,7 @@ class MeasuredModel:
             model = build_initial_model(self.cfg)
         return model.backbone.patch_embed.projection.weight.detach().to(self.device)
 
-    def images(self, split: str, number: int) -> tuple[Stream, dict[str, Any]]:
+    def images(self, split: str, number: int) -> tuple[DataLoader, dict[str, Any]]:
         """Prepare images through the test pipeline.
 
         Args:
@@ -139,11 +140,9 @@ class MeasuredModel:
             number: Of images, drawn with the seed; all if there are fewer.
 
         Returns:
-            Batches ``(B, C, height, width)`` on the device, read anew each time, and
-            what to call them.
+            Batches ``(B, C, height, width)`` on the device, and what to call them.
         """
-        stream, data = self._stream(split, number, true_labels=True)
-        return Stream(stream, lambda batch: batch["inputs"]), data
+        return self._batches(split, number, lambda batch: batch["inputs"])
 
     def features(self, split: str, number: int) -> tuple[Features, dict[str, Any]]:
         """Compute the backbone's pooled features of images with true labels.
@@ -159,12 +158,12 @@ class MeasuredModel:
             ValueError: An image has no single true label.
         """
         if (split, number) not in self._features:
-            stream, data = self._stream(split, number, true_labels=True)
+            batches, data = self._batches(split, number)
             rows, labels = [], []
             model: Any = self.model
             with torch.no_grad():
-                for batch in follow(stream, f"{split} features", self.progress):
-                    labels.append(_labels(batch["data_samples"]))
+                for batch in follow(batches, f"{split} features", self.progress):
+                    labels.append(true_labels(batch["data_samples"]))
                     output = model.extract_feat(batch["inputs"], stage="backbone")
                     rows.append(pool_features(output).float().cpu())
             features = Features(torch.cat(rows), torch.cat(labels))
@@ -183,18 +182,15 @@ class MeasuredModel:
         Raises:
             ValueError: The model has no such loss, see :class:`ScalarLoss`.
         """
-        stream, data = self._stream("train", number, true_labels=False, parts=2)
-        batches = list(stream)  # few, and read again for each product
+        batches, data = self._batches("train", number, as_trained=True)
         model: Any = self.model
 
         def loss_of(batch: Mapping[str, Any]) -> Any:
-            def compute() -> Tensor:
-                losses = model.loss(batch["inputs"], batch["data_samples"])
-                return sum(v for k, v in losses.items() if "loss" in k)
+            losses = model.loss(batch["inputs"], batch["data_samples"])
+            return sum(v for k, v in losses.items() if "loss" in k)
 
-            return compute
-
-        losses = [loss_of(batch) for batch in batches]
+        # Few batches, and read again for each product.
+        losses = [partial(loss_of, batch) for batch in batches]
         return ScalarLoss(model, losses, data["images"]), data
 
     def content(self, split: str) -> str | None:
@@ -217,50 +213,51 @@ class MeasuredModel:
 
     def _plain(self, split: str) -> Any:
         """The config of a dataset with true labels, and the test images' pipeline."""
-        loader_cfg = self.cfg.get(f"{split}_dataloader")
-        test_cfg = self.cfg.get("test_dataloader") or loader_cfg
+        loader_cfg, test_cfg = self._loaders(split)
         return true_label_dataset(
             loader_cfg["dataset"], find_pipeline(test_cfg["dataset"])
         )
 
-    def _stream(
-        self, split: str, number: int, true_labels: bool, parts: int | None = None
-    ) -> tuple[Stream, dict[str, Any]]:
+    def _loaders(self, split: str) -> tuple[Any, Any]:
+        """The config of a split's loader, and the one whose pipeline prepares it."""
         loader_cfg = self.cfg.get(f"{split}_dataloader")
         if not loader_cfg:
             raise ValueError(
                 f"Expected {split}_dataloader in the config, got none: this "
                 f"measurement looks at its images."
             )
-        test_cfg = self.cfg.get("test_dataloader") or loader_cfg
-        pipeline = find_pipeline(test_cfg["dataset"])
-        plain_cfg = self._plain(split)
-        dataset_cfg = plain_cfg
-        if not true_labels:
+        return loader_cfg, self.cfg.get("test_dataloader") or loader_cfg
+
+    def _batches(
+        self,
+        split: str,
+        number: int,
+        part: Callable[[dict[str, Any]], Any] = lambda batch: batch,
+        as_trained: bool = False,
+    ) -> tuple[DataLoader, dict[str, Any]]:
+        """Load images with true labels, or those of training in two equal halves."""
+        loader_cfg, test_cfg = self._loaders(split)
+        plain_cfg = dataset_cfg = self._plain(split)
+        if as_trained:
+            pipeline = find_pipeline(test_cfg["dataset"])
             dataset_cfg = same_label_dataset(loader_cfg["dataset"], pipeline)
         dataset: Any = self._dataset(dataset_cfg)
         generator = torch.Generator().manual_seed(self.seed)
         order = torch.randperm(len(dataset), generator=generator)[:number].tolist()
         size = test_cfg.get("batch_size", 32)
-        if parts:
-            size = max(1, len(order) // parts)
-            order = order[: parts * size]  # all parts of one size
-            if len(order) < parts:
-                raise ValueError(
-                    f"Expected {parts} images or more for a loss, got {len(order)}: "
-                    f"ask for more, or check {split}_dataloader."
-                )
+        if as_trained:
+            size = len(order) // 2
+            order = order[: 2 * size]
         if not order:
             raise ValueError(
-                f"Expected images in {split}_dataloader, got {len(dataset)}: check "
-                f"its data_root."
+                f"Expected {2 if as_trained else 1} or more images of "
+                f"{split}_dataloader, got {min(number, len(dataset))}: ask for more, "
+                f"or check its data_root."
             )
         model: Any = self.model
 
-        def prepare(indices: Sequence[int]) -> dict[str, Any]:
-            batch = model.data_preprocessor(
-                default_collate([dataset[index] for index in indices]), False
-            )
+        def prepare(samples: list[Any]) -> dict[str, Any]:
+            batch = model.data_preprocessor(default_collate(samples), False)
             if not isinstance(batch["inputs"], Tensor):
                 raise ValueError(
                     "Expected one image from each sample of the dataset, got several "
@@ -268,15 +265,22 @@ class MeasuredModel:
                 )
             return batch
 
-        chunks = [order[i : i + size] for i in range(0, len(order), size)]
-        first = prepare(order[:_FINGERPRINTED])["inputs"].float().cpu().numpy()
+        loader: DataLoader = DataLoader(
+            dataset,
+            size,
+            sampler=order,
+            collate_fn=lambda samples: part(prepare(samples)),
+            generator=torch.Generator(),  # torch's own would go on
+        )
+        first = prepare([dataset[index] for index in order[:_FINGERPRINTED]])["inputs"]
+        pixels = first.float().cpu().numpy().tobytes()
         classes = dataset.metainfo.get("classes")
-        return Stream(chunks, prepare), dict(
+        return loader, dict(
             dataset=_name_of(plain_cfg),
             split=split,
             images=len(order),
             classes=len(classes) if classes else None,
-            fingerprint=hashlib.sha256(first.tobytes()).hexdigest()[:16],
+            fingerprint=hashlib.sha256(pixels).hexdigest()[:16],
             content=self.content(split),
         )
 
@@ -288,34 +292,6 @@ class MeasuredModel:
                 dataset.full_init()
             self._datasets[key] = dataset
         return self._datasets[key]
-
-
-class Stream:
-    """Items that are made anew each time they are gone through.
-
-    Args:
-        sources: What to make them from.
-        make: How.
-    """
-
-    def __init__(self, sources: Any, make: Callable[[Any], Any]) -> None:
-        self.sources, self.make = sources, make
-
-    def __len__(self) -> int:
-        return len(self.sources)
-
-    def __iter__(self) -> Iterator[Any]:
-        return map(self.make, self.sources)
-
-
-def _labels(data_samples: list[Any]) -> Tensor:
-    found = [sample.get("gt_label") for sample in data_samples]
-    if any(label is None or label.numel() != 1 for label in found):
-        raise ValueError(
-            "Expected one true label for each image, got none or several: measure on a "
-            "labelled dataset, --cfg-options test_dataloader.dataset.KEY=VALUE."
-        )
-    return torch.cat(found).cpu()
 
 
 def _name_of(dataset: Mapping[str, Any]) -> str:

@@ -116,7 +116,7 @@ def extract_features(
         end = done + len(pooled)
         if end <= total:
             features[done:end] = pooled
-            labels[done:end] = _labels(batch["data_samples"])
+            labels[done:end] = true_labels(batch["data_samples"])
         done = end
     if done != total or features is None:
         raise ValueError(
@@ -126,12 +126,17 @@ def extract_features(
     return Features(features, labels)
 
 
-def _labels(data_samples: list) -> Tensor:
+def true_labels(data_samples: list) -> Tensor:
+    """Collect the labels ``(B,)`` of a batch.
+
+    Raises:
+        ValueError: An image has no single label.
+    """
     found = [sample.get("gt_label") for sample in data_samples]
     if any(label is None or label.numel() != 1 for label in found):
         raise ValueError(
-            "A linear probe needs one true label per image, and the dataset has none "
-            "or several. Give the probe a labelled dataset: --cfg-options "
+            "Expected one true label for each image, and the dataset has none or "
+            "several. Give a labelled dataset: --cfg-options "
             "train_dataloader.dataset.KEY=VALUE."
         )
     return torch.cat(found).cpu()

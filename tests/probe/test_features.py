@@ -112,7 +112,7 @@ def test_a_loader_that_repeats_images_is_refused():
 
 def test_unlabelled_images_are_refused(monkeypatch):
     monkeypatch.setattr(Images, "__getitem__", lambda self, i: (torch.zeros(()), {}))
-    with pytest.raises(ValueError, match="needs one true label per image"):
+    with pytest.raises(ValueError, match="one true label for each image, and"):
         extract_features(ToyClassifier(), loader())
 
 

@@ -151,7 +151,7 @@ def test_loss_has_the_labels_of_training_and_features_the_true_ones(language):
 
     cfg = Config.fromfile(language)
     measured = MeasuredModel(cfg)
-    stream, _ = measured._stream("train", 20, true_labels=False, parts=2)
+    stream, _ = measured._batches("train", 20, as_trained=True)
     drawn = [int(s.gt_label) for batch in stream for s in batch["data_samples"]]
     dataset = DATASETS.build(cfg.train_dataloader.dataset)
     order = torch.randperm(20, generator=torch.Generator().manual_seed(0)).tolist()

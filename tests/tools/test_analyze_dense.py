@@ -124,7 +124,7 @@ def test_what_cannot_be_measured_is_said_first(
     def opened(*_):
         raise AssertionError("an image was asked for")
 
-    monkeypatch.setattr(MeasuredModel, "_stream", opened)
+    monkeypatch.setattr(MeasuredModel, "_batches", opened)
     cfg, path = make(task)
     cfg.test_dataloader = cfg.train_dataloader
     cfg.dump(path)
