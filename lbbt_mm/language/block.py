@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
-import torch
 from torch import Tensor
 
 from lbbt_mm.language.config import LanguageConfig
@@ -52,7 +51,7 @@ def block_shapes(config: LanguageConfig) -> dict[str, tuple[int, ...]]:
     return shapes
 
 
-class BlockWeights(Mapping[str, Tensor]):
+class BlockWeights(dict[str, Tensor]):
     """The weights of one block, complete and of the right shapes.
 
     Args:
@@ -85,35 +84,5 @@ class BlockWeights(Mapping[str, Tensor]):
                 f"{origin} does not fit a {config.family} block of width "
                 f"{config.width} and {config.num_heads} heads: {'; '.join(problems)}."
             )
+        super().__init__((name, tensors[name]) for name in expected)
         self.config = config
-        self.origin = origin
-        self._tensors = {name: tensors[name] for name in expected}
-
-    def __getitem__(self, name: str) -> Tensor:
-        """Return one part."""
-        return self._tensors[name]
-
-    def __iter__(self) -> Iterator[str]:
-        """Iterate over the part names."""
-        return iter(self._tensors)
-
-    def __len__(self) -> int:
-        """Return the number of parts."""
-        return len(self._tensors)
-
-    @torch.no_grad()
-    def copy_to(self, parameters: Mapping[str, Tensor]) -> None:
-        """Copy every part into a parameter of the same name, in place.
-
-        In place, because an optimiser or a distributed wrapper may already hold the
-        parameters.
-
-        Args:
-            parameters: Part name -> parameter; exactly the parts of this block.
-
-        Raises:
-            CheckpointError: Names or shapes differ.
-        """
-        BlockWeights(self.config, parameters, "the module to be filled")
-        for name, tensor in self._tensors.items():
-            parameters[name].copy_(tensor)

@@ -96,30 +96,29 @@ class LanguageConfig:
 
     def __post_init__(self) -> None:
         says = f"The configuration of this {self.family} model says"
-        for name in _SIZES:
-            value = getattr(self, name)
-            if value is None and name in _OPTIONAL:
+        for field in dataclasses.fields(self):
+            name, value, wanted = field.name, getattr(self, field.name), ""
+            if field.type == "int | None" and value is None:
                 continue
-            if type(value) is not int or not 0 < value < _TOO_MANY:
+            if field.type in ("int", "int | None"):
+                if type(value) is not int or not 0 < value < _TOO_MANY:
+                    wanted = "a positive whole number"
+            elif field.type == "float" and name.endswith("_drop"):
+                if not _is_number(value) or not 0 <= value < 1:
+                    wanted = "a number from 0 to below 1"
+            elif field.type == "float":
+                if not _is_number(value) or not 0 < value < _TOO_LARGE:
+                    wanted = "a number above 0"
+            elif field.type in ("str", "bool"):
+                choices = _CHOICES.get(name, (True, False))
+                if value not in choices:
+                    wanted = f"one of {', '.join(map(str, choices))}"
+            if wanted:
                 raise CheckpointError(
-                    f"{says} {name}={_short(value)}; expected a positive whole number."
+                    f"{says} {name}={_short(value)}; expected {wanted}."
                 )
-        for name in _POSITIVE + _SHARES:
-            value, share = getattr(self, name), name in _SHARES
-            if not _is_number(value) or not (
-                0 <= value < 1 if share else 0 < value < _TOO_LARGE
-            ):
-                raise CheckpointError(
-                    f"{says} {name}={_short(value)}; expected a number "
-                    f"{'from 0 to below 1' if share else 'above 0'}."
-                )
-            object.__setattr__(self, name, float(value))
-        for name, choices in _CHOICES.items():
-            if getattr(self, name) not in choices:
-                raise CheckpointError(
-                    f"{says} {name}={_short(getattr(self, name))}; expected one of "
-                    f"{', '.join(map(str, choices))}."
-                )
+            if field.type == "float":
+                object.__setattr__(self, name, float(value))
         for name, value in (self.rope_scaling or {}).items():
             if name in ROPE_NUMBERS and not (
                 _is_number(value) and 0 < value < _TOO_MANY
@@ -254,23 +253,13 @@ _CHOICES: dict[str, tuple[Any, ...]] = {
     "activation": ("gelu", "gelu_tanh", "silu", "relu"),
     "attention": ("causal", "bidirectional"),
     "position": ("table", "rotary", "relative"),
-    **dict.fromkeys(
-        (
-            "pre_norm",
-            "gated",
-            "qkv_bias",
-            "out_bias",
-            "ffn_bias",
-            "qk_norm",
-            "embed_norm",
-            "final_norm",
-            "scaled_residual_init",
-            "attn_scaled",
-            "fan_in_init",
-        ),
-        (True, False),
-    ),
 }
+_FREE = {
+    *("num_layers", "vocab_size", "max_positions", "attention"),
+    *("embed_drop", "attn_drop", "residual_drop", "ffn_drop", "final_drop"),
+    *("init_std", "scaled_residual_init", "fan_in_init"),
+}
+"""What changes neither a block's function nor its shapes."""
 
 
 def _is_number(value: Any) -> bool:
@@ -283,37 +272,3 @@ def _short(value: Any) -> str:
         return repr(value)[:60]
     except (ValueError, RecursionError):
         return "a number of thousands of digits"
-
-
-_SIZES = (
-    "num_layers",
-    "width",
-    "num_heads",
-    "num_kv_heads",
-    "head_dim",
-    "ffn_width",
-    "vocab_size",
-    "max_positions",
-    "sliding_window",
-    "relative_buckets",
-    "relative_max_distance",
-)
-_OPTIONAL = ("sliding_window", "relative_buckets", "relative_max_distance")
-_POSITIVE = ("norm_eps", "rope_theta", "init_std")
-_SHARES = ("embed_drop", "attn_drop", "residual_drop", "ffn_drop", "final_drop")
-_FREE = frozenset(
-    {
-        "num_layers",
-        "vocab_size",
-        "max_positions",
-        "attention",
-        "embed_drop",
-        "attn_drop",
-        "residual_drop",
-        "init_std",
-        "scaled_residual_init",
-        "ffn_drop",
-        "final_drop",
-        "fan_in_init",
-    }
-)

@@ -53,10 +53,7 @@ def register() -> None:
 
         flops = mmengine_counts._DEFAULT_SUPPORTED_FLOP_OPS
         activations = mmengine_counts._DEFAULT_SUPPORTED_ACT_OPS
-    except (
-        ImportError,
-        AttributeError,
-    ):  # it has moved; then mmengine counts what it counts
+    except (ImportError, AttributeError):  # another mmengine counts as it counts
         return
     name = "aten::scaled_dot_product_attention"
     flops.setdefault(name, _traced_attention)

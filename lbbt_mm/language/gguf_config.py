@@ -9,7 +9,7 @@ from typing import Any
 from lbbt_mm.language.config import LanguageConfig
 from lbbt_mm.language.errors import CheckpointError
 from lbbt_mm.language.families import FAMILIES
-from lbbt_mm.language.hf_config import translate
+from lbbt_mm.language.hf_config import config_from_hf
 
 _GGUF_NEEDED = (
     "block_count",
@@ -128,7 +128,7 @@ def config_from_gguf(
     ):
         hf[ours] = hf[theirs]
     present = {key: value for key, value in hf.items() if value is not None}
-    config = translate(present, origin, _CONVERT)
+    config = config_from_hf(present, origin, _CONVERT)
     _refuse_variants(get, config, origin)
     return config
 

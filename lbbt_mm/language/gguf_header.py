@@ -12,19 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 _STRING, _ARRAY = 8, 9
-_SCALARS = {
-    0: "B",
-    1: "b",
-    2: "H",
-    3: "h",
-    4: "I",
-    5: "i",
-    6: "f",
-    7: "?",
-    10: "Q",
-    11: "q",
-    12: "d",
-}
+_SCALARS = {**dict(enumerate("BbHhIif?")), 10: "Q", 11: "q", 12: "d"}
 _MAX_DIMENSIONS = 4
 # Longer arrays are vocabularies and merges, which nobody asks for.
 _LONGEST_ARRAY = 64

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from lbbt_mm.language.config import LanguageConfig
+from lbbt_mm.language.config import ROPE_NUMBERS, LanguageConfig
 from lbbt_mm.language.errors import CheckpointError
 from lbbt_mm.language.families import FAMILIES
 
@@ -20,17 +20,17 @@ _ACTIVATIONS = {
     "swish": "silu",
     "relu": "relu",
 }
-_ROPE_TYPES = {
+_ROPE_TYPES: dict[str, tuple[str, ...]] = {
     "default": (),
     "linear": ("factor",),
-    "llama3": (
-        "factor",
-        "low_freq_factor",
-        "high_freq_factor",
-        "original_max_position_embeddings",
-    ),
+    "llama3": ROPE_NUMBERS,
 }
 """Context extensions -> the numbers, all above 0, that they need."""
+_LAYERNORM: dict[str, Any] = {
+    **{"norm": "layernorm", "gated": False, "position": "table"},
+    **{"qkv_bias": True, "out_bias": True, "ffn_bias": True},
+}
+"""What the blocks of GPT-2 and BERT have in common."""
 _LEFT_OUT: dict[str, dict[str, int]] = {
     "mistral": {"num_key_value_heads": 8},
     "qwen2": {"num_key_value_heads": 32},
@@ -39,12 +39,17 @@ _LEFT_OUT: dict[str, dict[str, int]] = {
 """What transformers' configuration classes put where a ``config.json`` is silent."""
 
 
-def config_from_hf(hf: Mapping[str, Any], origin: str) -> LanguageConfig:
+def config_from_hf(
+    hf: Mapping[str, Any],
+    origin: str,
+    advice: str = "copy the model's own config.json beside its weights",
+) -> LanguageConfig:
     """Translate a transformers configuration.
 
     Args:
         hf: Content of a ``config.json``.
         origin: Where it comes from, for messages.
+        advice: What to do where something is missing or of another kind.
 
     Returns:
         The same architecture in our vocabulary.
@@ -52,17 +57,6 @@ def config_from_hf(hf: Mapping[str, Any], origin: str) -> LanguageConfig:
     Raises:
         CheckpointError: The family is unknown, a key is missing, or the model uses a
             variant that the stack does not compute.
-    """
-    return translate(hf, origin, "copy the model's own config.json beside its weights")
-
-
-def translate(hf: Mapping[str, Any], origin: str, advice: str) -> LanguageConfig:
-    """Translate a configuration as :func:`config_from_hf` does.
-
-    Args:
-        hf: As of :func:`config_from_hf`.
-        origin: As of :func:`config_from_hf`.
-        advice: What to do where something is missing or of another kind.
     """
     family = hf.get("model_type")
     family = "t5" if family == "mt5" else family  # T5 1.1's architecture
@@ -106,21 +100,16 @@ def _gpt2(family: str, hf: Mapping[str, Any], origin: str) -> LanguageConfig:
         ffn_width=_given(hf, "n_inner", 4 * width),
         vocab_size=hf["vocab_size"],
         max_positions=hf["n_positions"],
-        norm="layernorm",
         norm_eps=hf.get("layer_norm_epsilon", 1e-5),
         pre_norm=True,
         activation=_activation(hf.get("activation_function", "gelu_new"), origin),
-        gated=False,
         attention="causal",
-        position="table",
-        qkv_bias=True,
-        out_bias=True,
-        ffn_bias=True,
         embed_drop=hf.get("embd_pdrop", 0.1),
         attn_drop=hf.get("attn_pdrop", 0.1),
         residual_drop=hf.get("resid_pdrop", 0.1),
         init_std=hf.get("initializer_range", 0.02),
         scaled_residual_init=True,
+        **_LAYERNORM,
     )
 
 
@@ -139,22 +128,17 @@ def _bert(family: str, hf: Mapping[str, Any], origin: str) -> LanguageConfig:
         ffn_width=hf["intermediate_size"],
         vocab_size=hf["vocab_size"],
         max_positions=hf["max_position_embeddings"],
-        norm="layernorm",
         norm_eps=hf.get("layer_norm_eps", 1e-12),
         pre_norm=False,
         activation=_activation(hf.get("hidden_act", "gelu"), origin),
-        gated=False,
         attention="bidirectional",
-        position="table",
-        qkv_bias=True,
-        out_bias=True,
-        ffn_bias=True,
         embed_norm=True,
         final_norm=False,
         embed_drop=dropout,
         attn_drop=hf.get("attention_probs_dropout_prob", 0.1),
         residual_drop=dropout,
         init_std=hf.get("initializer_range", 0.02),
+        **_LAYERNORM,
     )
 
 
@@ -326,22 +310,14 @@ def _activation(name: str, origin: str) -> str:
 
 
 def _head_dim(width: int, heads: int, origin: str) -> int:
-    _whole(width, "width", origin)
-    _whole(heads, "number of heads", origin)
+    if type(width) is not int or type(heads) is not int or heads < 1:
+        return 1  # LanguageConfig says which of the two
     if width % heads:
         raise CheckpointError(
             f"The configuration of {origin} has width {width}, which its {heads} heads "
             f"do not divide."
         )
     return width // heads
-
-
-def _whole(value: Any, name: str, origin: str) -> None:
-    if type(value) is not int or value < 1:
-        raise CheckpointError(
-            f"The configuration of {origin} says that its {name} is {value!r}; "
-            f"expected a positive whole number."
-        )
 
 
 def _refuse(hf: Mapping[str, Any], origin: str, key: str, needed: Any) -> None:

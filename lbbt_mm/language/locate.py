@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.metadata
 import importlib.util
 import json
 import os
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from lbbt_mm.language.errors import CheckpointError, MissingCheckpoint
 from lbbt_mm.language.presets import preset_names
 from lbbt_mm.language.recognise import (
-    adapter_base,
     adapter_message,
     other_format,
     split_message,
@@ -212,20 +213,13 @@ def _in_path(path: Path, language_model: str) -> ModelFiles:
                 f"there; a folder of the hub's cache is copied with its links followed "
                 f"(cp -L)."
             )
-    for name in _WEIGHTS:
-        if (path / name).is_file():
-            return ModelFiles([path / name], config if config.is_file() else None)
-        index = path / f"{name}.index.json"
-        if index.is_file():
-            names, files = _shards(index)
-            shards = [path / file for file in files]
-            absent = [shard.name for shard in shards if not shard.is_file()]
-            if absent:
-                raise CheckpointError(
-                    f"{index} lists {len(shards)} shards; missing in {path}: "
-                    f"{', '.join(absent)}. Copy them there."
-                )
-            return ModelFiles(shards, config if config.is_file() else None, names)
+
+    def find(name: str) -> Path | None:
+        return path / name if (path / name).is_file() else None
+
+    files = _weights(find, find("config.json"))
+    if files is not None:
+        return files
     found = _model_files(path)
     _refuse_adapter(path, language_model)
     if len(found) == 1:
@@ -242,10 +236,32 @@ def _in_path(path: Path, language_model: str) -> ModelFiles:
     )
 
 
+def _weights(
+    find: Callable[[str], Path | None], config: Path | None
+) -> ModelFiles | None:
+    """Find a model's weights in a folder or a repository: a file or all shards."""
+    for name in _WEIGHTS:
+        single = find(name)
+        if single is not None:
+            return ModelFiles([single], config)
+        index = find(f"{name}.index.json")
+        if index is not None:
+            names, files = _shards(index)
+            shards = {file: find(file) for file in files}
+            absent = [file for file, path in shards.items() if path is None]
+            if absent:
+                raise CheckpointError(
+                    f"{index} lists {len(shards)} shards; missing in {index.parent}: "
+                    f"{', '.join(absent)}. Copy them there."
+                )
+            return ModelFiles([p for p in shards.values() if p], config, names)
+    return None
+
+
 def _refuse_adapter(folder: Path, language_model: str) -> None:
-    base = adapter_base(folder)
-    if base is not None:
-        raise CheckpointError(adapter_message(language_model, base))
+    reason = adapter_message(folder, language_model)
+    if reason is not None:
+        raise CheckpointError(reason)
 
 
 def _shards(index: Path) -> tuple[frozenset[str], list[str]]:
@@ -280,17 +296,9 @@ def _from_hub(hub_id: str) -> ModelFiles:
             f"transformers model; choose the one that it was made from, or fetch a "
             f"file that it does hold, such as a .gguf, and give its path."
         )
-    for name in _WEIGHTS:
-        single = _hub_file(hub_id, name)
-        if single is not None:
-            return ModelFiles([single], config)
-        index = _hub_file(hub_id, f"{name}.index.json")
-        if index is not None:
-            names, files = _shards(index)
-            shards = [_hub_file(hub_id, file) for file in files]
-            if None in shards:
-                raise _not_available(hub_id)
-            return ModelFiles([shard for shard in shards if shard], config, names)
+    files = _weights(functools.partial(_hub_file, hub_id), config)
+    if files is not None:
+        return files
     raise CheckpointError(
         f"The repository {hub_id!r} holds a config.json but neither {_WEIGHTS[0]} nor "
         f"{_WEIGHTS[1]} (or their shards); choose another one, or download a file that "
@@ -318,7 +326,7 @@ def _hub_file(hub_id: str, name: str) -> Path | None:
         raise _not_available(hub_id, error) from error
 
 
-def _not_available(hub_id: str, error: Exception | None = None) -> MissingCheckpoint:
+def _not_available(hub_id: str, error: Exception) -> MissingCheckpoint:
     from huggingface_hub.constants import HF_HUB_CACHE
 
     kind = type(error).__name__
@@ -335,11 +343,9 @@ def _not_available(hub_id: str, error: Exception | None = None) -> MissingCheckp
         )
     known = {name.lower(): name for name in preset_names()}.get(hub_id.lower(), hub_id)
     meant = f" (did you mean {known!r}?)" if known != hub_id else ""
-    reason = f" ({kind})" if error else ""
     tried = Path(HF_HUB_CACHE) / f"models--{hub_id.replace('/', '--')}"
     return MissingCheckpoint(
         f"{here}{meant}, is not in the hub cache ({tried}) and could not be "
-        f"fetched{reason}. On a machine with network run 'hf download {hub_id} "
-        f"--local-dir DIR', copy "
-        f"DIR here and use language_model='DIR'."
+        f"fetched ({kind}). On a machine with network run 'hf download {hub_id} "
+        f"--local-dir DIR', copy DIR here and use language_model='DIR'."
     )

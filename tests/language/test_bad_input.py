@@ -70,12 +70,12 @@ def edit(path: Path, **changes: object) -> str:
 @pytest.mark.parametrize(
     ("family", "changes", "words"),
     [
-        ("gpt2", dict(n_head="4"), ["number of heads is '4'", "positive whole"]),
-        ("gpt2", dict(n_head=0), ["number of heads is 0"]),
-        ("gpt2", dict(n_head=True), ["number of heads is True"]),
+        ("gpt2", dict(n_head="4"), ["num_heads='4'", "positive whole"]),
+        ("gpt2", dict(n_head=0), ["num_heads=0"]),
+        ("gpt2", dict(n_head=True), ["num_heads=True"]),
         ("gpt2", dict(n_head="None"), ["lacks 'n_head'", "config.json"]),
         ("gpt2", dict(n_head=5), ["width 32", "5 heads do not divide"]),
-        ("gpt2", dict(n_embd=32.0), ["width is 32.0"]),
+        ("gpt2", dict(n_embd=32.0), ["width=32.0"]),
         ("gpt2", dict(n_layer=10**12), ["blocks 0 to 999999999999", "found 3 blocks"]),
         ("gpt2", dict(n_embd=2**40), ["block 0", str(2**40), "got [32]"]),
         ("gpt2", dict(n_inner=-1), ["ffn_width=-1"]),

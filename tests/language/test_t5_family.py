@@ -215,7 +215,8 @@ def test_scratch_is_transformers_initialisation(name: str, tmp_path: Path) -> No
     rows = checkpoint.config.qkv_rows
     compared = 0
     for index in range(2):
-        stored, drawn = checkpoint.block(index), model.block_weights(index)
+        stored = checkpoint.block(index)
+        drawn = dict(model.blocks[index].named_parameters())
         assert stored.keys() == drawn.keys()
         for part in stored:
             pieces = rows if part == "qkv.weight" else [len(stored[part])]

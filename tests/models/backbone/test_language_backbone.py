@@ -167,7 +167,7 @@ def test_language_arm_holds_the_language_models_blocks(sources) -> None:
         checkpoint = open_checkpoint(source)
         for index in range(2):
             weights = checkpoint.block(index)
-            for name, value in backbone.language.block_weights(index).items():
+            for name, value in backbone.language.blocks[index].named_parameters():
                 assert_close(value.detach(), weights[name], rtol=0, atol=0)
         assert backbone.language.origin["source"] == source
 
