@@ -41,8 +41,9 @@ _ROOMS = {
         "dropout_leak fused_attention fused_detr pre_norm_detr"
     ),
     ("models", "models.multimodal"): (
-        "causal_lm chat_template conversation image_tiles llava llava_answers "
-        "llava_batch llava_parts llava_settings projectors tile_preprocessor transfer"
+        "causal_lm chat_template conversation image_tiles>tiles llava "
+        "llava_answers>llava_batch llava_batch llava_parts llava_settings projectors "
+        "tile_preprocessor>tiles transfer"
     ),
     ("models", "models.objectives"): "bridge_classifier entropy_minimisation",
     ("optim", "optim"): "sharded_llava>sharded",

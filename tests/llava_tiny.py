@@ -98,8 +98,8 @@ def write_chat_model(folder: Path, kind: str = "llama", **options: Any) -> str:
 
 
 def llava_config(language_model: str, **options: Any) -> dict:
-    """Config of a LLaVA whose eye is the first layer of its language model."""
-    eye = dict(
+    """Config of a LLaVA whose encoder is the first layer of its language model."""
+    encoder = dict(
         type="lbbt_mm.LanguageBackbone",
         language_model=language_model,
         num_layers=1,
@@ -111,7 +111,7 @@ def llava_config(language_model: str, **options: Any) -> dict:
         dict(
             type="lbbt_mm.LLaVA",
             language_model=language_model,
-            vision_encoder=eye,
+            vision_encoder=encoder,
             projector=dict(type="lbbt_mm.MLPProjector"),
             generation=dict(max_new_tokens=6),
         ),

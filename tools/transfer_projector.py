@@ -1,9 +1,10 @@
-"""Move a trained LangBridge projector, and its eye, to another language model.
+"""Transfer a trained LangBridge projector and its vision encoder to another LLM.
 
 CHECKPOINT is of a lbbt_mm.LLaVA with a LangBridgeProjector. What comes out is loaded
 (load_from, or tools/ask.py --config) by the same config with another language_model.
 Words that the other tokeniser lacks are dropped; what was trained in the old language
-model stays behind. An MLP projector cannot be moved. docs/projectors.md says more.
+model stays behind. An MLP projector belongs to one language model. More:
+docs/projectors.md.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import torch  # noqa: E402
 
 from lbbt_mm.language.errors import CheckpointError  # noqa: E402
 from lbbt_mm.language.storage import load_pickle  # noqa: E402
-from lbbt_mm.models.multimodal.transfer import move_projector  # noqa: E402
+from lbbt_mm.models.multimodal.transfer import transfer_projector  # noqa: E402
 
 
 def parse_args() -> argparse.Namespace:
@@ -48,31 +49,31 @@ def parse_args() -> argparse.Namespace:
 
 
 def main() -> None:
-    """Read, move and write."""
+    """Read, transfer and write."""
     args = parse_args()
     if args.out.exists():
         _launch.fail(f"{args.out} exists already: remove it, or choose another --out.")
     try:
-        found = load_pickle(args.checkpoint)
-        state = found.get("state_dict", found) if isinstance(found, dict) else {}
-        moved = move_projector(state, args.language_model, args.minimum_overlap)
+        stored = load_pickle(args.checkpoint)
+        state = stored.get("state_dict", stored) if isinstance(stored, dict) else {}
+        found = transfer_projector(state, args.language_model, args.minimum_overlap)
     except CheckpointError as error:
         _launch.fail(str(error))
     content = dict(
-        state_dict=moved.state_dict, meta=dict(moved_from=args.checkpoint.name)
+        state_dict=found.state_dict, meta=dict(transferred_from=args.checkpoint.name)
     )
     try:
         _launch.write_whole(args.out, lambda part: torch.save(content, part))
     except (OSError, RuntimeError) as error:
         problem = error if isinstance(error, OSError) else OSError(str(error))
-        _launch.fail_to_write("the moved projector", args.out, problem)
-    print(moved.vocabulary.report())
-    if moved.left_out:
-        print(f"Left behind: {moved.left_out} tensors trained in the language model")
+        _launch.fail_to_write("the transferred projector", args.out, problem)
+    print(found.vocabulary.report())
+    if found.left_out:
+        print(f"Left behind: {found.left_out} tensors trained in the language model")
     print(
         f"Written to {args.out}. In the config:\n"
         f"  model.language_model={args.language_model!r}\n"
-        f"  model.projector.vocabulary_size={len(moved.vocabulary)}\n"
+        f"  model.projector.vocabulary_size={len(found.vocabulary)}\n"
         f"  load_from={str(args.out)!r}"
     )
 

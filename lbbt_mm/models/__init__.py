@@ -11,7 +11,7 @@ from lbbt_mm.models.backbone.standardize_neck import StandardizeNeck
 from lbbt_mm.models.lazy import LAZY, load
 from lbbt_mm.models.multimodal.llava import LLaVA
 from lbbt_mm.models.multimodal.projectors import LangBridgeProjector, MLPProjector
-from lbbt_mm.models.multimodal.tile_preprocessor import TilePreprocessor
+from lbbt_mm.models.multimodal.tiles import TilePreprocessor
 from lbbt_mm.models.norms import count_all_norms
 from lbbt_mm.models.objectives.entropy_minimisation import (
     EntropyMinimisation,

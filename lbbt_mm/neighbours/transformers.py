@@ -10,8 +10,8 @@ PRIVATE = {
     "transformers.image_processing_utils:select_best_resolution": (
         "datasets/image_tiles.py"
     ),
-    f"{_UNPAD}:get_anyres_image_grid_shape": "models/multimodal/image_tiles.py",
-    f"{_UNPAD}:unpad_image": "models/multimodal/image_tiles.py",
+    f"{_UNPAD}:get_anyres_image_grid_shape": "models/multimodal/tiles.py",
+    f"{_UNPAD}:unpad_image": "models/multimodal/tiles.py",
 }
 """As in :mod:`lbbt_mm.neighbours.mmengine`."""
 

@@ -59,8 +59,10 @@ def test_the_bridge_that_training_started_from_may_be_gone():
 @pytest.mark.parametrize("trains", [True, False])
 def test_a_frozen_eye_of_a_llava_keeps_its_own_source(trains: bool):
     """Its checkpoint does not hold it: noise would take its place without a word."""
-    eye = dict(type="lbbt_mm.LanguageBackbone", language_model="gpt2", pretrained=True)
-    llava = dict(type="lbbt_mm.LLaVA", vision_encoder=eye, train_encoder=trains)
+    encoder = dict(
+        type="lbbt_mm.LanguageBackbone", language_model="gpt2", pretrained=True
+    )
+    llava = dict(type="lbbt_mm.LLaVA", vision_encoder=encoder, train_encoder=trains)
     cfg = Config(dict(model=llava))
     use_checkpoint_only(cfg, "llava.pth")
     assert cfg.model.vision_encoder.pretrained is (not trains)

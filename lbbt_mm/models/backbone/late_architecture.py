@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -35,12 +36,23 @@ class LateArchitecture(BaseModule):
     """
 
     init_cfg: Any  # mmengine's, untyped
-    language_model: str
+    language_source: str
     language: LanguageModel
     patch_embed: PatchTokens
     _waits: str | None = None
     _coming: str | None = None
     _weights_ready = False
+
+    @property
+    def language_model(self) -> str:
+        """The old name of ``language_source``, until the next release."""
+        warnings.warn(
+            f"{type(self).__name__}.language_model is language_source now; the old "
+            "name works until the next release.",
+            DeprecationWarning,
+            stacklevel=2,
+        )
+        return self.language_source
 
     def _build(self, config: LanguageConfig, options: Mapping[str, Any]) -> None:
         """Make all submodules."""

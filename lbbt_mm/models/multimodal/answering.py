@@ -67,8 +67,8 @@ class Answering(NamedTuple):
             k: Words a patch.
 
         Returns:
-            The tile as the eye is given it; its rows and columns of patches; the words
-            and the weights of each patch, row by row.
+            The tile that the encoder is given; its rows and columns of patches; the
+            words and the weights of each patch, row by row.
 
         Raises:
             ValueError: The projector has no words.

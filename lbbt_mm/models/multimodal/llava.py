@@ -1,4 +1,4 @@
-"""A LLaVA-style model that trains: an eye, a projector and a language model."""
+"""A LLaVA that trains: a vision encoder, a projector and a language model."""
 
 from __future__ import annotations
 
@@ -15,26 +15,23 @@ from torch import Tensor, nn
 from lbbt_mm.language.layers import stream_dtype
 from lbbt_mm.models.multimodal.causal_lm import open_causal_lm, open_tokenizer
 from lbbt_mm.models.multimodal.conversation import IGNORED, Conversations
-from lbbt_mm.models.multimodal.image_tiles import pack_features, see
-from lbbt_mm.models.multimodal.llava_answers import generate
 from lbbt_mm.models.multimodal.llava_batch import (
     Batch,
     answer_loss,
     encode_samples,
+    generate,
     make_batch,
 )
 from lbbt_mm.models.multimodal.llava_parts import (
     HeldParts,
     count_parameters,
-    log_counts,
     recompute_frozen,
     with_lora,
 )
 from lbbt_mm.models.multimodal.llava_settings import of_images, sample_weights
+from lbbt_mm.models.multimodal.tiles import pack_features, see
 from lbbt_mm.models.pretrained import load_start
 from lbbt_mm.registry import MODELS
-
-_ON_LONG = ("error", "skip")
 
 
 @MODELS.register_module()
@@ -44,8 +41,7 @@ class LLaVA(BaseModel):
     After LLaVA-1.5 (arXiv 2310.03744) and, with ``grid_pinpoints``, LLaVA-1.6. A stage
     of training is a config: what trains is said by three options, and a checkpoint
     holds that and what earlier stages trained, never the rest; see
-    :class:`.HeldParts`. The language model is read when the
-    model is built.
+    :class:`.HeldParts`. The language model is read when the model is built.
 
     Args:
         language_model: Hub id, folder, file or ``'package:NAME/FILE'``.
@@ -79,6 +75,17 @@ class LLaVA(BaseModel):
     Raises:
         CheckpointError: The language model cannot be found or read.
         ValueError: An option is unknown, or parts do not fit each other.
+
+    Example::
+
+        model = dict(
+            type="lbbt_mm.LLaVA",
+            language_model="Qwen/Qwen2-0.5B-Instruct",
+            vision_encoder=dict(type="lbbt_mm.LanguageBackbone",
+                                language_model="gpt2", out_type="featmap"),
+            projector=dict(type="lbbt_mm.MLPProjector"),
+            train_language=dict(r=8, lora_alpha=16),
+        )
     """
 
     _is_init: bool  # mmengine's, untyped
@@ -107,8 +114,8 @@ class LLaVA(BaseModel):
         super().__init__(
             dict(data_preprocessor or dict(type="lbbt_mm.TilePreprocessor")), init_cfg
         )
-        if on_long not in _ON_LONG:
-            raise ValueError(f"on_long: expected one of {_ON_LONG}, got {on_long!r}.")
+        if on_long not in ("error", "skip"):
+            raise ValueError(f"on_long: expected 'error' or 'skip', got {on_long!r}.")
         if isinstance(train_language, str) and train_language not in ("none", "all"):
             raise ValueError(
                 "train_language: expected 'none', 'all' or a dict of LoRA's options, "
@@ -154,7 +161,6 @@ class LLaVA(BaseModel):
         self.language_model: Any = language
         self._freeze()
         self.trained_parameters = count_parameters(self)
-        log_counts(self.trained_parameters)
         self._held = HeldParts(
             self,
             dict(
@@ -293,9 +299,8 @@ class LLaVA(BaseModel):
         """
         visual, unused = self.visual_tokens(inputs, data_samples)
         room = self.max_length - (0 if answers else self.generation["max_new_tokens"])
-        encoded, skipped = encode_samples(
-            self.conversations, data_samples, visual, room, answers
-        )
+        talk = self.conversations
+        encoded, skipped = encode_samples(talk, data_samples, visual, room, answers)
         for number, problem in skipped.items():
             if self.on_long == "error":
                 raise ValueError(f"{problem} Or set on_long='skip'.")
@@ -303,8 +308,7 @@ class LLaVA(BaseModel):
             unused = unused + sum(image.sum() for image in visual[number]) * 0.0
             visual[number] = []
         table = self.language_model.get_input_embeddings()
-        image_id = self.conversations.image_id
-        return make_batch(encoded, visual, image_id, table), skipped, unused
+        return make_batch(encoded, visual, talk.image_id, table), skipped, unused
 
     def visual_tokens(
         self, inputs: Sequence[Tensor], data_samples: Sequence[Any]
@@ -335,33 +339,24 @@ class LLaVA(BaseModel):
         start = 0
         for sample in data_samples:
             visual.append([])
-            for tiles, size in zip(
-                sample.get("tiles"), sample.get("image_sizes"), strict=True
-            ):
-                of = features[start : start + tiles]
-                start += tiles
+            counts, sizes = sample.get("tiles"), sample.get("image_sizes")
+            for count, size in zip(counts, sizes, strict=True):
+                tiles = features[start : start + count]
+                start += count
                 visual[-1].append(
-                    pack_features(of, size, self.grid_pinpoints, side, newline)
+                    pack_features(tiles, size, self.grid_pinpoints, side, newline)
                 )
         return visual, 0.0
 
     def features(self, pixels: Tensor) -> Tensor:
-        """Tiles ``(N, 3, side, side)`` -> projected tokens ``(N, rows, columns, D)``.
-
-        Raises:
-            ValueError: The encoder does not give a map.
-        """
+        """Tiles ``(N, 3, side, side)`` -> projected tokens ``(N, rows, cols, D)``."""
         table = self.language_model.get_input_embeddings()
         looks_up = getattr(self.projector, "looks_up", False)
         seen = self.seen(pixels).to(stream_dtype(self.projector))
         return self.projector(seen, table if looks_up else table.weight)
 
     def seen(self, pixels: Tensor) -> Tensor:
-        """Tiles ``(N, 3, side, side)`` -> visual tokens ``(N, rows, columns, C)``.
-
-        Raises:
-            ValueError: The encoder does not give a map.
-        """
+        """Tiles ``(N, 3, side, side)`` -> visual tokens ``(N, rows, columns, C)``."""
         return see(self.vision_encoder, pixels)
 
     def _logits(self, batch: Batch) -> tuple[Tensor, Tensor]:

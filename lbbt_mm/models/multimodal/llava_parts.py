@@ -75,23 +75,19 @@ def part_of(name: str) -> str:
 
 
 def count_parameters(model: nn.Module) -> dict[str, dict[str, int]]:
-    """Count each part's parameters: ``{part: {'trained': ..., 'total': ...}}``."""
+    """Count and log each part's: ``{part: {'trained': ..., 'total': ...}}``."""
     counts = {part: dict(trained=0, total=0) for part in PARTS}
     for name, parameter in model.named_parameters():
         of = counts[part_of(name)]
         of["total"] += parameter.numel()
         of["trained"] += parameter.numel() * parameter.requires_grad
-    return counts
-
-
-def log_counts(counts: Mapping[str, Mapping[str, int]]) -> None:
-    """Write the counts of :func:`count_parameters` into the log."""
     said = ", ".join(
         f"{part} {of['trained'] / 1e6:.2f} of {of['total'] / 1e6:.2f} M"
         for part, of in counts.items()
     )
     trained = sum(of["trained"] for of in counts.values())
     print_log(f"LLaVA trains {trained / 1e6:.2f} M parameters: {said}.", "current")
+    return counts
 
 
 class HeldParts:
@@ -214,7 +210,12 @@ class HeldParts:
         names = self.names | language
         # A part that is there has to be there whole; of the language model only what
         # trains.
-        needed = {n for n in own if part_of(n) in here and not _frozen(n, names)}
+        needed = {
+            name
+            for name in own
+            if part_of(name) in here
+            and (name in names or part_of(name) != "language_model")
+        }
         # LLaVA-1.6 adds the newline in its second stage.
         unknown = given - set(own)
         if sharded:
@@ -278,40 +279,32 @@ class HeldParts:
 
     def _check_names(self, missing: set[str], unknown: set[str]) -> None:
         # mmengine would only log both, and another model would answer.
-        if missing or unknown:
-            differences = [
-                f"{len(names)} {what}, such as {min(names)}"
-                for names, what in (
-                    (missing, "tensors that the checkpoint has not"),
-                    (unknown, "that only the checkpoint has"),
-                )
-                if names
-            ]
+        both = {
+            "tensors that the checkpoint has not": missing,
+            "that only the checkpoint has": unknown,
+        }
+        wrong = [
+            f"{len(names)} {what}, such as {min(names)}"
+            for what, names in both.items()
+            if names
+        ]
+        if wrong:
             raise CheckpointError(
                 "LLaVA: expected a checkpoint with the tensors that the config builds, "
-                f"got {'; '.join(differences)}; build the model with the config that "
+                f"got {'; '.join(wrong)}; build the model with the config that "
                 "the checkpoint was trained with (projector, train_language)."
             )
 
     def _check_language(self, stored: Mapping[str, Any]) -> None:
-        built = self.record
         keys = ("model_type", "width", "vocabulary", "layers")
-        differences = [
-            f"{key} {built[key]} != {stored[key]}"
-            for key in keys
-            if key in stored and stored[key] != built[key]
-        ]
-        if differences:
+        wrong = differences(self.record, stored, keys)
+        if wrong:
             raise CheckpointError(
                 f"LLaVA: the checkpoint was trained on {stored.get('language_model')}, "
-                f"the config builds {built['language_model']} (built != stored: "
-                f"{'; '.join(differences)}). Move a LangBridge projector with "
+                f"the config builds {self.record['language_model']} (built != stored: "
+                f"{'; '.join(wrong)}). Transfer a LangBridge projector with "
                 "tools/transfer_projector.py."
             )
-
-
-def _frozen(name: str, held: set[str]) -> bool:
-    return part_of(name) == "language_model" and name not in held
 
 
 def _parameters(model: nn.Module) -> dict[str, nn.Parameter]:

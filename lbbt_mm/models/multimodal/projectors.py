@@ -31,6 +31,11 @@ class MLPProjector(BaseModule):
         out_channels: Width of the language model's embeddings.
         depth: Linear layers: 1 is LLaVA's, 2 LLaVA-1.5's and 1.6's.
         init_cfg: mmengine's initialisation.
+
+    Example::
+
+        # LLaVA gives both widths.
+        model = dict(projector=dict(type="lbbt_mm.MLPProjector", depth=2))
     """
 
     def __init__(
@@ -51,7 +56,7 @@ class MLPProjector(BaseModule):
         self.layers = nn.Sequential(*layers)
 
     def bind(self, tokenizer: Any) -> None:
-        """Do nothing: this projector knows no words."""
+        """This projector knows no words."""
 
     def forward(self, tokens: Tensor, embeddings: Tensor | None = None) -> Tensor:
         """Project visual tokens.
@@ -76,15 +81,14 @@ class LangBridgeProjector(BaseModule):
     owns no embedding and nothing of the language model's width, so that its weights
     serve any language model that has the entries. :meth:`bind` finds their rows.
 
-    The paper calls the weights a probability distribution and leaves the rest open.
-    Ours to decide were: softmax, with ``'linear'`` beside it for a combination without
-    normalisation; a hidden layer as wide as the visual tokens; and the rule that
-    chooses the entries (:meth:`SharedVocabulary.from_tokenizers`).
+    The paper leaves open, and this decides: softmax, with ``'linear'`` beside it for a
+    combination without normalisation; a hidden layer as wide as the visual tokens; and
+    how entries are chosen (:meth:`SharedVocabulary.from_tokenizers`).
 
-    The weights start as torch draws those of every ``nn.Linear``: the logits are small,
-    so under softmax every visual token starts near the mean of the K embeddings. The
-    sum under ``'linear'`` starts large, and larger with K: a temperature of K brings it
-    to the scale of a mean.
+    The weights start as torch draws those of every ``nn.Linear``, so under softmax
+    every visual token starts near the mean of the K embeddings. The sum under
+    ``'linear'`` starts large, and larger with K: a temperature of K brings it to the
+    scale of a mean.
 
     Args:
         in_channels: Width of the visual tokens.
@@ -102,6 +106,11 @@ class LangBridgeProjector(BaseModule):
         ids: Their rows in the language model's table, ``(K,)``; empty until bound.
         looks_up: Tells LLaVA to hand over the module that looks words up, not its
             table: what is around it (LoRA, a scale) is part of a word's embedding.
+
+    Example::
+
+        projector = dict(type="lbbt_mm.LangBridgeProjector", vocabulary_size=19200)
+        model = dict(projector=projector)
     """
 
     looks_up = True
@@ -260,9 +269,6 @@ class LangBridgeProjector(BaseModule):
         A vocabulary that the config names stays; one that was chosen from the
         tokenizer gives way to the checkpoint's.
 
-        Args:
-            state: What :meth:`get_extra_state` returned.
-
         Raises:
             VocabularyError: The weights belong to other entries than the config's, or
                 to entries that the language model at hand does not have.
@@ -298,14 +304,7 @@ class LangBridgeProjector(BaseModule):
 
 
 def vocabulary_of(state_dict: dict[str, Any]) -> SharedVocabulary | None:
-    """Find the shared vocabulary in a checkpoint's weights.
-
-    Args:
-        state_dict: Of a model that contains a :class:`LangBridgeProjector`.
-
-    Returns:
-        The entries; ``None`` if there are none.
-    """
+    """The entries of the :class:`LangBridgeProjector` in a state dict, if any."""
     for name, value in state_dict.items():
         if name.rpartition(".")[2] == "_extra_state" and torch.is_tensor(value):
             try:
@@ -318,11 +317,7 @@ def vocabulary_of(state_dict: dict[str, Any]) -> SharedVocabulary | None:
 
 
 def encode_entries(vocabulary: SharedVocabulary | None) -> Tensor:
-    """Write a projector's entries as a tensor, which every checkpoint can carry.
-
-    Args:
-        vocabulary: The entries; ``None`` of a projector that was never bound.
-    """
+    """Write a projector's entries as a tensor, which every checkpoint can carry."""
     fields = {} if vocabulary is None else vocabulary.to_dict()
     text = json.dumps({"lbbt_mm_vocabulary": fields})
     return torch.frombuffer(bytearray(text.encode()), dtype=torch.uint8).clone()

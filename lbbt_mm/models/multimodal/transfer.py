@@ -1,7 +1,8 @@
-"""Move a trained LangBridge projector to another language model."""
+"""Transfer a trained LangBridge projector to another language model."""
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -19,7 +20,7 @@ _LAST = ("projector.layers.2.weight", "projector.layers.2.bias")
 _ENTRIES = "projector._extra_state"
 
 
-class Moved(NamedTuple):
+class Transferred(NamedTuple):
     """A projector in its new place.
 
     Attributes:
@@ -33,9 +34,9 @@ class Moved(NamedTuple):
     left_out: int
 
 
-def move_projector(
+def transfer_projector(
     state_dict: Mapping[str, Any], language_model: str, minimum_overlap: float = 0.5
-) -> Moved:
+) -> Transferred:
     """Make a LLaVA's encoder and LangBridge projector fit another language model.
 
     The projector's weights stay; of its vocabulary the entries stay that the other
@@ -51,6 +52,11 @@ def move_projector(
     Raises:
         CheckpointError: It is no LLaVA with a LangBridge projector, the other language
             model cannot be read, or the tokenisers have too little in common.
+
+    Example::
+
+        found = transfer_projector(state_dict, "Qwen/Qwen2-7B-Instruct")
+        torch.save(dict(state_dict=found.state_dict), "qwen2-7b.pth")
     """
     record = decode_record(state_dict[RECORD]) if RECORD in state_dict else None
     vocabulary = vocabulary_of(dict(state_dict))
@@ -63,15 +69,15 @@ def move_projector(
     kept, places = vocabulary.shared_with(
         open_tokenizer(language_model), minimum_overlap
     )
-    moved = {
+    transferred = {
         name: value
         for name, value in state_dict.items()
         if part_of(name) in ("vision_encoder", "projector") and name != "image_newline"
     }
     left_out = sum(part_of(name) == "language_model" for name in state_dict)
     for name in _LAST:
-        moved[name] = moved[name][torch.tensor(places)].clone()
-    moved[_ENTRIES] = encode_entries(kept)
+        transferred[name] = transferred[name][torch.tensor(places)].clone()
+    transferred[_ENTRIES] = encode_entries(kept)
     config = causal_lm_config(language_model)
     stays = {
         name: value
@@ -79,7 +85,7 @@ def move_projector(
         # The words belong to the old language model.
         if name not in ("chat_template", "tokenizer", "language_model_weights")
     }
-    moved[RECORD] = encode_record(
+    transferred[RECORD] = encode_record(
         record
         | dict(
             language_model=language_model,
@@ -91,4 +97,15 @@ def move_projector(
             settings=stays,
         )
     )
-    return Moved(moved, kept, left_out)
+    return Transferred(transferred, kept, left_out)
+
+
+def move_projector(*args: Any, **kwargs: Any) -> Transferred:
+    """Do what :func:`transfer_projector` does; the old name, until the next release."""
+    warnings.warn(
+        "move_projector is transfer_projector now; the old name works until the next "
+        "release.",
+        DeprecationWarning,
+        stacklevel=2,
+    )
+    return transfer_projector(*args, **kwargs)

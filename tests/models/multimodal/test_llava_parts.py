@@ -169,7 +169,7 @@ def test_the_record_says_what_it_was_trained_on(chat_model: str) -> None:
 @pytest.mark.parametrize(
     ("kind", "other", "words"),
     [
-        ("gpt2", {}, "model_type gpt2 != llama"),
+        ("gpt2", {}, "model_type 'gpt2' != 'llama'"),
         ("llama", dict(num_hidden_layers=1), "layers 1 != 2"),
         ("llama", dict(vocab_size=352), "vocabulary 352 != 320"),
         ("llama", dict(hidden_size=48), "width 48 != 32"),
@@ -178,11 +178,11 @@ def test_the_record_says_what_it_was_trained_on(chat_model: str) -> None:
 def test_another_language_model(
     chat_model: str, tmp_path: Path, load: Any, kind: str, other: dict, words: str
 ) -> None:
-    eye = build_llava(chat_model).state_dict()
+    encoder = build_llava(chat_model).state_dict()
     model = build_llava(write_chat_model(tmp_path / "other", kind, **other))
     before = everything(model)
     with pytest.raises(CheckpointError, match=words) as caught:
-        load(model, eye)
+        load(model, encoder)
     assert chat_model in str(caught.value)
     assert_close(everything(model), before, rtol=0, atol=0)
 
@@ -252,12 +252,12 @@ def test_a_foreign_checkpoint(chat_model: str, load: Any, foreign: dict) -> None
 def test_an_encoder_alone(chat_model: str, load: Any) -> None:
     """Without a record: somebody's own file with the encoder's weights."""
     model = changed(build_llava(chat_model))
-    eye = {n: v for n, v in model.state_dict().items() if n.startswith("vision_")}
+    encoder = {n: v for n, v in model.state_dict().items() if n.startswith("vision_")}
     other = build_llava(chat_model)
     before = everything(other)
-    load(other, eye)
+    load(other, encoder)
     for name, value in everything(other).items():
-        expected = eye[name] if name in eye else before[name]
+        expected = encoder[name] if name in encoder else before[name]
         assert_close(value, expected, rtol=0, atol=0)
 
 

@@ -96,7 +96,7 @@ ASKED = {
         dict(data_preprocessor=dict(type="lbbt_mm.TilePreprocessor", mean=[1, 2, 3])),
         r"mean \[1\.0, 2\.0, 3\.0\] != \[",
     ),
-    "eye": (
+    "encoder": (
         dict(vision_encoder__out_indices=0, vision_encoder__attention="bidirectional"),
         "vision_encoder.attention 'bidirectional' != None",
     ),
@@ -109,14 +109,14 @@ def test_other_prompts_and_images_are_for_training_only(chat_model, kind, said) 
 
     given, words = ASKED[kind]
     options = {k: v for k, v in given.items() if "__" not in k}
-    eye = llava_config(chat_model)["vision_encoder"]
-    eye |= {k.split("__")[1]: v for k, v in given.items() if "__" in k}
+    encoder = llava_config(chat_model)["vision_encoder"]
+    encoder |= {k.split("__")[1]: v for k, v in given.items() if "__" in k}
     state = trained(chat_model)
     same = build_llava(chat_model)
     said.clear()
     same.load_state_dict(copy.deepcopy(state))
     assert ask(same) and not any("other settings" in text for text in said)
-    other = build_llava(chat_model, vision_encoder=eye, **options)
+    other = build_llava(chat_model, vision_encoder=encoder, **options)
     other.load_state_dict(state)
     (warning,) = [text for text in said if "trained with other settings" in text]
     with pytest.raises(CheckpointError, match=words) as caught:

@@ -12,7 +12,7 @@ from transformers import LlavaNextForConditionalGeneration
 from transformers.models.llava_next import modeling_llava_next as reference
 from transformers.models.llava_next.processing_llava_next import LlavaNextProcessor
 
-from lbbt_mm.models.multimodal.image_tiles import count_tokens, pack_features
+from lbbt_mm.models.multimodal.tiles import pack_features
 
 TILE, PATCH, WIDTH = 28, 7, 5
 SIDE = TILE // PATCH
@@ -36,7 +36,7 @@ ratios = pytest.mark.parametrize("size", SIZES, ids=lambda s: f"{s[0]}x{s[1]}")
 def features(size, rows=SIDE, cols=SIDE) -> torch.Tensor:
     high, wide = reference.get_anyres_image_grid_shape(size, GRIDS, TILE)
     generator = torch.Generator().manual_seed(size[0])
-    return torch.randn(1 + high * wide, rows * cols, WIDTH, generator=generator)
+    return torch.randn(1 + high * wide, rows, cols, WIDTH, generator=generator)
 
 
 def reference_pack(tiles: torch.Tensor, size, newline) -> torch.Tensor:
@@ -48,7 +48,10 @@ def reference_pack(tiles: torch.Tensor, size, newline) -> torch.Tensor:
     known = inspect.signature(owner.pack_image_features).parameters
     arguments = {name: arguments[name] for name in arguments if name in known}
     packed, lengths = owner.pack_image_features(
-        SimpleNamespace(config=config), [tiles], torch.tensor([size]), **arguments
+        SimpleNamespace(config=config),
+        [tiles.flatten(1, 2)],
+        torch.tensor([size]),
+        **arguments,
     )
     # A list of one tensor, which transformers 4.45 has put together already.
     packed = packed if isinstance(packed, torch.Tensor) else packed[0]
@@ -78,7 +81,6 @@ def test_equals_llava_next(size, newline) -> None:
     end = torch.full((WIDTH,), 9.0) if newline else None
     ours = pack_features(tiles, size, GRIDS, TILE, end)
     assert_close(ours, reference_pack(tiles, size, end), rtol=0, atol=0)
-    assert len(ours) == count_tokens(size, GRIDS, TILE, SIDE, SIDE, newline)
     if newline:
         assert len(ours) == reference_count(size)
 
@@ -93,7 +95,7 @@ def test_the_sizes_use_every_grid_and_lose_padding() -> None:
         (1, 3),
     }
     without = [SIDE**2 * (1 + h * w) for h, w in shapes]
-    counts = [count_tokens(s, GRIDS, TILE, SIDE, SIDE, newline=False) for s in SIZES]
+    counts = [len(pack_features(features(s), s, GRIDS, TILE)) for s in SIZES]
     assert any(few < all_ for few, all_ in zip(counts, without, strict=True))
 
 
@@ -111,21 +113,22 @@ def test_a_hand_worked_image() -> None:
 def test_tiles_may_be_wider_than_high() -> None:
     tiles = torch.randn(3, 2, 3, WIDTH)
     packed = pack_features(tiles, (28, 56), [(28, 56)], 28, torch.zeros(WIDTH))
-    assert len(packed) == count_tokens((28, 56), [(28, 56)], 28, 2, 3)
+    assert len(packed) == 6 + 2 * (6 + 1)
     assert_close(packed[6:9], tiles[1, 0])
     assert_close(packed[9:12], tiles[2, 0])
     # Half as high: 28 pixels of 56 are left of 4 rows of tokens, of any width.
-    assert count_tokens((14, 28), [(56, 56)], 28, 2, 3, newline=False) == 6 + 2 * 6
+    packed = pack_features(torch.randn(5, 2, 3, WIDTH), (14, 28), [(56, 56)], 28)
+    assert len(packed) == 6 + 2 * 6
 
 
 def test_one_tile_stays_as_it_is() -> None:
-    tile = torch.randn(1, 16, WIDTH)
-    assert_close(pack_features(tile, (5, 900), None, TILE, torch.ones(WIDTH)), tile[0])
-    assert count_tokens((5, 900), None, TILE, 4, 4) == 16
+    tile = torch.randn(1, 4, 4, WIDTH)
+    packed = pack_features(tile, (5, 900), None, TILE, torch.ones(WIDTH))
+    assert_close(packed, tile[0].flatten(0, 1))
 
 
 def test_gradients_reach_tiles_and_newline() -> None:
-    tiles = torch.randn(3, 4, WIDTH, requires_grad=True)
+    tiles = torch.randn(3, 2, 2, WIDTH, requires_grad=True)
     end = torch.zeros(WIDTH, requires_grad=True)
     pack_features(tiles, (28, 56), [(28, 56)], 28, end).sum().backward()
     assert_close(tiles.grad, torch.ones_like(tiles))
@@ -135,28 +138,20 @@ def test_gradients_reach_tiles_and_newline() -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ((torch.zeros(2, 4, 1), (9, 9), None, 28), "expected one tile .*got 2"),
-        ((torch.zeros(2, 4, 1), (28, 56), GRIDS, 28), r"1 \+ 1 \* 2 tiles .*got 2"),
-        ((torch.zeros(3, 5, 1), (28, 56), GRIDS, 28), "square number .*got 5"),
-        ((torch.zeros(3, 5), (28, 56), GRIDS, 28), "expected .tiles, rows"),
-        ((torch.zeros(3, 4, 1), (0, 56), GRIDS, 28), "got 0 x 56"),
-        ((torch.zeros(3, 4, 1), (28, 56), [(30, 56)], 28), "multiples .*got 30 x 56"),
-        ((torch.zeros(4, 16, 1), (1, 900), [(28, 84)], 28), "a row of tokens is left"),
+        (((2, 2, 2, 1), (9, 9), None, 28), "expected one tile .*got 2"),
+        (((2, 2, 2, 1), (28, 56), GRIDS, 28), r"1 \+ 1 \* 2 tiles .*got 2"),
+        (((3, 2, 2, 1), (0, 56), GRIDS, 28), "got 0 x 56"),
+        (((3, 2, 2, 1), (28, 56), [(30, 56)], 28), "multiples .*got 30 x 56"),
+        (((4, 4, 4, 1), (1, 900), [(28, 84)], 28), "a row of tokens is left"),
     ],
 )
 def test_errors(arguments, words) -> None:
+    shape, *others = arguments
     with pytest.raises(ValueError, match=words):
-        pack_features(*arguments)
-
-
-def test_no_tokens_left_is_an_error_of_the_count_too() -> None:
-    with pytest.raises(ValueError, match="a row of tokens is left"):
-        count_tokens((1, 900), [(28, 84)], 28, 4, 4)
-    with pytest.raises(ValueError, match="got 0 and 4"):
-        count_tokens((28, 28), None, 28, 0, 4)
+        pack_features(torch.zeros(shape), *others)
 
 
 def test_other_transformers_is_said_in_one_sentence(monkeypatch) -> None:
     monkeypatch.delattr(reference, "unpad_image")
     with pytest.raises(ImportError, match="unpad_image of transformers 4"):
-        count_tokens((28, 56), GRIDS, 28, 4, 4)
+        pack_features(torch.zeros(3, 2, 2, 1), (28, 56), GRIDS, 28)

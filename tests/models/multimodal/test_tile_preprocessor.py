@@ -7,7 +7,7 @@ import torch
 from mmengine.structures import BaseDataElement
 from torch.testing import assert_close
 
-from lbbt_mm.models.multimodal.tile_preprocessor import TilePreprocessor
+from lbbt_mm.models.multimodal.tiles import TilePreprocessor
 
 
 def test_equals_transformers() -> None:
