@@ -1,7 +1,7 @@
 """The loss around a model's weights, on a plane through them (figure 4).
 
 Both directions of the plane are drawn from a normal distribution, one tensor after the
-other on the CPU: the same on every device, and the same for both arms and both
+other on the CPU: the same on every device, and the same for both initialisations and both
 normalisations where the trainable tensors are of the same shapes. They differ in how
 long a direction is:
 

@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader
 
 from lbbt_mm.analysis.progress import follow
 from lbbt_mm.analysis.scalar_loss import ScalarLoss
+from lbbt_mm.datasets.arguments import with_pipeline
 from lbbt_mm.datasets.checks.guard import build_guarded
 from lbbt_mm.models import LanguageBackbone
 from lbbt_mm.models.checkpoint_config import type_name
@@ -26,11 +27,7 @@ from lbbt_mm.models.initial_model import (
 from lbbt_mm.models.pretrained import load_part
 from lbbt_mm.probe.feature_key import UnknownContentError, images_sha256
 from lbbt_mm.probe.features import Features, pool_features, true_labels
-from lbbt_mm.probe.setup import (
-    find_pipeline,
-    same_label_dataset,
-    true_label_dataset,
-)
+from lbbt_mm.probe.setup import find_pipeline, true_label_dataset
 
 _FINGERPRINTED = 16  # images that tell one dataset from another
 # Of mmdet and mmseg, by name: neither need be installed.
@@ -240,7 +237,7 @@ class MeasuredModel:
         plain_cfg = dataset_cfg = self._plain(split)
         if as_trained:
             pipeline = find_pipeline(test_cfg["dataset"])
-            dataset_cfg = same_label_dataset(loader_cfg["dataset"], pipeline)
+            dataset_cfg = with_pipeline(loader_cfg["dataset"], pipeline)
         dataset: Any = self._dataset(dataset_cfg)
         generator = torch.Generator().manual_seed(self.seed)
         order = torch.randperm(len(dataset), generator=generator)[:number].tolist()

@@ -19,18 +19,6 @@ from tqdm import tqdm
 
 from lbbt_mm.files import write_whole
 from lbbt_mm.language.storage import tensor_bytes
-from lbbt_mm.probe.feature_key import feature_key, file_sha256, weights_sha256
-
-__all__ = [
-    "Features",
-    "cached_features",
-    "extract_features",
-    "feature_key",
-    "file_sha256",
-    "pool_features",
-    "show_progress",
-    "weights_sha256",
-]
 
 
 @dataclass(frozen=True)
@@ -189,7 +177,8 @@ def cached_features(
     same, with a warning.
 
     Args:
-        path: A ``.safetensors`` file, named by :func:`feature_key`.
+        path: A ``.safetensors`` file, named by
+            :func:`~lbbt_mm.probe.feature_key.feature_key`.
         extract: Makes the features.
 
     Returns:

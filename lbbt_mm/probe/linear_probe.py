@@ -95,6 +95,13 @@ def linear_probe(
     Raises:
         ValueError: Shapes or labels do not fit, a feature is not finite, all training
             images are of one class, or a hyper-parameter is out of range.
+
+    Example:
+        >>> data = probe_features(cfg, "epoch_6.pth", cache_dir=None)
+        >>> train, test = data.train, data.test
+        >>> linear_probe(
+        ...     train.features, train.labels, test.features, test.labels, 10
+        ... ).last_test_top1
     """
     check_features(train_features, train_labels, num_classes, "train")
     check_features(test_features, test_labels, num_classes, "test")
@@ -135,13 +142,6 @@ def check_settings(
 ) -> None:
     """Refuse what no linear layer can be trained with.
 
-    Args:
-        train_labels: Classes of the training images.
-        epochs: See :func:`linear_probe`.
-        batch_size: See :func:`linear_probe`.
-        lrs: Learning rates.
-        weight_decay: See :func:`linear_probe`.
-
     Raises:
         ValueError: There is only one class, or a number is out of range.
     """
@@ -162,16 +162,10 @@ def check_settings(
 def check_features(
     features: Tensor, labels: Tensor, num_classes: int, split: str
 ) -> None:
-    """Refuse features and labels that do not fit, or are not numbers.
-
-    Args:
-        features: (N, C).
-        labels: (N,).
-        num_classes: Number of classes.
-        split: What the message calls them.
+    """Refuse features ``(N, C)`` and labels ``(N,)`` that cannot be probed.
 
     Raises:
-        ValueError: See the messages.
+        ValueError: They do not fit, or a feature is not finite.
     """
     if features.ndim != 2 or labels.shape != features.shape[:1] or not len(labels):
         raise ValueError(

@@ -60,30 +60,17 @@ class ProbeRun:
                 f", learning rate {self.settings.lr:g} of {len(self.selection.lrs)}, "
                 "chosen on held-out training images"
             )
-        rows = [
-            (f"last epoch ({self.settings.epochs})", result.last_test_top1, ""),
-            (
-                f"best epoch ({result.best_epoch})",
-                result.best_test_top1,
-                "  (chosen on the test images)",
-            ),
-            ("chance", result.chance, ""),
-            ("commonest class", result.majority, ""),
-        ]
-        trained = [f"{result.last_train_top1:.2f}", "", "", ""]
-        lines = [
-            f"{row:<24}{train:>8}{test:>8.2f}{note}"
-            for (row, test, note), train in zip(rows, trained, strict=True)
-        ]
-        return "\n".join(
-            [
-                f"Linear probe of {name}: {len(data.train.labels)} training and "
-                f"{len(data.test.labels)} test images, "
-                f"{data.train.features.shape[1]} channels, {data.num_classes} classes"
-                f"{chosen}\n",
-                f"{'top-1 in %':<24}{'train':>8}{'test':>8}",
-                *lines,
-            ]
+        last, best = f"last epoch ({self.settings.epochs})", result.best_epoch
+        return (
+            f"Linear probe of {name}: {len(data.train.labels)} training and "
+            f"{len(data.test.labels)} test images, {data.train.features.shape[1]} "
+            f"channels, {data.num_classes} classes{chosen}\n\n"
+            f"{'top-1 in %':<24}{'train':>8}{'test':>8}\n"
+            f"{last:<24}{result.last_train_top1:>8.2f}{result.last_test_top1:>8.2f}\n"
+            f"{f'best epoch ({best})':<32}{result.best_test_top1:>8.2f}"
+            "  (chosen on the test images)\n"
+            f"{'chance':<32}{result.chance:>8.2f}\n"
+            f"{'commonest class':<32}{result.majority:>8.2f}"
         )
 
     def record(self, **about: Any) -> dict[str, Any]:

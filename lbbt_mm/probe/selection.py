@@ -81,17 +81,10 @@ class LearningRateSelection:
 
 
 def check_grid(lrs: Sequence[float], held_out: float) -> list[float]:
-    """Refuse what nothing can be chosen from, before any work is done.
-
-    Args:
-        lrs: Learning rates.
-        held_out: Share of the training images to hold out.
-
-    Returns:
-        The learning rates, each once, ascending.
+    """Sort learning rates, each once.
 
     Raises:
-        ValueError: See the messages.
+        ValueError: There is nothing to choose from, or no share to hold out.
     """
     grid = sorted(set(lrs))
     if len(grid) < 2 or not all(0 < lr < math.inf for lr in grid):
@@ -111,7 +104,7 @@ def hold_out(labels: Tensor, share: float, seed: int) -> tuple[Tensor, Tensor]:
     most n - 1. The only image of a class is trained on.
 
     Args:
-        labels: (N,), integers.
+        labels: ``(N,)``, integers.
         share: Of each class, between 0 and 1.
         seed: Of the draw.
 

@@ -18,7 +18,6 @@ from mmengine.runner import Runner, set_random_seed
 from torch import nn
 from torch.utils.data import DataLoader
 
-from lbbt_mm.datasets.arguments import with_pipeline
 from lbbt_mm.datasets.checks.guard import build_guarded
 from lbbt_mm.models.initial_model import build_initial_model, build_model
 from lbbt_mm.models.pretrained import load_part
@@ -50,43 +49,21 @@ def true_label_dataset(dataset: Any, pipeline: list | None = None) -> Any:
         The config without ``RandomLabelDataset``, ``RotationDataset`` and the like, at
         whatever depth they were.
     """
-    return _rewritten(dataset, pipeline)
-
-
-def same_label_dataset(dataset: Any, pipeline: list) -> Any:
-    """Exchange the pipeline of a dataset config; labels stay as they are drawn.
-
-    Args:
-        dataset: Config of a dataset, in any wrappers; not changed.
-        pipeline: What the dataset at the bottom shall run.
-
-    Returns:
-        The config with all its wrappers.
-    """
-    return with_pipeline(dataset, pipeline)
-
-
-def _rewritten(dataset: Any, pipeline: list | None) -> Any:
     if "dataset" in dataset and pipeline is None:  # a wrapper may exchange it
         pipeline = dataset.get("pipeline")
-    if _gives_other_labels(dataset):
-        return _rewritten(dataset["dataset"], pipeline)
+    if getattr(find_type(dataset, DATASETS), "gives_other_labels", False):
+        return true_label_dataset(dataset["dataset"], pipeline)
     dataset = copy.deepcopy(dataset)
     if "dataset" in dataset:
         dataset.pop("pipeline", None)
-        dataset["dataset"] = _rewritten(dataset["dataset"], pipeline)
+        dataset["dataset"] = true_label_dataset(dataset["dataset"], pipeline)
     elif "datasets" in dataset:
         dataset["datasets"] = [
-            _rewritten(part, pipeline) for part in dataset["datasets"]
+            true_label_dataset(part, pipeline) for part in dataset["datasets"]
         ]
     elif pipeline is not None:
         dataset["pipeline"] = copy.deepcopy(pipeline)
     return dataset
-
-
-def _gives_other_labels(dataset: Any) -> bool:
-    kind = find_type(dataset, DATASETS)
-    return isinstance(kind, type) and getattr(kind, "gives_other_labels", False)
 
 
 def find_pipeline(dataset: Mapping) -> list:
@@ -115,8 +92,8 @@ def probe_dataloaders(cfg: Any) -> dict[str, dict]:
         cfg: A config with ``train_dataloader`` and ``test_dataloader``.
 
     Returns:
-        ``{'train': ..., 'test': ...}``: the images of either loader, both through the
-        test pipeline, with the batch size and workers of ``test_dataloader``.
+        Of ``'train'`` and ``'test'``, both through the test pipeline, with the batch
+        size and workers of ``test_dataloader``.
 
     Raises:
         ValueError: One of the loaders is missing.
@@ -161,9 +138,6 @@ def build_frozen_model(
         reinit_patch_embed: Draw the patch embedding anew afterwards, as the authors'
             released code does.
         seed: Of everything that is drawn.
-
-    Returns:
-        The model, on the CPU.
 
     Raises:
         ValueError: The model cannot be probed, or starts from ``load_from``.

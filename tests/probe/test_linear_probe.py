@@ -25,7 +25,7 @@ def split(features, labels, train=40):
 
 
 def plain_probe(train_x, train_y, test_x, test_y, epochs, batch_size, lr, decay, seed):
-    """The same law, written with torch's own modules and nothing of ours."""
+    """The same training, written with torch's own modules and nothing of ours."""
     mean, std = train_x.mean(0), train_x.std(0, correction=0)
     train_x, test_x = (train_x - mean) / std, (test_x - mean) / std
     layer = nn.Linear(train_x.shape[1], 3)
