@@ -300,7 +300,9 @@ def run_config(folder: Path, language_model: str, name: str, **options: Any) -> 
     from mmengine.config import Config
 
     root = Path(__file__).resolve().parents[1]
-    cfg = Config.fromfile(root / "configs/_base_/runtime/llava.py")
+    cfg = Config.fromfile(
+        root / "projects/fashion_scenes/configs/_base_/runtime/llava.py"
+    )
     cfg.merge_from_dict(
         dict(
             model=llava_config(language_model),

@@ -1,9 +1,24 @@
 # GPT-2-medium's bridge on ImageNet-100, which tells how an image is rotated.
 _base_ = [
     "../_base_/models/gpt2-medium_224px.py",
-    "../_base_/objectives/imagenet100_rotation.py",
+    "../_base_/datasets/imagenet100.py",
     "../_base_/schedules/adamw_400e.py",
     "../_base_/runtime/long.py",
 ]
 
-model = dict(type="lbbt_mm.BridgeClassifier", objectives=_base_.objectives)
+# often changed
+copies = 1  # rotations of each image: 1, as many images as elsewhere; 4, all of them
+rotation_seed = 0
+
+rotations = dict(type="lbbt_mm.RotationDataset", copies=copies, seed=rotation_seed)
+train_images = _base_.train_dataloader.dataset
+train_dataloader = dict(dataset=dict(_delete_=True, **rotations, dataset=train_images))
+# A clean pass over the training images, against their rotations.
+clean_images = dict(train_images, pipeline=_base_.clean_pipeline)
+val_dataloader = dict(dataset=dict(_delete_=True, **rotations, dataset=clean_images))
+val_evaluator = dict(
+    _delete_=True, type="lbbt_mm.BridgeAccuracy", label="rotation_label"
+)
+
+objectives = [dict(name="rotation", type="lbbt_mm.LabelObjective", num_classes=4)]
+model = dict(type="lbbt_mm.BridgeClassifier", objectives=objectives)

@@ -1,18 +1,16 @@
 # SimCLR on the backbone and images of the bridge: mmpretrain's own, two views an image.
-_base_ = [
-    "../_base_/models/minilm_28px.py",
-    "../_base_/objectives/fashion-mnist_random+simclr.py",  # its views, neck and head
-    "../_base_/schedules/adamw_6e.py",
-    "../_base_/runtime/default.py",
-]
+# Views, neck and head are those of the bridge that is trained on both.
+_base_ = "../objectives/minilm_language_random+simclr_6e_fashion-mnist.py"
 
 model = dict(
+    _delete_=True,
     type="SimCLR",
+    backbone=_base_.model.backbone,
     data_preprocessor=dict(
         type="SelfSupDataPreprocessor", mean=_base_.pixel_mean, std=_base_.pixel_std
     ),
     neck=dict(**_base_.simclr.neck, in_channels=_base_.width),
-    head=dict(_delete_=True, **_base_.simclr.head),
+    head=_base_.simclr.head,
 )
 train_dataloader = dict(
     collate_fn=dict(type="default_collate")

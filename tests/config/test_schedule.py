@@ -16,7 +16,7 @@ from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop
 from lbbt_mm.config import ConfigError, load_config
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
-BRIDGE = CONFIGS / "supervised/gpt2-medium_language_correct_400e_cifar100.py"
+BRIDGE = CONFIGS / "bridge/gpt2-medium_language_random100_400e_cifar100.py"
 SHORT = CONFIGS / "bridge/minilm_language_random100_6e_fashion-mnist.py"
 SCENES = CONFIGS.parent / (
     "projects/fashion_scenes/configs/detr/"

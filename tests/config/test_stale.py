@@ -12,7 +12,7 @@ from lbbt_mm.config import ConfigError, load_config
 from lbbt_mm.hooks import ConfigNamesHook
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
-BRIDGE = CONFIGS / "supervised/gpt2-medium_language_correct_400e_cifar100.py"
+BRIDGE = CONFIGS / "bridge/gpt2-medium_language_random100_400e_cifar100.py"
 
 
 def run(cfg: Config) -> None:

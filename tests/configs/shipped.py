@@ -22,10 +22,10 @@ DENSE = sorted(CONFIGS.glob("detr*.py")) + sorted(
     for p in folder.glob("*/*.py")
     if p.parent.name in ("detr", "segmenter")
 )
-# What the small DETRs' ResNet is trained by: neither an arm nor a classifier.
+# What the small DETRs' ResNet is trained by: no classifier.
 BACKBONE = SCENES / "backbone/resnet18_1xb16-1k_fashion-scenes.py"
-# What the small LLaVAs' eyes are trained by.
-EYES = sorted(SCENES.glob("backbone/smollm2-b4_*.py"))
+# What the small LLaVAs' vision encoders are trained by.
+ENCODERS = sorted(SCENES.glob("backbone/smollm2-b4_*.py"))
 # Other objectives of the bridge, whose labels and heads follow rules of their own.
 OBJECTIVES = sorted(CONFIGS.glob("objectives/*.py"))
 # Bridges with a head that hands features on: for tools/test.py, not for training.
@@ -94,10 +94,10 @@ def differences(one: Path, other: Path) -> dict[str, tuple[object, object]]:
 
 
 class Name(NamedTuple):
-    """The five fields of a config's name, the arm's taken apart."""
+    """The five fields of a config's name, the second taken apart."""
 
     model: str
-    arm: str  # language or scratch
+    initialisation: str  # language or scratch
     bridged: bool
     part: str  # what trains: '' (all), first5, last1, probe, mlp
     labels: str  # correct, random15, labels10
@@ -106,13 +106,12 @@ class Name(NamedTuple):
 
 
 def parse_name(path: Path) -> Name:
-    model, arms, labels, epochs, dataset = path.stem.split("_")
-    arm, *rest = arms.split("-")
+    model, second, labels, epochs, dataset = path.stem.split("_")
+    initialisation, *rest = second.split("-")
     bridged = rest[:1] == ["bridged"]
     rest = rest[bridged:]
-    assert arm in ("language", "scratch") and len(rest) <= 1, arms
+    assert initialisation in ("language", "scratch") and len(rest) <= 1, second
     assert re.fullmatch(r"correct|(random|labels)\d+", labels), labels
     assert re.fullmatch(r"\d+e", epochs), epochs
-    return Name(
-        model, arm, bridged, "".join(rest), labels, int(epochs.rstrip("e")), dataset
-    )
+    part, length = "".join(rest), int(epochs.rstrip("e"))
+    return Name(model, initialisation, bridged, part, labels, length, dataset)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from mmengine.config import Config
 from torch import nn
 
 from shipped import (  # isort: skip
@@ -17,6 +18,7 @@ from shipped import (  # isort: skip
     LEAVES,
     OBJECTIVES,
     SELF_SUPERVISED,
+    Name,
     build_model,
     differences,
     flat,
@@ -24,8 +26,6 @@ from shipped import (  # isort: skip
     parse_name,
     relative,
 )
-
-every_leaf = pytest.mark.parametrize("path", LEAVES, ids=relative)
 
 MODELS = {
     "gpt2-medium": ("gpt2-medium", 24, 1024),
@@ -43,14 +43,10 @@ DATASETS = {  # dataset of mmpretrain or ours, where it lies, classes
 }
 FOLDERS = {  # what the labels field may say
     "bridge": r"random\d+",
-    "supervised": "correct",
     "probe": "correct",
     "finetune": "correct",
     "few_labels": r"labels\d+",
 }
-ours = pytest.mark.parametrize(
-    "path", [p for p in LEAVES if p.parent.name in FOLDERS], ids=relative
-)
 
 
 def innermost(dataset):
@@ -63,14 +59,27 @@ def backbone_of(path: Path):
 
 def test_names_are_unique() -> None:
     # The name is also the work folder, where another run would resume.
-    assert len(LEAVES) >= 25
+    assert len(LEAVES) >= 20
     stems = Counter(p.stem for p in LEAVES + DENSE + OBJECTIVES + SELF_SUPERVISED)
     assert [n for n, k in stems.items() if k > 1] == []
 
 
-@every_leaf
-def test_model_builds_on_the_meta_device(path: Path) -> None:
-    cfg = load(path)
+@pytest.mark.parametrize("path", LEAVES, ids=relative)
+def test_it_builds_and_is_what_its_name_says(path: Path) -> None:
+    assert not [key for key in flat(path) if "_delete_" in key]
+    check_model(load(path))
+    if path.parent.name in FOLDERS:
+        name = parse_name(path)
+        check_initialisation(name, load(path))
+        check_what_trains(name, path)
+        check_labels(name, path)
+        check_learning_rate(name, path)
+        check_what_is_validated(path)
+        if "bridged" in path.name:
+            check_the_bridge_it_goes_on_from(name, path)
+
+
+def check_model(cfg: Config) -> None:
     with torch.device("meta"):
         model = build_model(cfg)
     head, backbone = cfg.model.head, model.backbone
@@ -85,28 +94,17 @@ def test_model_builds_on_the_meta_device(path: Path) -> None:
     assert size == cfg.model.backbone.img_size
 
 
-@every_leaf
-def test_nothing_of_the_merge_is_left(path: Path) -> None:
-    assert not [key for key in flat(path) if "_delete_" in key]
-
-
-# The name ----------------------------------------------------------------------------
-
-
-@ours
-def test_model_arm_and_epochs_are_those_of_the_name(path: Path) -> None:
-    name, cfg = parse_name(path), load(path)
+def check_initialisation(name: Name, cfg: Config) -> None:
     backbone = cfg.model.backbone
     model = (backbone.language_model, backbone.num_layers, cfg.model.head.in_channels)
     assert model == MODELS[name.model]
-    assert backbone.pretrained == (name.arm == "language")
+    assert backbone.pretrained == (name.initialisation == "language")
     assert ("init_cfg" in backbone) == name.bridged
     assert cfg.train_cfg.max_epochs == name.epochs
 
 
-@ours
-def test_what_trains_is_what_the_name_says(path: Path) -> None:
-    part, cfg = parse_name(path).part, load(path)
+def check_what_trains(name: Name, path: Path) -> None:
+    part, cfg = name.part, load(path)
     ranged = re.fullmatch(r"(first|last)(\d+)", part)
     expected = {"": "all", "probe": "none", "mlp": "none"}.get(part)
     expected = f"{ranged[1]}:{ranged[2]}" if ranged else expected
@@ -116,9 +114,8 @@ def test_what_trains_is_what_the_name_says(path: Path) -> None:
     assert (part == "probe") == (path.parent.name == "probe")
 
 
-@ours
-def test_dataset_and_labels_are_those_of_the_name(path: Path) -> None:
-    name, cfg = parse_name(path), load(path)
+def check_labels(name: Name, path: Path) -> None:
+    cfg = load(path)
     kind, data_root, num_classes = DATASETS[name.dataset]
     train = cfg.train_dataloader.dataset
     for loader in (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader):
@@ -127,7 +124,7 @@ def test_dataset_and_labels_are_those_of_the_name(path: Path) -> None:
     assert cfg.model.head.num_classes == num_classes
     assert re.fullmatch(FOLDERS[path.parent.name], name.labels)
     share = int(re.sub(r"\D", "", name.labels) or 0) / 100
-    if path.parent.name in ("bridge", "supervised"):
+    if path.parent.name == "bridge":
         assert train.type == "lbbt_mm.RandomLabelDataset"
         assert (train.num_classes, train.ratio) == (num_classes, share)
     elif path.parent.name == "few_labels":
@@ -138,24 +135,23 @@ def test_dataset_and_labels_are_those_of_the_name(path: Path) -> None:
         assert train == innermost(train)
 
 
-@ours
-def test_learning_rate_follows_the_batch(path: Path) -> None:
+def check_learning_rate(name: Name, path: Path) -> None:
+    """It follows the batch."""
     cfg = load(path)
     lr, batch = cfg.optim_wrapper.optimizer.lr, cfg.auto_scale_lr.base_batch_size
-    if path.parent.name == "probe" or parse_name(path).part == "mlp":
+    if path.parent.name == "probe" or name.part == "mlp":
         assert (lr, batch) == (1e-3, 128)
     else:
         assert lr == pytest.approx(1e-3 * batch / 256)
-    gpus = 6 if parse_name(path).dataset == "imagenet1k" else 1
+    gpus = 6 if name.dataset == "imagenet1k" else 1
     assert cfg.train_dataloader.batch_size * gpus == batch
 
 
-@ours
-def test_what_is_validated(path: Path) -> None:
+def check_what_is_validated(path: Path) -> None:
     cfg = load(path)
     test, val = cfg.test_dataloader.dataset, cfg.val_dataloader.dataset
     assert test == innermost(test)
-    if path.parent.name in ("bridge", "supervised"):
+    if path.parent.name == "bridge":
         # A clean pass over the training images, with the labels that are trained.
         train, val = dict(cfg.train_dataloader.dataset), dict(val)
         train_images, images = train.pop("dataset"), val.pop("dataset")
@@ -181,28 +177,20 @@ def test_initialisations_differ_in_one_key(scratch: Path) -> None:
     assert differing == {"model.backbone.pretrained": (True, False)}
 
 
-@pytest.mark.parametrize(
-    "path", [p for p in LEAVES if p.parent.name == "supervised"], ids=relative
-)
-def test_correct_labels_differ_from_random_ones_in_nothing_else(path: Path) -> None:
-    (bridge,) = CONFIGS.glob(f"bridge/{path.name.replace('correct', 'random100')}")
-    keys = differences(bridge, path)
-    ratio = {"ratio", "random_ratio"}
-    assert {k.rpartition(".")[2] for k in keys if "true_labels" not in k} == ratio
-
-
-@pytest.mark.parametrize(
-    "path", [p for p in LEAVES if "bridged" in p.name], ids=relative
-)
-def test_bridge_that_is_gone_on_from_is_a_shipped_one(path: Path) -> None:
-    name, cfg = parse_name(path), load(path)
+def check_the_bridge_it_goes_on_from(name: Name, path: Path) -> None:
+    """It is a shipped one, of the same architecture."""
+    cfg = load(path)
     init_cfg = cfg.model.backbone.init_cfg
     assert (init_cfg.type, init_cfg.prefix) == ("Pretrained", "backbone.")
     folder, stem, file = Path(init_cfg.checkpoint).parts
     bridge = CONFIGS / "bridge" / f"{stem}.py"
     assert folder == "work_dirs" and bridge in LEAVES
     made = parse_name(bridge)
-    assert (made.model, made.arm, made.dataset) == (name.model, name.arm, name.dataset)
+    assert (made.model, made.initialisation, made.dataset) == (
+        name.model,
+        name.initialisation,
+        name.dataset,
+    )
     assert made.labels == "random100", "the bridge has seen no label"
     assert file == f"epoch_{made.epochs}.pth"
 

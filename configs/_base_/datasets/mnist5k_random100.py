@@ -4,7 +4,7 @@ _base_ = "./mnist5k.py"
 # often changed
 random_ratio = 1.0  # share of images whose label is redrawn
 label_seed = 0
-exclude_true_label = False  # True: the law of the paper's tables, docs/random_labels.md
+exclude_true_label = False  # True: as in the paper's tables, docs/random_labels.md
 
 random_images = dict(
     type="lbbt_mm.RandomLabelDataset",

@@ -3,7 +3,7 @@ _base_ = [
     "../_base_/models/detr-r18_small-gpt2.py",
     "../_base_/datasets/fashion-scenes_detection.py",
     "../_base_/schedules/detr_2k.py",
-    "../../../../configs/_base_/runtime/mmdet_iters.py",
+    "../_base_/runtime/mmdet_iters.py",
 ]
 
 model = dict(

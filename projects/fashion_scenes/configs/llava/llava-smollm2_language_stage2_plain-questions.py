@@ -3,7 +3,7 @@ _base_ = [
     "../_base_/models/llava-smollm2.py",
     "../_base_/datasets/plain-questions.py",
     "../_base_/schedules/llava_small.py",
-    "../../../../configs/_base_/runtime/llava.py",
+    "../_base_/runtime/llava.py",
 ]
 
 # often changed

@@ -1,5 +1,5 @@
 # As default.py, counted in iterations, for models that answer in words.
-_base_ = "./default.py"
+_base_ = "../../../../../configs/_base_/runtime/default.py"
 
 default_scope = "lbbt_mm"
 default_hooks = dict(

@@ -1,6 +1,0 @@
-# The paper's recipe for 100 epochs.
-_base_ = "./adamw_400e.py"
-
-max_epochs = 100
-val_interval = 10  # epochs between validations
-train_cfg = dict(max_epochs=max_epochs, val_interval=val_interval)
