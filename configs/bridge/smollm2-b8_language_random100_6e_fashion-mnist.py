@@ -1,4 +1,4 @@
-# The language arm on clothes instead of digits.
+# The quickstart's bridge on clothes instead of digits.
 _base_ = [
     "../_base_/models/smollm2-b8_28px.py",
     "../_base_/datasets/fashion-mnist_random100.py",

@@ -1,4 +1,4 @@
-# The language arm of the quickstart: blocks from SmolLM2, labels at random.
+# The quickstart's bridge: blocks from SmolLM2, labels at random.
 _base_ = [
     "../_base_/models/smollm2-b8_28px.py",
     "../_base_/datasets/mnist5k_random100.py",

@@ -1,4 +1,4 @@
-# The scratch arm on clothes: the same blocks, drawn at random.
+# The same on clothes, from scratch: the same blocks, drawn at random.
 _base_ = "./smollm2-b8_language_random100_6e_fashion-mnist.py"
 
 pretrained = False

@@ -1,4 +1,4 @@
-# The scratch arm of the quickstart: the same blocks, drawn at random.
+# The quickstart's baseline: the same blocks, drawn at random.
 _base_ = "./smollm2-b8_language_random100_6e_mnist5k.py"
 
 pretrained = False

@@ -1,7 +1,8 @@
-# Another eye: mmpretrain's ViT-L/16, from scratch unless init_cfg names weights of it.
+# Another vision encoder: mmpretrain's ViT-L/16, from scratch unless init_cfg names
+# weights of it.
 _base_ = "./langbridge-qwen2-0.5b_language_stage1_llava-558k.py"
 
-eye = dict(
+encoder = dict(
     _delete_=True,
     type="mmpretrain.VisionTransformer",
     arch="l",
@@ -9,4 +10,4 @@ eye = dict(
     patch_size=_base_.patch_size,
     out_type="featmap",
 )
-model = dict(vision_encoder=eye)
+model = dict(vision_encoder=encoder)

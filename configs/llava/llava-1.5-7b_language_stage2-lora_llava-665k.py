@@ -10,7 +10,7 @@ _base_ = [
 initialisation = "language" if _base_.pretrained else "scratch"
 stage1 = f"llava-1.5-7b_{initialisation}_stage1_llava-558k"
 lr = 2e-4  # at batch 128, of LoRA
-lr_mult = 0.1  # so 2e-5, of projector and eye
+lr_mult = 0.1  # so 2e-5, of projector and vision encoder
 
 model = dict(dtype="bfloat16", with_cp=True, train_language=_base_.lora)
 train_dataloader = dict(dataset=dict(pipeline=_base_.pipeline))

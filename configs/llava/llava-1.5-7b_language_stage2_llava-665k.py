@@ -1,4 +1,4 @@
-# LLaVA-1.5, Vicuna-7B, second stage (table 10): all trains, eye included.
+# LLaVA-1.5, Vicuna-7B, second stage (table 10): all trains, vision encoder included.
 # 8 processes and FSDP. Nothing of this size was run here. Every process reads
 # the language model before it is sharded: 28 GB of memory each, not of its GPU.
 _base_ = [

@@ -1,5 +1,5 @@
-# LLaVA-1.6, Mistral-7B, first stage (table 10): eye and projector learn from captions.
-# 8 processes, each with the frozen language model (14 GB). Not run here.
+# LLaVA-1.6, Mistral-7B, first stage (table 10): vision encoder and projector learn from
+# captions. 8 processes, each with the frozen language model (14 GB). Not run here.
 _base_ = [
     "../_base_/models/llava-1.6-mistral-7b.py",
     "../_base_/datasets/llava-558k.py",

@@ -1,5 +1,5 @@
-# LLaVA-1.6, Vicuna-13B, first stage (table 10): eye and projector learn from captions.
-# 8 processes, each with the frozen language model (26 GB). Not run here.
+# LLaVA-1.6, Vicuna-13B, first stage (table 10): vision encoder and projector learn from
+# captions. 8 processes, each with the frozen language model (26 GB). Not run here.
 _base_ = [
     "../_base_/models/llava-1.6-vicuna-13b.py",
     "../_base_/datasets/llava-558k.py",

@@ -1,4 +1,4 @@
-# LLaMA-3.2-1B, ImageNet-1K with its correct labels (table 1): 8 processes.
+# LLaMA-3.2-1B, ImageNet-1K with its true labels (table 1): 8 processes.
 _base_ = [
     "../_base_/models/llama-3.2-1b_224px.py",
     "../_base_/datasets/imagenet1k_random100.py",

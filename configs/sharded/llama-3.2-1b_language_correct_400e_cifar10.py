@@ -1,4 +1,4 @@
-# LLaMA-3.2-1B, CIFAR-10 with its correct labels (table 1): 8 processes.
+# LLaMA-3.2-1B, CIFAR-10 with its true labels (table 1): 8 processes.
 _base_ = [
     "../_base_/models/llama-3.2-1b_224px.py",
     "../_base_/datasets/cifar10_random100.py",

@@ -15,6 +15,7 @@ from mmengine.logging import print_log
 from lbbt_mm.config.chain import MARK, File, override, read_chain, reading_once
 from lbbt_mm.config.names import (
     READ,
+    RENAMED,
     ConfigError,
     changed_keys,
     check_nested,
@@ -69,6 +70,7 @@ def load_config(path: str | Path, options: Mapping[str, Any] | None = None) -> C
     written = copy.deepcopy(
         {key: plain.get(key) for key in ("train_cfg", "param_scheduler")}
     )
+    options = {_renamed(key, plain): value for key, value in options.items()}
     given = _by_name(options)
     _check_names(given, options, plain, ours)
     variables = {name: given[name] for name in given if is_variable(name, plain)}
@@ -206,6 +208,16 @@ def is_variable(name: str, cfg: Config) -> bool:
     return name in cfg and name not in READ
 
 
+def _renamed(key: str, cfg: Config) -> str:
+    """Give the key of a variable that has another name now; it says so."""
+    name = RENAMED.get(key, key)
+    if key in cfg or name not in cfg or name == key:
+        return key
+    said = f"{key} is called {name} now; the old name goes with the next release."
+    print_log(said, logger="current", level=logging.WARNING)
+    return name
+
+
 def _by_name(options: Mapping[str, Any]) -> dict[str, Any]:
     """``{'a.b': 1}`` -> ``{'a': {'b': 1}}``, as mmengine merges it."""
     found: dict[str, Any] = {}
@@ -286,6 +298,8 @@ def _check_files(path: str | Path, cfg: Config, root: File, below: Below) -> Non
             if name.startswith("_"):
                 continue
             said = f"{file.path} sets {name}, which nothing reads"
+            if RENAMED.get(name) in there:
+                raise ConfigError(f"{said}: it is called {RENAMED[name]} now.")
             meant = nearest(name, there | READ, 0.8)
             if meant:
                 raise ConfigError(f"{said}: did you mean {meant}?")

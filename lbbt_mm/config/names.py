@@ -23,6 +23,10 @@ READ = frozenset(
     """.split()
 )
 
+#: Variables of 0.1.0's configs -> what they are called now; the old names work for one
+#: release.
+RENAMED = {"eye_lr_mult": "encoder_lr_mult", "moved": "transferred"}
+
 
 class ConfigError(ValueError):
     """A setting has no effect or does not fit; the message says what to do."""

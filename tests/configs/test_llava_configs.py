@@ -75,7 +75,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 
 def narrow(path: Path, tiny: dict[str, str], **options) -> Config:
-    """The config with a tiny language model and one block in its eye."""
+    """The config with a tiny language model and one block in its vision encoder."""
     cfg = copy.deepcopy(load_config(path, options) if options else load(path))
     name, model = cfg.model.language_model.lower(), cfg.model
     family = next((f for f in ("mistral", "qwen2") if f in name), "llama")
@@ -123,7 +123,7 @@ def test_every_row_is_there() -> None:
     expected = {
         "llava-1.5-7b_language_stage2-lora_llava-665k",
         "langbridge-qwen2-0.5b_vit-l_stage1_llava-558k",
-        "langbridge-qwen2-7b_language_stage2-moved_llava-665k",
+        "langbridge-qwen2-7b_language_stage2-transferred_llava-665k",
     }
     for model, mixture in mixtures.items():
         expected |= {f"{model}_language_stage1_llava-558k", f"{model}_test"}
@@ -132,15 +132,26 @@ def test_every_row_is_there() -> None:
 
 
 @pytest.mark.parametrize("path", ALL, **each)
-def test_the_name_says_what_it_is(path: Path) -> None:
-    cfg, (model, arm, *_) = load(path), path.stem.split("_")
+def test_it_is_what_its_name_says(path: Path) -> None:
+    check_name(path)
+    check_pipeline_and_model_agree(path)
+    if path in TRAINED:
+        check_stage(path)
+        if "_language_" in path.stem:
+            check_the_initialisation_is_one_knob(path)
+    if path in SHARDED:
+        check_sharding_names_what_exists(path)
+
+
+def check_name(path: Path) -> None:
+    cfg, (model, second, *_) = load(path), path.stem.split("_")
     assert cfg.model.language_model == ANSWERS[model]
     assert "_delete_" not in cfg.pretty_text
-    eye = cfg.model.vision_encoder
-    if arm != "vit-l":
-        assert (eye.language_model, eye.get("num_layers")) == ("gpt2-medium", None)
-        assert eye.pretrained
-    assert eye.patch_size == 16 and eye.out_type == "featmap"
+    encoder = cfg.model.vision_encoder
+    if second != "vit-l":
+        blocks = (encoder.language_model, encoder.get("num_layers"))
+        assert blocks == ("gpt2-medium", None) and encoder.pretrained
+    assert encoder.patch_size == 16 and encoder.out_type == "featmap"
     assert cfg.model.train_encoder and cfg.model.train_projector
     if model.startswith("langbridge"):
         assert cfg.model.projector.type == "lbbt_mm.LangBridgeProjector"
@@ -150,13 +161,11 @@ def test_the_name_says_what_it_is(path: Path) -> None:
         assert cfg.model.get("chat_template") == expected
 
 
-@pytest.mark.parametrize("path", ALL, **each)
-def test_pipeline_and_model_agree(path: Path) -> None:
+def check_pipeline_and_model_agree(path: Path) -> None:
     cfg = load(path)
     tiles, pack = loader(cfg).dataset.pipeline
-    eye = cfg.model.vision_encoder
     assert (tiles.type, pack.type) == ("lbbt_mm.ImageTiles", "lbbt_mm.PackConversation")
-    assert tiles.size == eye.img_size == 336
+    assert tiles.size == cfg.model.vision_encoder.img_size == 336
     grid = cfg.model.grid_pinpoints
     assert grid == tiles.grid_pinpoints
     assert bool(grid) == path.stem.startswith("llava-1.6")
@@ -164,11 +173,10 @@ def test_pipeline_and_model_agree(path: Path) -> None:
         assert len({tuple(pinpoint) for pinpoint in grid}) == 5
 
 
-@pytest.mark.parametrize("path", [p for p in TRAINED if "_language_" in p.stem], **each)
-def test_the_initialisation_is_one_knob(path: Path) -> None:
+def check_the_initialisation_is_one_knob(path: Path) -> None:
     language, scratch = load(path), load_config(path, {"pretrained": False})
     keys = changed_keys(effective(language), effective(scratch))
-    if "_stage2" in path.stem and "moved" not in path.stem:
+    if "_stage2" in path.stem and "transferred" not in path.stem:
         # Each goes on from its own first stage, in the folder that it is trained in.
         keys.remove("load_from")
         (first,) = [p for p in TRAINED if p.stem == Path(language.load_from).parts[1]]
@@ -178,8 +186,12 @@ def test_the_initialisation_is_one_knob(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", TESTED, **each)
-@pytest.mark.parametrize("test_set", FORMATS)
-def test_sets_of_questions(path: Path, test_set: str) -> None:
+def test_sets_of_questions(path: Path) -> None:
+    for test_set in FORMATS:
+        check_set_of_questions(path, test_set)
+
+
+def check_set_of_questions(path: Path, test_set: str) -> None:
     cfg = load_config(path, {"test_set": test_set})
     images = cfg.test_dataloader.dataset
     assert images.format == FORMATS[test_set]
@@ -197,17 +209,16 @@ def test_sets_of_questions(path: Path, test_set: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["llama3-8b", "qwen2.5-14b"])
-def test_another_model_that_is_moved_to(name: str) -> None:
-    (path,) = [p for p in TRAINED if "moved" in p.stem]
+def test_another_model_that_is_transferred_to(name: str) -> None:
+    (path,) = [p for p in TRAINED if "transferred" in p.stem]
     (size,) = [v for k, v in ANSWERS.items() if k == f"langbridge-{name}"]
-    cfg = load_config(path, {"language_model": size, "moved": f"{name}.pth"})
+    cfg = load_config(path, {"language_model": size, "transferred": f"{name}.pth"})
     keys = changed_keys(effective(load(path)), effective(cfg))
     assert keys == ["load_from", "model.language_model"]
-    assert f"language_model={size} moved=FILE" in path.read_text(encoding="utf-8")
+    assert f"language_model={size} transferred=FILE" in path.read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("path", TRAINED, **each)
-def test_stages(path: Path) -> None:
+def check_stage(path: Path) -> None:
     cfg = load(path)
     batch = PROCESSES * cfg.train_dataloader.batch_size
     first = "_stage1_" in path.stem
@@ -227,15 +238,14 @@ def test_stages(path: Path) -> None:
     (before,) = [p for p in TRAINED if p.stem == stage1]
     assert load(before).model.vision_encoder == cfg.model.vision_encoder
     assert load(before).model.projector == cfg.model.projector
-    if "moved" in path.stem:
+    if "transferred" in path.stem:
         assert file == f"{path.stem.split('_')[0].removeprefix('langbridge-')}.pth"
     else:
         assert load(before).model.language_model == cfg.model.language_model
         assert file == f"epoch_{load(before).train_cfg.max_epochs}.pth"
 
 
-@pytest.mark.parametrize("path", SHARDED, **each)
-def test_sharding_names_what_exists(path: Path) -> None:
+def check_sharding_names_what_exists(path: Path) -> None:
     cfg = load(path)
     assert cfg.runner_type == "FlexibleRunner"
     wrapper = cfg.strategy.model_wrapper
@@ -266,23 +276,25 @@ def test_one_step(path: Path, tiny: dict[str, str], tmp_path: Path) -> None:
     before = {n: p.detach().clone() for n, p in model.named_parameters()}
     losses = model.train_step(batch_of(cfg, tmp_path), wrapper)
     assert torch.isfinite(losses["loss"]) and losses["skipped"] == 0
-    moved = {n for n, p in model.named_parameters() if not torch.equal(p, before[n])}
+    changed = {n for n, p in model.named_parameters() if not torch.equal(p, before[n])}
     parts = ["vision_encoder", "projector", "language_model"]
     trained = 2 if cfg.model.train_language == "none" else 3
-    assert {n.split(".")[0] for n in moved} - {"image_newline"} == set(parts[:trained])
-    assert ("image_newline" in moved) == bool(cfg.model.grid_pinpoints)
+    assert {n.split(".")[0] for n in changed} - {"image_newline"} == set(
+        parts[:trained]
+    )
+    assert ("image_newline" in changed) == bool(cfg.model.grid_pinpoints)
     rates = {
         name.split(".")[0]: rate
         for name, parameter in model.named_parameters()
         for rate in rates_of(wrapper, parameter)
     }
     assert rates["projector"] == pytest.approx(1e-3 if trained == 2 else 2e-5)
-    slow = 0.1 if "llava-next" in path.stem else 1  # LLaVA-NeXT's rate of its eye
+    slow = 0.1 if "llava-next" in path.stem else 1  # LLaVA-NeXT's rate
     assert rates["vision_encoder"] == pytest.approx(slow * rates["projector"])
     if trained == 3:
         lora = "lora" in path.stem
         assert rates["language_model"] == pytest.approx(2e-4 if lora else 2e-5)
-        assert lora == any("lora_" in name for name in moved)
+        assert lora == any("lora_" in name for name in changed)
 
 
 def rates_of(wrapper, parameter: torch.nn.Parameter) -> list[float]:

@@ -1,4 +1,4 @@
-"""The small LLaVAs: every config builds, the arms differ in one key, stages chain."""
+"""The small LLaVAs: every config builds, initialisations differ in one key, stages chain."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from llava_tiny import write_chat_model
 from mmengine.registry import DATASETS, MODELS, init_default_scope
 
-from shipped import EYES, LLAVA, differences, load  # isort: skip
+from shipped import ENCODERS, LLAVA, differences, load  # isort: skip
 
 SMALL = [path for path in LLAVA if "plain-questions" in path.stem]
 SCRATCH = [path for path in SMALL if "_scratch_" in path.stem]
@@ -42,12 +42,12 @@ def test_it_builds(path: Path, answers: str) -> None:
 
 
 @pytest.mark.parametrize("path", SCRATCH, **each)
-def test_arms_differ_in_one_key(path: Path) -> None:
+def test_initialisations_differ_in_one_key(path: Path) -> None:
     language = path.with_name(path.name.replace("_scratch_", "_language_"))
     found = differences(path, language).keys()
-    # Each arm has its own files; the eye of the first stage has seen label maps.
+    # Each has its own files; the vision encoder of stage 1 has seen label maps.
     files = {"load_from", "stage1", "model.vision_encoder.init_cfg.checkpoint"}
-    files |= {k for k in found if k.split(".")[0] in ("eye", "eye_checkpoint")}
+    files |= {k for k in found if k.split(".")[0] in ("encoder", "encoder_checkpoint")}
     assert found - files == {"model.vision_encoder.pretrained"}
 
 
@@ -65,8 +65,8 @@ def test_missing_questions_are_one_sentence(tmp_path) -> None:
         DATASETS.build(dataset)
 
 
-@pytest.mark.parametrize("path", EYES, **each)
-def test_an_eye_learns_label_maps_as_the_llava_has_it(path: Path) -> None:
+@pytest.mark.parametrize("path", ENCODERS, **each)
+def test_an_encoder_learns_label_maps_as_the_llava_has_it(path: Path) -> None:
     from mmseg.registry import MODELS as SEGMENTERS
 
     cfg = copy.deepcopy(load(path))
@@ -76,16 +76,16 @@ def test_an_eye_learns_label_maps_as_the_llava_has_it(path: Path) -> None:
     model = SEGMENTERS.build(cfg.model)
     assert model.extract_feat(pixels)[0].shape == (2, 576, 5, 5)
     assert len(model.decode_head.forward(model.extract_feat(pixels))[0]) == 11
-    # The weights fit into the eye that the LLaVA of the same arm names them for.
-    arm = "scratch" if "_scratch_" in path.stem else "language"
-    leaf = f"llava/llava-smollm2_{arm}_stage1_plain-questions.py"
-    eye = load(path.parents[1] / leaf).model.vision_encoder
+    # The weights fit into the encoder of the LLaVA that names them.
+    kind = "scratch" if "_scratch_" in path.stem else "language"
+    leaf = f"llava/llava-smollm2_{kind}_stage1_plain-questions.py"
+    encoder = load(path.parents[1] / leaf).model.vision_encoder
     iters = load(path).train_cfg.max_iters
-    assert eye.init_cfg.checkpoint == f"work_dirs/{path.stem}/iter_{iters}.pth"
-    same = copy.deepcopy(eye) | dict(pretrained=False, init_cfg=None)
+    assert encoder.init_cfg.checkpoint == f"work_dirs/{path.stem}/iter_{iters}.pth"
+    same = copy.deepcopy(encoder) | dict(pretrained=False, init_cfg=None)
     names = {f"backbone.{name}" for name in MODELS.build(same).state_dict()}
     assert names <= set(model.state_dict())
 
 
-def test_eyes_differ_in_one_key() -> None:
-    assert differences(*EYES).keys() == {"model.backbone.pretrained"}
+def test_encoders_differ_in_one_key() -> None:
+    assert differences(*ENCODERS).keys() == {"model.backbone.pretrained"}

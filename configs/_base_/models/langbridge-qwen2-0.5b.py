@@ -1,6 +1,7 @@
 # LangBridge over Qwen2-0.5B: an image in 19 200 words that other models know too.
 # The vocabulary is chosen from all tokenisers; docs/reproduce.md has the lines.
-# LangBridge's own eye is CLIP ViT-L/14; here it is the paper's, GPT-2-medium.
+# LangBridge's own vision encoder is CLIP ViT-L/14; here it is the paper's,
+# GPT-2-medium.
 _base_ = "./llava-gpt2-medium_336px.py"
 
 language_model = "Qwen/Qwen2-0.5B-Instruct"

@@ -15,7 +15,8 @@ blocks = "0:2"  # block i goes into decoder layer i
 # sometimes changed
 drop_path_rate = 0.1  # of whole blocks, in encoder and decoder
 # As in mmseg's own Segmenter: trained on ImageNet, at 384 pixels. Upstream keeps the
-# same files under https://download.openmmlab.com/mmsegmentation/v0.5/pretrain/segmenter.
+# same files under
+# https://download.openmmlab.com/mmsegmentation/v0.5/pretrain/segmenter.
 backbone_checkpoint = "https://mmassets.onedl.ai/mmsegmentation/v0.5/pretrain/segmenter/vit_tiny_p16_384_20220308-cce8c795.pth"  # noqa: E501
 
 # never changed: the ViT's

@@ -1,7 +1,7 @@
 # LLaVA's first stage: one epoch, AdamW, 3 % warm-up, cosine to 0.
 
 # often changed
-lr = 1e-3  # at batch 256, of the projector; the eye's too, which LLaVA does not train
+lr = 1e-3  # at batch 256, of projector and vision encoder; LLaVA trains the first only
 max_epochs = 1
 
 # sometimes changed

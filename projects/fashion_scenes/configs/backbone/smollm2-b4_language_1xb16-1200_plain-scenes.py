@@ -1,5 +1,5 @@
-# The eye of the small LLaVAs learns to see before it meets them: the label maps of the
-# training scenes, by language weights.
+# The vision encoder of the small LLaVAs learns to see before it meets them: the label
+# maps of the training scenes, by language weights.
 _base_ = [
     "../_base_/models/smollm2_eye.py",
     "../_base_/datasets/plain-scenes_segmentation.py",
@@ -14,8 +14,8 @@ batch_size = 16  # images a process
 
 model = dict(
     type="EncoderDecoder",
-    data_preprocessor=dict(_base_.data_preprocessor, size=(_base_.eye_size,) * 2),
-    backbone=_base_.eye,
+    data_preprocessor=dict(_base_.data_preprocessor, size=(_base_.encoder_size,) * 2),
+    backbone=_base_.encoder,
     decode_head=dict(
         type="FCNHead",
         in_channels=_base_.width,
@@ -29,7 +29,7 @@ model = dict(
     ),
     test_cfg=dict(mode="whole"),
 )
-resize = dict(type="Resize", scale=(_base_.eye_size,) * 2, keep_ratio=False)
+resize = dict(type="Resize", scale=(_base_.encoder_size,) * 2, keep_ratio=False)
 load, annotations, flip, pack = _base_.train_pipeline
 train_dataloader = dict(
     batch_size=batch_size,

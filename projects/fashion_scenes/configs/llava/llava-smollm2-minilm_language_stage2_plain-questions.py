@@ -1,4 +1,5 @@
-# The same with another eye: MiniLM, a sentence encoder, looks in both directions.
+# The same with another vision encoder: MiniLM, a sentence encoder, looks in both
+# directions.
 _base_ = "./llava-smollm2_language_stage2_plain-questions.py"
 
 stage1 = "llava-smollm2-minilm_language_stage1_plain-questions"

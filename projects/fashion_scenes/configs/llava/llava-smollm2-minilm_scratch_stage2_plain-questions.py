@@ -1,4 +1,4 @@
-# The same with an eye from scratch.
+# The same with a vision encoder from scratch.
 _base_ = "./llava-smollm2-minilm_language_stage2_plain-questions.py"
 
 stage1 = "llava-smollm2-minilm_scratch_stage1_plain-questions"

@@ -1,4 +1,5 @@
-# First stage: the eye and the projector learn from captions, by language weights.
+# First stage: the vision encoder and the projector learn from captions, by language
+# weights.
 _base_ = [
     "../_base_/models/llava-smollm2.py",
     "../_base_/datasets/plain-questions.py",

@@ -1,4 +1,5 @@
-# Second stage: eye, projector and LoRA in the language model learn from questions.
+# Second stage: vision encoder, projector and LoRA in the language model learn from
+# questions.
 _base_ = [
     "../_base_/models/llava-smollm2.py",
     "../_base_/datasets/plain-questions.py",

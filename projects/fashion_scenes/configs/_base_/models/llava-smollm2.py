@@ -2,7 +2,9 @@
 _base_ = "./smollm2_eye.py"
 
 # often changed
-eye_checkpoint = "work_dirs/smollm2-b4_language_1xb16-1200_plain-scenes/iter_1200.pth"
+encoder_checkpoint = (
+    "work_dirs/smollm2-b4_language_1xb16-1200_plain-scenes/iter_1200.pth"
+)
 
 # sometimes changed
 projector = dict(type="lbbt_mm.MLPProjector", depth=2)
@@ -21,8 +23,10 @@ model = dict(
     attention="eager",  # on a CPU faster than fused where tokens are few
     # It has seen the scenes' label maps, as LLaVA's has seen the web: ../../backbone.
     vision_encoder=dict(
-        _base_.eye,
-        init_cfg=dict(type="Pretrained", checkpoint=eye_checkpoint, prefix="backbone."),
+        _base_.encoder,
+        init_cfg=dict(
+            type="Pretrained", checkpoint=encoder_checkpoint, prefix="backbone."
+        ),
     ),
     projector=projector,
     system="Answer in one word.",  # SmolLM2's own would be four times as long

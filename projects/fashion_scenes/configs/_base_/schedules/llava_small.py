@@ -6,7 +6,7 @@ max_iters = 200
 
 # sometimes changed
 weight_decay = 0.0  # as LLaVA
-eye_lr_mult = 0.1  # at the projector's rate the eye forgets what it sees
+encoder_lr_mult = 0.1  # at the projector's rate the vision encoder forgets what it sees
 warmup = 20  # iterations
 
 # never changed
@@ -17,7 +17,7 @@ optim_wrapper = dict(
     type="lbbt_mm.AutocastOptimWrapper",  # bf16 on CPU and GPU
     optimizer=dict(type="AdamW", lr=lr, weight_decay=weight_decay, fused=True),
     clip_grad=dict(max_norm=grad_max_norm),
-    paramwise_cfg=dict(custom_keys=dict(vision_encoder=dict(lr_mult=eye_lr_mult))),
+    paramwise_cfg=dict(custom_keys=dict(vision_encoder=dict(lr_mult=encoder_lr_mult))),
 )
 param_scheduler = [
     dict(type="LinearLR", start_factor=0.05, begin=0, end=warmup, by_epoch=False),
