@@ -48,6 +48,9 @@ _ROOMS = {
     ("models", "models.objectives"): "bridge_classifier entropy_minimisation",
     ("optim", "optim"): "sharded_llava>sharded",
     ("report", "safety"): "dumped_config",
+    ("report", "runs"): (
+        "gather>find reading>files records>measurement shapes logs>log starts>log"
+    ),
     ("transplant", "transplant"): "outline>meta_model",
 }
 

@@ -1,4 +1,4 @@
-"""A work_dir as the tools leave it: two arms, random and correct labels, measured."""
+"""A work_dir as the tools leave it: both initialisations and labels, measured."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from lbbt_mm.report.chart import Chart
-from lbbt_mm.report.records import MeasurementRecord, record_folder
+from lbbt_mm.runs.measurement import MeasurementRecord, record_folder
 
 DATA = dict(
     dataset="fashion_mnist", split="test", images=500, classes=10, fingerprint="a1b2c3"
@@ -48,7 +48,7 @@ class WorkDir:
 
     def run(
         self,
-        arm: str = "language",
+        initialisation: str = "language",
         labels: str = "random",
         seed: int = 0,
         probe: float | None = 80.0,
@@ -57,17 +57,19 @@ class WorkDir:
         finished: bool = True,
     ) -> Path:
         """Write a run of a sweep."""
-        home = self.folder / f"{labels}_{arm}_s{seed}"
+        home = self.folder / f"{labels}_{initialisation}_s{seed}"
         home.mkdir(parents=True)
         config = CONFIG.format(
-            pretrained=arm != "scratch",
+            pretrained=initialisation != "scratch",
             seed=seed,
             ratio=1.0 if labels == "random" else 0.0,
             dataset=dataset,
         )
         (home / "config.py").write_text(config)
         name = dataset.replace("_", "-")
-        settings = dict(config=f"configs/bridge/toy_{arm}_random100_3e_{name}.py")
+        settings = dict(
+            config=f"configs/bridge/toy_{initialisation}_random100_3e_{name}.py"
+        )
         self.json(home / "settings.json", settings)
         (home / "last_checkpoint").write_text(
             f"{home}/epoch_{3 if finished else 1}.pth"
@@ -87,11 +89,11 @@ class WorkDir:
         record = dict(
             name=home.name,
             variant=labels,
-            arm=arm,
+            initialisation=initialisation,
             seed=seed,
             point={},
             settings=settings,
-            before=f"before_{arm}_s{seed}",
+            before=f"before_{initialisation}_s{seed}",
             curves=dict(train_acc=curve, random_acc={3: 91.0}, true_acc={3: 9.0}),
             environment=dict(device="a processor", cpus=2, commit="abc1234"),
         )
@@ -99,14 +101,14 @@ class WorkDir:
             found = self.probe(probe, home / "epoch_3.pth")
             record["probe"] = found
             self.json(home / "linear_probe.json", found)
-            before = self.folder / f"before_{arm}_s{seed}"
+            before = self.folder / f"before_{initialisation}_s{seed}"
             before.mkdir(exist_ok=True)
             (before / "config.py").write_text(config)
             start = self.probe(probe - 10, None)
             self.json(before / "linear_probe.json", start)
             self.json(
                 before / "result.json",
-                dict(name=before.name, arm=arm, seed=seed, probe=start, before=None),
+                dict(record, name=before.name, probe=start, before=None, curves=None),
             )
         self.json(home / "result.json", record)
         return home
@@ -135,7 +137,7 @@ class WorkDir:
         data: dict | None = None,
     ) -> Path:
         """Write a measurement of a run's model."""
-        labels, arm, _ = run.name.split("_")
+        labels, initialisation, _ = run.name.split("_")
         checkpoint = None if initial else "epoch_3.pth"
         record = MeasurementRecord(
             measurement,
@@ -143,7 +145,7 @@ class WorkDir:
             error,
             model=dict(
                 name=run.name,
-                arm=arm,
+                initialisation=initialisation,
                 stage="initial" if initial else "trained",
                 labels=labels,
                 language_model="package:toys/Toy-Model.gguf",
@@ -158,13 +160,13 @@ class WorkDir:
         return record.write(record_folder(run, checkpoint))
 
     def everything(self) -> dict[str, Path]:
-        """Write both arms with both labels, and every measurement of each."""
+        """Write both initialisations and labels, and every measurement of each."""
         runs = {}
-        for arm in ("language", "scratch"):
-            for labels in ("random", "correct"):
-                run = runs[f"{arm} {labels}"] = self.run(arm, labels)
+        for start in ("language", "scratch"):
+            for labels in ("random", "true"):
+                run = runs[f"{start} {labels}"] = self.run(start, labels)
                 for initial in (True, False):
-                    shift = (arm == "language") + 2 * (not initial)
+                    shift = (start == "language") + 2 * (not initial)
                     for name, make in RESULTS.items():
                         self.measure(run, name, make(shift), initial=initial)
         return runs

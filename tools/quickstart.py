@@ -217,9 +217,9 @@ def report(
 
     from lbbt_mm.files import write_whole
     from lbbt_mm.report.bridge_report import BridgeReport
-    from lbbt_mm.report.gather import gather
-    from lbbt_mm.report.logs import read_bridge_curve
     from lbbt_mm.report.report_page import build_page, build_sections, made_by
+    from lbbt_mm.runs.find import gather
+    from lbbt_mm.runs.log import read_bridge_curve
     from lbbt_mm.version import __version__
 
     first = probes[ARMS[0]]["bridged"]

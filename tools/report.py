@@ -62,9 +62,9 @@ def main(
     args = parse_args(description)
     from lbbt_mm.files import write_whole
     from lbbt_mm.report.collect import collect
-    from lbbt_mm.report.gather import gather
     from lbbt_mm.report.page import write_charts
     from lbbt_mm.report.report_page import build_page, build_sections, made_by
+    from lbbt_mm.runs.find import gather
 
     out = args.out or args.work_dir[0] / "report.html"
     try:

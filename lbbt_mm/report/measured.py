@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from lbbt_mm.report.groups import (
-    Group,
-    Measured,
-    Model,
-    analyze_command,
-    describe_data,
-    first_runs,
-    tidy_command,
+from lbbt_mm.report.commands import analyze_command, recorded
+from lbbt_mm.report.groups import Group, Model, Models, describe_data
+from lbbt_mm.report.measured_images import (
+    activation,
+    landscape,
+    probe_grid,
+    retrieval,
+    separability,
 )
-from lbbt_mm.report.measured_pictures import activation, landscape, separability
-from lbbt_mm.report.measured_tables import curvature, probe_grid, retrieval
-from lbbt_mm.report.measured_weights import alignment, outliers, synthetic
+from lbbt_mm.report.measured_weights import alignment, curvature, outliers, synthetic
 from lbbt_mm.report.page import Section
-from lbbt_mm.report.records import MeasurementRecord
 
-_Models = Mapping[Model, list[Measured]]
 _SURPRISES = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError)
+PARTS: dict[str, tuple[str, Callable[[Section, Models], None]]] = {
+    "outliers": ("Outliers among the weights", outliers),
+    "landscape": ("The loss around the weights", landscape),
+    "separability": ("How well features tell classes apart", separability),
+    "activation": ("Activated neurons by block", activation),
+    "alignment": ("Alignment with the data's covariance", alignment),
+    "retrieval": ("Retrieval", retrieval),
+    "curvature": ("Curvature of the loss", curvature),
+    "probe_grid": ("The probe at each learning rate and weight decay", probe_grid),
+}
+"""Measurement -> the heading of its section, and what fills it."""
 
 
 def guarded(section: Section, draw: Callable[[], None], command: str = "") -> None:
@@ -73,12 +80,11 @@ def measured_section(name: str, groups: Sequence[Group], title: str = "") -> Sec
                 section.text(f"Measured on {data}.", "measured")
             again = analyze_command(next(iter(models.values()))[0].run, name)
             guarded(section, lambda: draw(section, models), again)  # noqa: B023
-            commands += recorded(
-                one.record for seeds in models.values() for one in seeds
-            )
+            seeds = [one for measured in models.values() for one in measured]
+            commands += recorded(one.record for one in seeds)
         for why in group.failed.get(name, []):
             section.gap(f"{name}, failed", why)
-        lacking(section, name, group)
+        _mark_lacking(section, name, group)
     if name == "alignment":
         _synthetic_check(section, groups)
     if commands:
@@ -87,13 +93,13 @@ def measured_section(name: str, groups: Sequence[Group], title: str = "") -> Sec
 
 
 def _synthetic_check(section: Section, groups: Sequence[Group]) -> None:
-    found = [g.by_data("synthetic_alignment") for g in groups]
+    found = [group.by_data("synthetic_alignment") for group in groups]
     models = next((m for kinds in found for m in kinds.values()), None)
     if models:
         section.heading("Synthetic check: Gaussian inputs, one wide layer")
         guarded(section, lambda: synthetic(section, models))
         return
-    run = next((r for group in groups for r in first_runs(group)), None)
+    run = next((run for group in groups for run in group.compared_runs()), None)
     section.gap(
         "synthetic check of theorem 4.1",
         "It was not run; it takes a second.",
@@ -101,39 +107,21 @@ def _synthetic_check(section: Section, groups: Sequence[Group]) -> None:
     )
 
 
-def lacking(section: Section, name: str, group: Group) -> None:
+def _mark_lacking(section: Section, name: str, group: Group) -> None:
     """Mark the models of a setting that were not measured."""
     known = {model for models in group.by_data(name).values() for model in models}
+    runs = list(group.compared_runs())
     commands, names = [], []
-    for run in first_runs(group):
-        models = [Model(run.arm, ""), Model(run.arm, run.labels)]
+    for run in runs:
+        models = [Model(run.initialisation, ""), Model(run.initialisation, run.labels)]
         missing = [m for m in models if m not in known and m.name not in names]
         if missing:
             names += [model.name for model in missing]
             commands.append(analyze_command(run, name, initial=models[0] in missing))
-    going = [run.name for run in first_runs(group) if not run.finished]
     if names:
-        why = "Not measured."
-        why += f" {', '.join(going)}: still training, or stopped." if going else ""
+        going = ", ".join(run.name for run in runs if not run.finished)
         section.gap(
-            f"{name} of {'; '.join(names)} ({group.name})", why, "\n".join(commands)
+            f"{name} of {'; '.join(names)} ({group.name})",
+            "Not measured." + (f" {going}: still training, or stopped." * bool(going)),
+            "\n".join(commands),
         )
-
-
-def recorded(records: Iterable[MeasurementRecord]) -> list[str]:
-    """Give the commands that measurements say they come from."""
-    found = [record.provenance.get("command") for record in records]
-    return [tidy_command(str(command)) for command in found if command]
-
-
-PARTS: dict[str, tuple[str, Callable[[Section, _Models], None]]] = {
-    "outliers": ("Outliers among the weights", outliers),
-    "landscape": ("The loss around the weights", landscape),
-    "separability": ("How well features tell classes apart", separability),
-    "activation": ("Activated neurons by block", activation),
-    "alignment": ("Alignment with the data's covariance", alignment),
-    "retrieval": ("Retrieval", retrieval),
-    "curvature": ("Curvature of the loss", curvature),
-    "probe_grid": ("The probe at each learning rate and weight decay", probe_grid),
-}
-"""Measurement -> the heading of its section, and what fills it."""

@@ -1,4 +1,4 @@
-"""Measured on weights: outliers, and theorem 4.1's alignment."""
+"""Measured on weights: outliers, theorem 4.1's alignment, and the loss's curvature."""
 
 from __future__ import annotations
 
@@ -7,50 +7,59 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lbbt_mm.report.chart import Series, line_chart
-from lbbt_mm.report.groups import Measured, Model, number, numbers
-from lbbt_mm.report.page import Section
-from lbbt_mm.report.tables import Table, note
+from lbbt_mm.report.groups import Measured, Model, Models
+from lbbt_mm.report.page import NUMBERS, Section
+from lbbt_mm.report.tables import Columns, Table, as_table, note, number, numbers
 
-_Models = Mapping[Model, list[Measured]]
-_NUMBERS = "The numbers"
+CURVATURE = {  # row -> names that a measurement may give it
+    "eigenvalue decay rate": ("decay_rate", "eigenvalue_decay_rate"),
+    "kurtosis of eigenvalues": ("kurtosis", "eigenvalue_kurtosis"),
+    "trace of the Hessian": ("trace", "hessian_trace"),
+    "spectral gap": ("spectral_gap", "gap"),
+    "participation ratio": ("participation_ratio",),
+    "noise-sensitivity AUC": ("noise_sensitivity", "noise_sensitivity_auc"),
+    "gradient predictiveness": ("gradient_predictiveness",),
+    "max parameter sensitivity": (
+        "parameter_sensitivity",
+        "max_parameter_sensitivity",
+    ),
+    "negative-eigenvalue ratio": ("negative_share", "negative_eigenvalue_ratio"),
+}
 
 
-def outliers(section: Section, models: _Models) -> None:
+def outliers(section: Section, models: Models) -> None:
     """Draw distributions and outliers by block, and lay out their numbers."""
-    shapes: list[Any] = []
-    beyond: list[Any] = []
-    sigmas: list[Any] = []
-    for model, seeds in models.items():
-        result = seeds[0].result
-        shapes.append(_distribution(model, result.get("histogram") or {}))
-        blocks = list((result.get("by_block") or {}).values())
-        xs = list(range(1, len(blocks) + 1))
-        for key, lines, scale in (
-            ("above", beyond, 1),
-            ("share_above_sigmas", sigmas, 100),
-        ):
-            ys = [scale * float(block.get(key, math.nan)) for block in blocks]
-            lines.append(model.line(xs, ys))
     first = next(iter(models.values()))[0].result
     threshold, k = number(first.get("threshold", "?")), number(first.get("sigmas", "?"))
+    results = {model: seeds[0].result for model, seeds in models.items()}
+
+    def by_block(key: str, scale: int) -> list[Series]:
+        lines = []
+        for model, result in results.items():
+            blocks = list((result.get("by_block") or {}).values())
+            ys = [scale * float(block.get(key, math.nan)) for block in blocks]
+            lines.append(model.line(range(1, len(ys) + 1), ys))
+        return lines
+
+    key = by_block("share_above_sigmas", 100)
     charts = [
         line_chart(
             "How the weights are distributed",
-            shapes,
+            [_distribution(m, r.get("histogram") or {}) for m, r in results.items()],
             "weight",
             "share of the weights in a bin",
             logs="y",
         ),
         line_chart(
             f"Weights beyond {threshold}, by block",
-            beyond,
+            by_block("above", 1),
             "block",
             f"number of |w| > {threshold}",
             x_whole=True,
         ),
         line_chart(
             f"Weights beyond {k} standard deviations, by block",
-            sigmas,
+            key,
             "block",
             "share, %",
             x_whole=True,
@@ -60,7 +69,7 @@ def outliers(section: Section, models: _Models) -> None:
         charts,
         "The first seed where there are several. Standard deviations are each "
         "tensor's own.",
-        sigmas,
+        key,
     )
     names = {
         "count": "weights",
@@ -77,7 +86,7 @@ def outliers(section: Section, models: _Models) -> None:
         cells = [numbers([total.get(key) for total in totals]) for key in names]
         rows.append([model.name, *cells])
     table = Table(["whole model", *names.values()], rows, note(rows).strip())
-    section.table(table, folded=_NUMBERS)
+    section.table(table, folded=NUMBERS)
 
 
 def _distribution(model: Model, histogram: Mapping[str, Any]) -> Series:
@@ -93,19 +102,20 @@ def _distribution(model: Model, histogram: Mapping[str, Any]) -> Series:
     return model.line(middles[:shown], ys, marker=False)
 
 
-def alignment(section: Section, models: _Models) -> None:
+def alignment(section: Section, models: Models) -> None:
     """Draw transfer curves, and lay out how well the data's directions fit."""
-    arms = {model.arm for model in models if model.labels}
-    # A trained model has the untrained one of its arm as its beginning.
-    shown = {m: s for m, s in models.items() if m.labels or m.arm not in arms}
-    results = {model: seeds[0].result for model, seeds in shown.items()}
+    trained = {model.initialisation for model in models if model.labels}
+    # A trained model has the unbridged one of its initialisation as its beginning.
+    shown = {
+        m: s for m, s in models.items() if m.labels or m.initialisation not in trained
+    }
     panels = {
-        m: _transfer(m, r.get("now") or {}, r.get("initial") or {}, r)
-        for m, r in results.items()
+        f"{model.name}: f(s) by s": _transfer(model, seeds[0].result, "now", "initial")
+        for model, seeds in shown.items()
     }
     _transfer_figure(
         section,
-        {f"{model.name}: f(s) by s": lines for model, lines in panels.items()},
+        panels,
         "The variance of the patch embedding's weights along each eigenvector of the "
         "data's covariance, after training and as they began, and after training along "
         "a randomly rotated basis, where the curve should be flat but for chance. All "
@@ -113,29 +123,29 @@ def alignment(section: Section, models: _Models) -> None:
     )
     rows = []
     for model, seeds in shown.items():
-        for side, words in (("now", "after training"), ("initial", "initial")):
+        for side, words in (("now", "after training"), ("initial", "unbridged")):
             sides = [one.result.get(side) for one in seeds]
             rows.append(_alignment_row(f"{model.name}, {words}", sides))
-    section.table(_alignment_table(rows), folded=_NUMBERS)
+    section.table(_alignment_table(rows), folded=NUMBERS)
 
 
-def synthetic(section: Section, models: _Models) -> None:
+def synthetic(section: Section, models: Models) -> None:
     """Show that the theorem's statement holds where its assumptions do."""
     result = next(iter(models.values()))[0].result
-    after = result.get("after") or result.get("now") or {}
-    before = result.get("before") or result.get("initial") or {}
-    lines = _transfer(Model("other", "random"), after, before, result)
+    after = "after" if result.get("after") else "now"
+    before = "before" if result.get("before") else "initial"
+    lines = _transfer(Model("other", "random"), result, after, before)
     _transfer_figure(
         section,
         {"Synthetic check: f(s) by s": lines},
         "Where the theorem's assumptions hold: the trained curve is smooth, the "
-        "initial and the rotated ones are flat.",
+        "unbridged and the rotated ones are flat.",
     )
     rows = [
-        _alignment_row("one wide layer, after training", [after]),
-        _alignment_row("one wide layer, initial", [before]),
+        _alignment_row("one wide layer, after training", [result.get(after)]),
+        _alignment_row("one wide layer, unbridged", [result.get(before)]),
     ]
-    section.table(_alignment_table(rows), folded=_NUMBERS)
+    section.table(_alignment_table(rows), folded=NUMBERS)
 
 
 def _transfer_figure(
@@ -152,21 +162,19 @@ def _transfer_figure(
         line_chart(title, found, *labels, logs="xy", ranges=(ranges[0], ranges[1]))
         for title, found in panels.items()
     ]
-    # The panels' titles name the arms.
+    # The panels' titles name the initialisations.
     section.figure(charts, caption, [line._replace(colour="other") for line in lines])
 
 
 def _transfer(
-    model: Model,
-    now: Mapping[str, Any],
-    initial: Mapping[str, Any],
-    result: Mapping[str, Any],
+    model: Model, result: Mapping[str, Any], after: str, before: str
 ) -> list[Series]:
+    now, start = (result.get(side) or {} for side in (after, before))
     s = [float(v) for v in now.get("eigenvalues") or result.get("eigenvalues") or []]
     found = []
     for name, side, basis, dash in (
         ("after training", now, "data", "solid"),
-        ("initial", initial, "data", "dot"),
+        ("unbridged", start, "data", "dot"),
         ("after training, rotated basis", now, "rotated", "dash"),
     ):
         curve = [float(v) for v in (side.get(basis) or {}).get("curve", [])]
@@ -191,15 +199,67 @@ def _alignment_row(name: str, sides: Sequence[Mapping[str, Any] | None]) -> list
 
 
 def _alignment_table(rows: Sequence[Sequence[str]]) -> Table:
+    head = ["weights", "off-diagonal energy", "rotated basis"]
+    head += ["without the isotropic part", "rotated basis"]
+    head += ["overlap of the leading k", "rotated basis"]
     return Table(
-        [
-            "weights",
-            *("off-diagonal energy", "rotated basis"),
-            *("without the isotropic part", "rotated basis"),
-            *("overlap of the leading k", "rotated basis"),
-        ],
+        head,
         rows,
         "Off-diagonal energy is 0 where every eigenvector of the data is one of the "
         "weights' covariance: aligned weights have less of it than at the start, and "
         f"less than in a rotated basis.{note(rows)}",
     )
+
+
+def curvature(section: Section, models: Models) -> None:
+    """Lay out the curvature, and draw the eigenvalues' density."""
+    section.table(as_table(curvature_columns(models), "number"))
+    density(section, models)
+
+
+def curvature_columns(models: Models) -> Columns:
+    """Give each model's numbers, as table 15 names them."""
+    found: Columns = {}
+    known = {name for names in CURVATURE.values() for name in names}
+    for model, seeds in models.items():
+        column = {row: _estimates(seeds, names) for row, names in CURVATURE.items()}
+        for name, value in seeds[0].result.items():
+            if name not in known and isinstance(value, dict) and "value" in value:
+                column[name.replace("_", " ")] = _estimates(seeds, (name,))
+        found[model.name] = column
+    return found
+
+
+def _estimates(seeds: Sequence[Measured], names: Sequence[str]) -> str:
+    found = []
+    for one in seeds:
+        found += [one.result[name] for name in names if name in one.result][:1]
+    values = [e.get("value") if isinstance(e, dict) else e for e in found]
+    if len(found) == 1 and isinstance(found[0], dict):
+        error = found[0].get("error")
+        words = number(values[0])
+        return f"{words} ± {number(error, 2)}" if error is not None else words
+    return numbers([value for value in values if value is not None])
+
+
+def density(section: Section, models: Models, where: str = "") -> None:
+    """Draw the density of the Hessian's eigenvalues."""
+    lines = []
+    for model, seeds in models.items():
+        found = seeds[0].result.get("density") or {}
+        grid, values = found.get("grid") or [], found.get("values") or []
+        if grid and len(grid) == len(values):
+            lines.append(model.line(grid, values, marker=False))
+    if not lines:
+        return
+    # Far from every eigenvalue a smoothed density has no floor.
+    highest = max((v for line in lines for v in line.ys if v < 1e30), default=1.0)
+    chart = line_chart(
+        "Density of the Hessian's eigenvalues",
+        lines,
+        "eigenvalue",
+        "share of the eigenvalues per unit",
+        logs="y",
+        ranges=(None, (highest * 1e-8, highest * 2) if highest > 0 else None),
+    )
+    section.figure([chart], f"{where}The first seed.", lines)

@@ -14,6 +14,8 @@ from lbbt_mm.report.chart import CLASSES, COLOURS, VARIABLES, Chart, Series
 from lbbt_mm.report.tables import Table
 from lbbt_mm.version import require
 
+NUMBERS = "The numbers"  # what a folded table is opened by
+
 
 @dataclass(frozen=True)
 class Gap:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 
-from lbbt_mm.report.gather import Gathered
-from lbbt_mm.report.groups import Group, make_groups, tidy_command, train_command
-from lbbt_mm.report.measured import PARTS, measured_section, recorded
+from lbbt_mm.report.commands import recorded, tidy_command, train_command
+from lbbt_mm.report.groups import Group, make_groups
+from lbbt_mm.report.measured import PARTS, measured_section
 from lbbt_mm.report.page import Section, render_page
 from lbbt_mm.report.trained import answer_section, curves_section, runs_section
+from lbbt_mm.runs.find import Gathered
 from lbbt_mm.version import __version__
 
 TITLE = "What a bridge did to a language model"

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import html
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 # 97.5 % quantiles of Student's t for 1, 2, ... degrees of freedom; then the normal's.
 _T = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
 _NORMAL = 1.96
+Columns = dict[str, dict[str, str]]  # heading -> row -> cell
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,13 @@ class Table:
         lines.insert(1, "|".join(["---", *["---:"] * (len(self.headings) - 1)]))
         caption = f"\n\n*{plain(self.caption)}*" if self.caption else ""
         return "\n".join(f"| {line} |" for line in lines) + caption
+
+
+def as_table(columns: Columns, first: str) -> Table:
+    """Put columns beside each other; ``first`` heads the names of the rows."""
+    names = dict.fromkeys(name for rows in columns.values() for name in rows)
+    rows = [[n, *(known.get(n, "") for known in columns.values())] for n in names]
+    return Table([first, *columns], rows, note(rows).strip())
 
 
 def percent(value: float | None) -> str:
@@ -128,3 +137,45 @@ def note(rows: Sequence[Sequence[str]]) -> str:
         " In brackets the 95 % interval by Student's t over seeds (of two seeds: both "
         "values)."
     )
+
+
+def cell(values: Iterable[float | None]) -> str:
+    """Write a number over seeds: ``81.2``, or ``80.9 [80.1, 81.7], 3 seeds``.
+
+    Values that are not finite are counted and left out.
+    """
+    given = [value for value in values if value is not None]
+    good = [float(value) for value in given if math.isfinite(value)]
+    words = [str(interval(good))] if good else []
+    words += [f"{len(good)} seeds"] if len(good) > 1 else []
+    lost = len(given) - len(good)
+    return ", ".join([*words, f"{lost} not finite"] if lost else words)
+
+
+def number(value: Any, digits: int = 4) -> str:
+    """Write any number of a result; what is none is marked."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return "" if value is None else str(value)
+    if not math.isfinite(value):
+        return "not finite"
+    if isinstance(value, int):
+        return thousands(value)
+    size = abs(value)
+    if size and not 1e-3 <= size < 1e6:
+        return f"{value:.{digits - 2}e}"
+    return f"{value:.{digits}g}" if size < 10**digits else f"{value:.0f}"
+
+
+def numbers(values: Sequence[Any], digits: int = 4) -> str:
+    """Write one number a seed: the only one, or mean and range."""
+    good = [v for v in values if isinstance(v, (int, float)) and math.isfinite(v)]
+    if len(good) < 2:
+        return number(values[0], digits) if values else ""
+    found = interval([float(v) for v in good])
+    low, mean, high = (number(v, digits) for v in (found.low, found.mean, found.high))
+    return f"{mean} [{low}, {high}], {len(good)} seeds"
+
+
+def thousands(value: int) -> str:
+    """Write a whole number in groups of three digits."""
+    return f"{value:,}".replace(",", "\u202f") if abs(value) >= 10_000 else str(value)

@@ -167,7 +167,7 @@ def describe_labels(
             inherits from; default: what the config says, for a config that is data.
 
     Returns:
-        ``'random'``, ``'correct'``, for a share of them ``'15 % random'``, and
+        ``'random'``, ``'true'``, for a share of them ``'15 % random'``, and
         ``'self-made'`` for those that images make themselves; ``'of MyLabels'`` for a
         wrapper of another name, which may do anything; ``''`` if the config has no
         training images.
@@ -181,7 +181,7 @@ def describe_labels(
         if "RandomLabelDataset" in names:
             ratio = dataset.get("ratio", 1.0)
             if not isinstance(ratio, (int, float)) or not 0 < ratio < 1:
-                return "random" if ratio else "correct"
+                return "random" if ratio else "true"
             return f"{100 * ratio:g} % random"
         if names & {"RotationDataset", "InstanceLabelDataset"}:
             return "self-made"
@@ -189,7 +189,7 @@ def describe_labels(
         if isinstance(inner, Mapping) and not names & _KEEP_LABELS:
             return f"of {name}"
         dataset = inner
-    return "correct"
+    return "true"
 
 
 def describe_dataset(config: Mapping[str, Any]) -> str:

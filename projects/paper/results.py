@@ -26,9 +26,9 @@ from paper.sweep_figures import (
     variants_figure,
 )
 
-from lbbt_mm.report import shapes
-from lbbt_mm.report.gather import gather
-from lbbt_mm.report.reading import read_json
+from lbbt_mm.runs import shapes
+from lbbt_mm.runs.files import read_json
+from lbbt_mm.runs.find import gather
 
 HOME = Path(__file__).resolve().parent
 ROOT = HOME.parents[1]
@@ -78,7 +78,7 @@ class Log:
         return any(metric in run.metrics for run in self.runs)
 
     def table(self) -> str:
-        """Lay out every arm at its chosen point."""
+        """Lay out every initialisation at its chosen point."""
         plan = self.plan
         return chosen_table(
             self.runs, plan.selection, plan.thresholds, constant=self.constant

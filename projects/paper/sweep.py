@@ -1,6 +1,6 @@
-"""Run a grid of experiments over arms, and lay out what came of it.
+"""Run a grid of experiments over initialisations, and lay out what came of it.
 
-A plan (configs/sweeps/*.py) names arms, variants, a grid, seeds and how
+A plan (configs/sweeps/*.py) names initialisations, variants, a grid, seeds and how
 hyper-parameters are chosen; projects/paper/sweeps.md explains it. Each run is
 tools/train.py on a config that lies in its folder, with linear probes before and after.
 What is finished is not run again: call the same command after a stop, or with a longer

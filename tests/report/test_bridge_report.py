@@ -8,13 +8,12 @@ from pathlib import Path
 import pytest
 
 from lbbt_mm.report.bridge_report import BridgeReport
-from lbbt_mm.report.logs import (
+from lbbt_mm.report.tables import Table, percent
+from lbbt_mm.runs.log import (
     BridgeCurve,
     read_bridge_curve,
-    read_score_curves,
     read_scores,
 )
-from lbbt_mm.report.tables import Table, percent
 
 
 def log(folder: Path, start: str, *records: dict) -> None:
@@ -66,7 +65,7 @@ def test_scores_of_detectors_and_segmenters_are_percentages(tmp_path: Path) -> N
         dict(detector, step=100),
         dict(detector, step=200) | {"coco/bbox_mAP": 0.5},
     )
-    curves = read_score_curves(tmp_path)
+    curves = read_bridge_curve(tmp_path).scores
     assert curves == dict(ap={100: 25.0, 200: 50.0}, ap50={100: 50.0, 200: 50.0})
     assert read_bridge_curve(tmp_path).images_per_second == 7.0
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from lbbt_mm.report.collect import collect, without_machine
-from lbbt_mm.report.gather import gather
 from lbbt_mm.report.report_page import build_page, build_sections
+from lbbt_mm.runs.find import gather
 
 
 def test_a_page_of_the_copies_is_the_page(work_dir, undrawn, tmp_path) -> None:
-    for arm in ("language", "scratch"):
-        run = work_dir.run(arm=arm)
+    for initialisation in ("language", "scratch"):
+        run = work_dir.run(initialisation=initialisation)
         scores = {"mAP": 51.23456789, "Pass@1": 70.0}
         (run / "epoch_3.pth").write_bytes(b"weights")
         work_dir.measure(run, "retrieval", scores)

@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 
-from lbbt_mm.report import shapes
 from lbbt_mm.report.collect import collect
-from lbbt_mm.report.gather import gather
 from lbbt_mm.report.page import write_charts
 from lbbt_mm.report.report_page import build_page, build_sections
 from lbbt_mm.report.tables import Table
+from lbbt_mm.runs import shapes
+from lbbt_mm.runs.find import gather
 from lbbt_mm.safety.dumped_config import read_dumped_config
 
 SCRIPT = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>"

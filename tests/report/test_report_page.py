@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from lbbt_mm.report.gather import gather
-from lbbt_mm.report.groups import cell
 from lbbt_mm.report.page import write_charts
 from lbbt_mm.report.report_page import build_page, build_sections
+from lbbt_mm.report.tables import cell
+from lbbt_mm.runs.find import gather
 
 MEASUREMENTS = (
     *("outliers", "landscape", "separability", "activation", "alignment"),
@@ -259,7 +259,7 @@ def test_failed_broken_and_infinite_numbers_never_stop_the_page(work_dir) -> Non
     edit(home / "analysis" / "epoch_3" / "separability.json", lambda r: r.clear())
     edit(home / "analysis" / "epoch_3" / "alignment.json", lambda r: r.update(now=7))
     (runs["scratch random"] / "result.json").write_text("[]")
-    (runs["scratch correct"] / "linear_probe.json").write_text("{}")
+    (runs["scratch true"] / "linear_probe.json").write_text("{}")
     page = page_of(work_dir.folder)
     structure(page)
     assert "the layer &lt;b&gt;x&lt;/b&gt; is missing" in page and "<b>x" not in page
@@ -274,16 +274,16 @@ def test_the_run_knows_best_what_it_was_trained_on(work_dir) -> None:
     home = work_dir.run(labels="random")
     path = work_dir.measure(home, "activation", work_dir.results["activation"](1))
     record = json.loads(path.read_text())
-    record["model"]["labels"] = "correct"
+    record["model"]["labels"] = "true"
     path.write_text(json.dumps(record))
     text = section(page_of(work_dir.folder), "activation")
-    assert "language, random labels" in text and "correct labels 3" not in text
+    assert "language, random labels" in text and "true labels 3" not in text
 
 
-def test_one_arm_alone_is_said(work_dir) -> None:
-    work_dir.run(arm="language")
+def test_one_initialisation_alone_is_said(work_dir) -> None:
+    work_dir.run(initialisation="language")
     runs = section(page_of(work_dir.folder), "runs")
-    assert "Missing: scratch arm" in runs
+    assert "Missing: scratch initialisation" in runs
     assert "model.backbone.pretrained=False --work-dir" in runs
 
 
@@ -298,7 +298,9 @@ def test_an_unfinished_run_is_drawn_but_in_no_table(work_dir) -> None:
 def test_names_are_escaped(work_dir) -> None:
     home = work_dir.run()
     record = json.loads((home / "result.json").read_text())
-    record.update(name="<script>alert(1)</script>", arm='language" onload="x')
+    record.update(
+        name="<script>alert(1)</script>", initialisation='language" onload="x'
+    )
     work_dir.json(home / "result.json", record)
     page = page_of(work_dir.folder)
     assert "<script" not in page
@@ -336,10 +338,10 @@ def test_an_empty_folder_is_a_clear_error(tmp_path: Path) -> None:
         gather([tmp_path / "no"])
 
 
-def test_rivals_are_not_asked_for_arms_of_a_bridge(work_dir) -> None:
+def test_baselines_are_not_asked_for_what_a_bridge_has(work_dir) -> None:
     run = work_dir.run()
     record = json.loads((run / "result.json").read_text())
-    record |= dict(arm="simclr", name="simclr_s0")
+    record |= dict(initialisation="simclr", name="simclr_s0")
     (run / "result.json").write_text(json.dumps(record))
     gaps = [g for s in build_sections(gather([work_dir.folder])) for g in s.gaps]
-    assert not [gap for gap in gaps if "training on correct labels" in gap.what]
+    assert not [gap for gap in gaps if "training on true labels" in gap.what]

@@ -15,9 +15,8 @@ from mmengine.model import BaseModel
 from mmengine.runner import Runner
 from torch import nn
 
-from lbbt_mm.report.gather import gather
-from lbbt_mm.report.logs import read_bridge_curve, read_score_curves
-from lbbt_mm.report.starts import newest_training
+from lbbt_mm.runs.find import gather
+from lbbt_mm.runs.log import newest_training, read_bridge_curve
 
 
 class Toy(BaseModel):
@@ -150,8 +149,8 @@ def test_iterations(train, monkeypatch):
     train(3, 20, by_epoch=False, killed=5)
     home = train(3, 30, by_epoch=False, resume=True)
     record = dict(metrics={"random_label/top1": ("ap", 1)})["metrics"]
-    monkeypatch.setattr("lbbt_mm.report.logs._SCORES", record)
-    assert read_score_curves(home) == {"ap": {2: 20, 4: 20, 6: 30}}
+    monkeypatch.setattr("lbbt_mm.runs.log._SCORES", record)
+    assert read_bridge_curve(home).scores == {"ap": {2: 20, 4: 20, 6: 30}}
 
 
 def test_results_of_a_checkpoint_that_is_no_more(train):
@@ -166,7 +165,7 @@ def test_results_of_a_checkpoint_that_is_no_more(train):
     record = dict(measurement="outliers", result={}, error=None, model=model)
     measured.write_text(json.dumps(record))
     found = gather([home])
-    assert len(found.records) == 1 and found.runs[0].probes["after"]
+    assert len(found.records) == 1 and found.runs[0].probes["bridged"]
     assert not found.problems
 
     shutil.copy(home / "epoch_2.pth", home / "copied.pth")
@@ -193,7 +192,7 @@ def test_a_checkpoint_of_the_run_before(train, tmp_path):
 
 
 def test_a_training_that_went_beyond_its_end_is_finished() -> None:
-    from lbbt_mm.report.starts import reached
+    from lbbt_mm.runs.checkpoint import reached
 
     assert reached("epoch_2.pth", "epoch_2.pth") and reached("epoch_10.pth", "epoch_9")
     assert not reached("epoch_2.pth", "epoch_10.pth")

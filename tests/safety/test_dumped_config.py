@@ -49,11 +49,11 @@ def test_nothing_in_a_config_is_run(tmp_path: Path) -> None:
     [
         (dict(type="lbbt_mm.RandomLabelDataset", ratio=1.0), "random"),
         (dict(type="lbbt_mm.RandomLabelDataset"), "random"),
-        (dict(type="lbbt_mm.RandomLabelDataset", ratio=0.0), "correct"),
+        (dict(type="lbbt_mm.RandomLabelDataset", ratio=0.0), "true"),
         (dict(type="lbbt_mm.RandomLabelDataset", ratio=0.15), "15 % random"),
-        (dict(type="RepeatDataset"), "correct"),
+        (dict(type="RepeatDataset"), "true"),
         (dict(type="lbbt_mm.RotationDataset"), "self-made"),
-        (dict(type="lbbt_mm.FewLabelDataset"), "correct"),
+        (dict(type="lbbt_mm.FewLabelDataset"), "true"),
         # A class of the user's: nobody can say what it does, without running it.
         (dict(type="MyRandomLabelDataset", ratio=0.5), "of MyRandomLabelDataset"),
         (dict(type="mine.Noisy", ratio=0.5), "of Noisy"),

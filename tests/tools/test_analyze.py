@@ -11,7 +11,7 @@ import pytest
 import torch
 from mmengine.config import Config
 
-from lbbt_mm.report.records import MeasurementRecord
+from lbbt_mm.runs.measurement import MeasurementRecord
 
 pytestmark = pytest.mark.slow
 
@@ -111,7 +111,7 @@ def test_all_of_a_checkpoint_and_of_its_start(language, analyze, project, capsys
             # Of curvature the keys of each number are documented.
             assert key in record.result or name == "curvature", name
     assert trained["outliers"].model["stage"] == "trained"
-    assert initial["outliers"].model["arm"] == "language"
+    assert initial["outliers"].model["initialisation"] == "language"
     # The start is measured beside the trained embedding, which was made larger.
     change = trained["alignment"].result
     assert change["now"]["data"]["curve"] != change["initial"]["data"]["curve"]
@@ -277,7 +277,7 @@ def test_another_backbone_has_outliers_only(analyze, project):
     assert "Expected a model with an lbbt_mm.LanguageBackbone, got" in said
     found = records(project.work_dir / "analysis" / "initial")
     assert found["outliers"].error is None
-    assert found["outliers"].model["arm"] == "VisionTransformer"
+    assert found["outliers"].model["initialisation"] == "VisionTransformer"
 
 
 def test_an_image_that_cannot_be_read(language, analyze, project):

@@ -17,7 +17,7 @@ from mmengine.runner import Runner
 from lbbt_mm.analysis import weight_statistics
 from lbbt_mm.analysis.weight_names import block_path, weight_kind
 from lbbt_mm.measure.measured_model import MeasuredModel
-from lbbt_mm.report.records import MeasurementRecord
+from lbbt_mm.runs.measurement import MeasurementRecord
 
 ROOT = Path(__file__).resolve().parents[2]
 BLOCKS = dict(
@@ -89,7 +89,10 @@ def test_the_initial_model_has_the_copied_blocks(task, make, runs, analyze):
     assert start.result["total"]["std"] == pytest.approx(total.std, rel=1e-9)
     assert [*start.result["by_block"]] == BLOCKS[task]
     assert KINDS <= {*start.result["by_kind"]} <= KINDS | {"other"}
-    assert start.model["arm"] == "language" and start.model["stage"] == "initial"
+    assert (
+        start.model["initialisation"] == "language"
+        and start.model["stage"] == "initial"
+    )
     assert Path(start.model["language_model"]).name == "bert"
 
     checkpoint = Path(cfg.work_dir) / "epoch_1.pth"
@@ -109,7 +112,7 @@ def test_the_scratch_twin_is_another_model(task, make, analyze, tmp_path):
         cfg.dump(path)
         assert analyze(path, "--only", "outliers", "--work-dir", tmp_path / arm) == ""
         starts[arm] = record(tmp_path / arm / "analysis" / "initial", "outliers")
-        assert starts[arm].model["arm"] == arm
+        assert starts[arm].model["initialisation"] == arm
     language, scratch = starts["language"], starts["scratch"]
     assert language.model["fingerprint"] != scratch.model["fingerprint"]
     last = BLOCKS[task][-1]
@@ -223,7 +226,7 @@ def test_two_models_of_one_language_model_are_not_mixed(make, tool, analyze, tmp
 
 @pytest.mark.parametrize("pretrained", [True, False])
 def test_a_run_without_a_sweeps_record_knows_its_arm(make, tmp_path, pretrained):
-    from lbbt_mm.report.gather import gather
+    from lbbt_mm.runs.find import gather
 
     cfg, _ = make("segmenter")
     cfg.custom_hooks[0].pretrained = pretrained

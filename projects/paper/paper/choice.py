@@ -14,9 +14,9 @@ METRICS = {
     "train_acc": "train acc.",
     "random_acc": "random labels",
     "true_acc": "true labels",
-    "probe_before": "probe before",
-    "probe_after": "probe after",
-    "test_before": "test before",
+    "probe_before": "probe, unbridged",
+    "probe_after": "probe, bridged",
+    "test_before": "test, unbridged",
     "test": "test",
     "ap": "AP",
     "ap50": "AP50",
@@ -45,7 +45,7 @@ class SweepRun:
     Attributes:
         name: Name of its folder.
         variant: Name of its variant.
-        arm: Name of its arm.
+        initialisation: Name of its initialisation.
         seed: Its seed.
         point: Axis of the grid -> value.
         metrics: Name -> number, of those in :data:`METRICS` and others.
@@ -54,7 +54,7 @@ class SweepRun:
 
     name: str
     variant: str
-    arm: str
+    initialisation: str
     seed: int
     point: Mapping[str, Any]
     metrics: Mapping[str, float]
@@ -69,11 +69,12 @@ class SweepRun:
     def from_record(cls, record: Mapping[str, Any]) -> SweepRun:
         """Read what ``sweep.py`` wrote."""
         curves = record.get("curves", {})
-        # What a copy of language blocks does not get right belongs to the arm's name.
+        # What a copy of language blocks does not get right belongs to its name.
         note = re.search(r" \(inexact: .*\)$", record.get("language_init", ""))
-        arm = record["arm"] + (note[0] if note else "")
+        start = record["initialisation"] + (note[0] if note else "")
         return cls(
-            *(record["name"], record["variant"], arm, record["seed"], record["point"]),
+            *(record["name"], record["variant"], start, record["seed"]),
+            point=record["point"],
             metrics=record["metrics"],
             curves={
                 name: {int(step): value for step, value in curve.items()}
@@ -103,7 +104,7 @@ class Selection:
     Attributes:
         over: Axes of the grid to choose on; others lay out the table.
         metric: The largest mean over seeds wins; never one of the test images.
-        by: ``'each'`` arm chooses for itself, or one arm's name chooses for all: the
+        by: ``'each'`` initialisation chooses for itself, or one of them for all: the
             paper's way is to choose on the baseline and then to freeze.
     """
 
@@ -122,20 +123,21 @@ class Selection:
 def group_runs(
     runs: Sequence[SweepRun], over: Sequence[str]
 ) -> dict[tuple[Any, ...], dict[tuple[Any, ...], list[SweepRun]]]:
-    """Sort runs by variant, arm and fixed axes, then by point of the chosen axes.
+    """Sort runs by variant, initialisation and fixed axes, then by the chosen axes.
 
     Args:
         runs: The runs.
         over: Axes to choose on.
 
     Returns:
-        (variant, fixed axes' values, arm) -> values of ``over`` -> the seeds' runs.
+        (variant, fixed axes' values, initialisation) -> values of ``over`` -> the
+        seeds' runs.
     """
     groups: dict[tuple[Any, ...], dict[tuple[Any, ...], list[SweepRun]]] = {}
     for run in runs:
         fixed = tuple((k, v) for k, v in run.point.items() if k not in over)
         chosen = tuple(run.point.get(axis) for axis in over)
-        group = groups.setdefault((run.variant, fixed, run.arm), {})
+        group = groups.setdefault((run.variant, fixed, run.initialisation), {})
         group.setdefault(chosen, []).append(run)
     return groups
 
@@ -150,22 +152,22 @@ def mean_metric(runs: Sequence[SweepRun], metric: str) -> float:
 def select(
     runs: Sequence[SweepRun], selection: Selection
 ) -> dict[tuple[Any, ...], tuple[tuple[Any, ...], list[SweepRun]]]:
-    """Choose a point for each variant and arm.
+    """Choose a point for each variant and initialisation.
 
     Args:
         runs: Finished runs.
         selection: How.
 
     Returns:
-        (variant, fixed axes' values, arm) -> (values of the chosen axes, the runs
-        there). Groups whose choosing arm has not run yet are left out.
+        (variant, fixed axes' values, initialisation) -> (values of the chosen axes, the
+        runs there). Groups whose choosing one has not run yet are left out.
     """
     groups = group_runs(runs, selection.over)
     chosen = {}
     for key, points in groups.items():
-        variant, fixed, arm = key
-        judge_arm = arm if selection.by == "each" else selection.by
-        judge = groups.get((variant, fixed, judge_arm))
+        variant, fixed, start = key
+        judging = start if selection.by == "each" else selection.by
+        judge = groups.get((variant, fixed, judging))
         if not judge:
             continue
         best = max(judge, key=lambda p: mean_metric(judge[p], selection.metric))
@@ -181,7 +183,7 @@ def chosen_table(
     metrics: Mapping[str, str] = METRICS,
     constant: Mapping[str, float] | None = None,
 ) -> Table:
-    """Lay out every variant and arm at its chosen point.
+    """Lay out every variant and initialisation at its chosen point.
 
     Args:
         runs: Finished runs.
@@ -197,8 +199,8 @@ def chosen_table(
     headings = ["run", *selection.over, *(metrics[m] for m in shown)]
     headings += [f"epochs to {t:g} %" for t in thresholds]
     rows = []
-    for (variant, fixed, arm), (point, seeds) in chosen.items():
-        name = " ".join([variant, *(f"{k}={v:g}" for k, v in fixed), arm])
+    for (variant, fixed, start), (point, seeds) in chosen.items():
+        name = " ".join([variant, *(f"{k}={v:g}" for k, v in fixed), start])
         row = [name, *(f"{value:g}" for value in point)]
         for metric in shown:
             values = [r.metrics[metric] for r in seeds if metric in r.metrics]
@@ -215,7 +217,9 @@ def chosen_table(
         caption += "; in brackets the 95 % interval by Student's t"
         caption += " (of two seeds: both values)" if 2 in counts else ""
     if selection.over:
-        who = "each arm" if selection.by == "each" else f"the {selection.by} arm alone"
+        who = (
+            "each initialisation" if selection.by == "each" else f"{selection.by} alone"
+        )
         caption += (
             f". {', '.join(selection.over)} chosen by {who}: the highest "
             f"{metrics.get(selection.metric, selection.metric)}"
@@ -236,8 +240,8 @@ def grid_table(runs: Sequence[SweepRun], selection: Selection, metric: str) -> T
     axes = ", ".join(selection.over)
     headings = [axes, *(", ".join(f"{value:g}" for value in p) for p in points)]
     rows = []
-    for (variant, fixed, arm), group in groups.items():
-        name = " ".join([variant, *(f"{k}={v:g}" for k, v in fixed), arm])
+    for (variant, fixed, start), group in groups.items():
+        name = " ".join([variant, *(f"{k}={v:g}" for k, v in fixed), start])
         cells = []
         for point in points:
             values = [

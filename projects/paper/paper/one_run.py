@@ -12,9 +12,9 @@ from typing import Any
 import _launch
 from _subtask import Progress, last_checkpoint, run_tool, wait_until_free
 
-from lbbt_mm.report import shapes
-from lbbt_mm.report.logs import read_bridge_curve, read_score_curves, read_scores
-from lbbt_mm.report.reading import read_json
+from lbbt_mm.runs import shapes
+from lbbt_mm.runs.files import read_json
+from lbbt_mm.runs.log import read_bridge_curve, read_scores
 from paper.plan import Task
 
 TOOLS = Path(__file__).resolve().parents[3] / "tools"
@@ -107,7 +107,7 @@ def run_task(
             train_acc=curve.train_acc,
             random_acc=curve.random_acc,
             true_acc=curve.true_acc,
-            **read_score_curves(home),
+            **curve.scores,
         )
         record["images_per_second"] = curve.images_per_second
     record["seconds"] = round(time.monotonic() - start)

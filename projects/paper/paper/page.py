@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from lbbt_mm.report.gather import Gathered
 from lbbt_mm.report.groups import Group, make_groups
 from lbbt_mm.report.measured import guarded, measured_section
 from lbbt_mm.report.page import Section
 from lbbt_mm.report.report_page import closing_sections
 from lbbt_mm.report.trained import answer_section, curves_section, runs_section
+from lbbt_mm.runs.find import Gathered
 from paper import tables
 from paper.quoted import FIGURES
 

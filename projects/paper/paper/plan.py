@@ -7,6 +7,7 @@ import hashlib
 import itertools
 import json
 import re
+import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,12 +15,12 @@ from typing import Any
 from mmengine.config import Config
 
 from lbbt_mm.config import ConfigError, load_config
-from lbbt_mm.report import shapes
-from lbbt_mm.report.reading import read_json
+from lbbt_mm.runs import shapes
+from lbbt_mm.runs.files import read_json
 from paper.choice import METRICS, Selection
 
 _KEYS = {
-    "arms",
+    "initialisations",
     "options",
     "variants",
     "grid",
@@ -50,7 +51,7 @@ class Task:
         name: Name of its folder.
         config: Config file that it starts from.
         options: Settings over the config, by dotted key.
-        labels: Variant, arm, seed and point of the grid.
+        labels: Variant, initialisation, seed and point of the grid.
         plan: Where it comes from.
         before: Name of the task that probes the same model before training.
     """
@@ -122,9 +123,9 @@ class Plan:
 
     Attributes:
         name: The file's stem.
-        arms: Name -> ``config`` (relative to the plan) and ``options``.
+        initialisations: Name -> ``config`` (relative to the plan) and ``options``.
         options: Settings of every run.
-        variants: Name -> settings, each run with every arm.
+        variants: Name -> settings, each run with every initialisation.
         grid: Axis -> ``keys`` that it sets and ``values`` that they take.
         seeds: One run each.
         seed_keys: Keys that take the seed.
@@ -143,7 +144,7 @@ class Plan:
 
     name: str
     path: Path
-    arms: dict[str, dict[str, Any]]
+    initialisations: dict[str, dict[str, Any]]
     options: dict[str, Any] = field(default_factory=dict)
     variants: dict[str, dict[str, Any]] = field(default_factory=lambda: {"base": {}})
     grid: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -160,19 +161,20 @@ class Plan:
     keep_checkpoints: bool = False
 
     def tasks(self) -> list[Task]:
-        """List the runs, seeds outermost so that every arm soon has a first result."""
+        """List the runs, seeds outermost so that each soon has a first result."""
         axes = list(self.grid)
         points = list(itertools.product(*(self.grid[a]["values"] for a in axes)))
         found: dict[str, Task] = {}
-        for seed, variant, values, arm in itertools.product(
-            self.seeds, self.variants, points, self.arms
+        for seed, variant, values, start in itertools.product(
+            self.seeds, self.variants, points, self.initialisations
         ):
             point = dict(zip(axes, values, strict=True))
-            labels = dict(variant=variant, arm=arm, seed=seed, point=point)
+            labels = dict(variant=variant, initialisation=start, seed=seed, point=point)
             steps = [f"{axis}{value:g}" for axis, value in point.items()]
-            name = _folder("_".join([variant, arm, *steps, f"s{seed}"]))
-            options = self._options(variant, arm, seed, point)
-            config = (self.path.parent / self.arms[arm]["config"]).resolve()
+            name = _folder("_".join([variant, start, *steps, f"s{seed}"]))
+            options = self._options(variant, start, seed, point)
+            config = self.path.parent / self.initialisations[start]["config"]
+            config = config.resolve()
             before = None
             if self.probe and "before" in self.probe["when"]:
                 task = self._before_task(config, options, labels)
@@ -182,14 +184,15 @@ class Plan:
         return list(found.values())
 
     def _options(
-        self, variant: str, arm: str, seed: int, point: dict[str, Any]
+        self, variant: str, start: str, seed: int, point: dict[str, Any]
     ) -> dict[str, Any]:
-        options = {**self.options, **self.arms[arm].get("options", {})}
+        options = {**self.options, **self.initialisations[start].get("options", {})}
         options |= self.variants[variant]
         for axis, value in point.items():
             options |= {key: value for key in self.grid[axis]["keys"]}
         options |= {key: seed for key in self.seed_keys}
-        names = dict(variant=variant, arm=arm, seed=seed)
+        names = dict(variant=variant, initialisation=start, seed=seed)
+        names["arm"] = start  # as 0.1.0 called it
         return {key: _fill_in(value, names) for key, value in options.items()}
 
     def _before_task(
@@ -205,7 +208,7 @@ class Plan:
         parts += [cfg.train_dataloader.dataset, cfg.test_dataloader.dataset]
         text = json.dumps(parts, sort_keys=True, default=str)
         key = hashlib.sha256(text.encode()).hexdigest()[:8]
-        name = _folder(f"before_{labels['arm']}_s{labels['seed']}_{key}")
+        name = _folder(f"before_{labels['initialisation']}_s{labels['seed']}_{key}")
         return Task("before", name, config, options, labels, self)
 
 
@@ -221,17 +224,29 @@ def read_plan(path: Path) -> Plan:
     if not path.is_file():
         raise PlanError(f"the plan {path} does not exist.")
     raw = Config.fromfile(path).to_dict()
+    if "arms" in raw:  # of 0.1.0
+        warnings.warn(
+            f"{path}: `arms` is `initialisations` now; the old name works until the "
+            "next release.",
+            FutureWarning,
+            stacklevel=2,
+        )
+        raw.setdefault("initialisations", raw.pop("arms"))
     for key in set(raw) - _KEYS:  # numbers with a name are welcome, slips are not
         meant = difflib.get_close_matches(key, _KEYS, n=1, cutoff=0.75)
         if meant:
             raise PlanError(f"{path}: {key} is unknown; expected {meant[0]}.")
     given = {key: value for key, value in raw.items() if key in _KEYS}
-    if not given.get("arms"):
-        raise PlanError(f"{path} has no arms: expected at least one, with its config.")
-    for name, arm in given["arms"].items():
-        config = path.parent / arm.get("config", "")
+    if not given.get("initialisations"):
+        raise PlanError(
+            f"{path} has no initialisations: expected at least one, with its config."
+        )
+    for name, start in given["initialisations"].items():
+        config = path.parent / start.get("config", "")
         if not config.is_file():
-            raise PlanError(f"{path}: the config {config} of arm {name} is missing.")
+            raise PlanError(
+                f"{path}: the config {config} of initialisation {name} is missing."
+            )
     for axis, spec in given.get("grid", {}).items():
         if not spec.get("keys") or not spec.get("values"):
             raise PlanError(
@@ -261,10 +276,10 @@ def _check_names(path: Path, given: dict[str, Any]) -> None:
     missing = [axis for axis in selection.over if axis not in given.get("grid", {})]
     if missing:
         raise PlanError(f"{path}: selection.over names {missing}, not in the grid.")
-    if selection.by != "each" and selection.by not in given["arms"]:
+    if selection.by != "each" and selection.by not in given["initialisations"]:
         raise PlanError(
-            f"{path}: selection.by must be 'each' or one of the arms "
-            f"{', '.join(given['arms'])}; got {selection.by!r}."
+            f"{path}: selection.by must be 'each' or one of the initialisations "
+            f"{', '.join(given['initialisations'])}; got {selection.by!r}."
         )
     shown = given.get("grid_metrics", ())
     if any(metric not in METRICS for metric in shown):
@@ -279,7 +294,7 @@ def _folder(name: str) -> str:
 
 
 def _fill_in(value: Any, names: dict[str, Any]) -> Any:
-    """Put variant, arm and seed where a text names them in braces."""
+    """Put variant, initialisation and seed where a text names them in braces."""
     if isinstance(value, str):
         for name, content in names.items():
             value = value.replace(f"{{{name}}}", str(content))

@@ -30,7 +30,7 @@ class PaperTable(NamedTuple):
 TABLE_3 = PaperTable(
     3,
     "learning rate x weight decay of the linear probe",
-    {"CIFAR-100, one setting": {"without bridge": "17.4", "with LBBT": "35.0"}},
+    {"CIFAR-100, one setting": {"unbridged": "17.4", "bridged": "35.0"}},
     "The paper has LBBT ahead at every setting of its sweep; our source of it carries "
     "one setting only. Its tables 3 and 14 have different baselines on CIFAR-100, 17.4 "
     "and 35.0.",
@@ -98,44 +98,44 @@ TABLE_13 = PaperTable(
     "language and other priors, train / test",
     {
         "ImageNet-100": {
-            "GPT-2, correct labels": "86.6 / 76.2",
-            "Chronos-T5, correct labels": "78.7 / 79.7",
+            "GPT-2, true labels": "86.6 / 76.2",
+            "Chronos-T5, true labels": "78.7 / 79.7",
             "GPT-2, random labels": "94.1 / 1.5",
             "Chronos-T5, random labels": "80.9 / 1.3",
         },
         "CIFAR-100": {
-            "GPT-2, correct labels": "99.1 / 60.4",
-            "Chronos-T5, correct labels": "94.5 / 58.1",
+            "GPT-2, true labels": "99.1 / 60.4",
+            "Chronos-T5, true labels": "94.5 / 58.1",
             "GPT-2, random labels": "98.7 / 0.8",
             "Chronos-T5, random labels": "92.4 / 1.1",
         },
         "CIFAR-10": {
-            "GPT-2, correct labels": "99.2 / 87.1",
-            "Chronos-T5, correct labels": "98.3 / 88.2",
+            "GPT-2, true labels": "99.2 / 87.1",
+            "Chronos-T5, true labels": "98.3 / 88.2",
             "GPT-2, random labels": "93.9 / 6.3",
             "Chronos-T5, random labels": "87.9 / 4.3",
         },
     },
-    "With correct labels the paper's Chronos-T5 is ahead of GPT-2 on the test images "
+    "With true labels the paper's Chronos-T5 is ahead of GPT-2 on the test images "
     "of CIFAR-10 and ImageNet-100.",
 )
 TABLE_14 = PaperTable(
     14,
-    "linear probe, without and after the bridge",
+    "linear probe, unbridged and bridged",
     {
         "CIFAR-10": {
-            "without bridge": "62.7",
+            "unbridged": "62.7",
             "scratch, bridged": "74.2",
             "language, bridged": "82.3",
         },
         "CIFAR-100": {
-            "without bridge": "35.0",
+            "unbridged": "35.0",
             "scratch, bridged": "49.1",
             "language, bridged": "56.3",
         },
     },
-    "Whether the paper's 'without bridge' is the language model or the scratch twin is "
-    "not said: both are measured here.",
+    "The paper calls it 'without bridge', and does not say whether that is the "
+    "language model or the scratch twin: both are measured here.",
 )
 TABLE_15 = PaperTable(
     15,
@@ -180,7 +180,7 @@ FIGURES = {
     "landscape": (
         "Figure 4: the loss around the weights",
         "The paper (figure 4): loss surfaces around the weights on two "
-        "random, normalised directions, language and scratch, for correct and for "
+        "random, normalised directions, language and scratch, for true and for "
         "random labels.",
     ),
     "separability": (
@@ -191,7 +191,7 @@ FIGURES = {
     "activation": (
         "Figure 7: activated neurons by block",
         "The paper (figure 7): the share of activated neurons in each layer, "
-        "at three stages: initial, after the random-label bridge, after correct "
+        "at three stages: unbridged, after the random-label bridge, after true "
         "labels.",
     ),
     "alignment": (

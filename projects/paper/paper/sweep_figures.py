@@ -11,7 +11,7 @@ from lbbt_mm.report.chart import COLOURS, SOFT, chance_line, panels, style
 from lbbt_mm.report.tables import interval
 from paper.choice import METRICS, Selection, SweepRun, select
 
-_BARS = {"probe_before": "without", "probe_after": "after"}
+_BARS = {"probe_before": "unbridged", "probe_after": "bridged"}
 
 
 @style()
@@ -19,7 +19,7 @@ def bridge_figure(runs: Sequence[SweepRun], chance: float, path: Path) -> None:
     """Draw training curves, one panel a variant, and the probes beside them.
 
     Args:
-        runs: Finished runs, every seed of every arm and variant.
+        runs: Finished runs, every seed of every initialisation and variant.
         chance: Accuracy of guessing, in %.
         path: Picture to write; its suffix decides the format.
     """
@@ -33,11 +33,13 @@ def bridge_figure(runs: Sequence[SweepRun], chance: float, path: Path) -> None:
             axes.plot(
                 epochs,
                 [run.train_acc[epoch] for epoch in epochs],
-                color=arm_colour(run.arm),
+                color=colour_of(run.initialisation),
                 marker="o",
                 ms=3,
                 lw=1.2,
-                label=run.arm if run.seed == min(r.seed for r in runs) else None,
+                label=run.initialisation
+                if run.seed == min(r.seed for r in runs)
+                else None,
             )
         chance_line(axes, chance)
         axes.set(
@@ -55,32 +57,33 @@ def bridge_figure(runs: Sequence[SweepRun], chance: float, path: Path) -> None:
 def _probe_bars(
     axes: Any, runs: Sequence[SweepRun], variants: Sequence[str], chance: float
 ) -> None:
-    arms = list(dict.fromkeys(run.arm for run in runs))
-    groups = [(variant, arm) for variant in variants for arm in arms]
-    for place, (variant, arm) in enumerate(groups):
+    starts = list(dict.fromkeys(run.initialisation for run in runs))
+    groups = [(variant, start) for variant in variants for start in starts]
+    for place, (variant, start) in enumerate(groups):
         for side, (metric, when) in enumerate(_BARS.items()):
             found = [
                 r.metrics[metric]
                 for r in runs
-                if (r.variant, r.arm) == (variant, arm) and metric in r.metrics
+                if (r.variant, r.initialisation) == (variant, start)
+                and metric in r.metrics
             ]
             if not found:
                 continue
             mean = interval(found)
             x = place + (side - 0.5) * 0.38
             axes.bar(
-                x, mean.mean, 0.36, color=arm_colour(arm), alpha=1.0 if side else 0.45
+                x, mean.mean, 0.36, color=colour_of(start), alpha=1.0 if side else 0.45
             )
             axes.plot([x, x], [mean.low, mean.high], color="0.2", lw=1.5)
             words = f"{mean.mean:.0f}\n{when}"
             axes.text(x, mean.high + 1.5, words, ha="center", va="bottom", fontsize=7)
     chance_line(axes, chance)
     axes.set(
-        title="Linear probe, without and after the bridge",
+        title="Linear probe, unbridged and bridged",
         ylabel="test accuracy with true labels, %",
         ylim=(0, 112),
         xticks=range(len(groups)),
-        xticklabels=[f"{arm}\n{variant}" for variant, arm in groups],
+        xticklabels=[f"{start}\n{variant}" for variant, start in groups],
         yticks=range(0, 101, 20),
     )
     axes.tick_params(axis="x", labelsize=8)
@@ -92,17 +95,17 @@ def variants_figure(runs: Sequence[SweepRun], selection: Selection, path: Path) 
 
     Args:
         runs: Finished runs.
-        selection: How each arm's hyper-parameters are chosen.
+        selection: How each initialisation's hyper-parameters are chosen.
         path: Picture to write.
     """
     chosen = select(runs, selection)
     variants = list(dict.fromkeys(key[0] for key in chosen))
     figure, (left, right) = panels(2, height=1.4 + 0.42 * len(variants))
-    for (variant, _, arm), (_, seeds) in chosen.items():
-        y = -variants.index(variant) + (0.12 if arm == "language" else -0.12)
-        colour = arm_colour(arm)
+    for (variant, _, start), (_, seeds) in chosen.items():
+        y = -variants.index(variant) + (0.12 if start == "language" else -0.12)
+        colour = colour_of(start)
         fitted = interval([run.metrics["train_acc"] for run in seeds]).mean
-        label = arm if variant == variants[0] else None
+        label = start if variant == variants[0] else None
         left.plot(fitted, y, "o", color=colour, ms=7, label=label)
         pair = [
             interval([r.metrics[m] for r in seeds if m in r.metrics] or [float("nan")])
@@ -149,15 +152,15 @@ def few_labels_figure(
         path: Picture to write.
     """
     figure, shown = panels(len(metrics))
-    arms = list(dict.fromkeys(run.arm for run in runs))
+    starts = list(dict.fromkeys(run.initialisation for run in runs))
     for axes, (metric, title) in zip(shown, metrics.items(), strict=True):
-        for arm in arms:
+        for start in starts:
             line = {}
             for variant, count in labels.items():
                 found = [
                     run.metrics[metric]
                     for run in runs
-                    if (run.variant, run.arm) == (variant, arm)
+                    if (run.variant, run.initialisation) == (variant, start)
                     and metric in run.metrics
                 ]
                 if found:
@@ -169,12 +172,12 @@ def few_labels_figure(
                     [value.mean - value.low for value in line.values()],
                     [value.high - value.mean for value in line.values()],
                 ],
-                color=arm_colour(arm),
-                ls="-" if "bridge" in arm else "--",
-                marker="o" if "bridge" in arm else "s",
+                color=colour_of(start),
+                ls="-" if "bridge" in start else "--",
+                marker="o" if "bridge" in start else "s",
                 ms=4,
                 capsize=2,
-                label=arm,
+                label=start,
             )
         axes.set(
             title=title,
@@ -196,28 +199,32 @@ def score_figure(
     """Draw a score of detectors or segmenters against the training, every seed a line.
 
     Args:
-        runs: Finished runs. What stands behind a comma in an arm's name (``'MiniLM,
-            stock layers'``) names its panel.
+        runs: Finished runs. What stands behind a comma in an initialisation's name
+            (``'MiniLM, stock layers'``) names its panel.
         metric: Of their curves.
         path: Picture to write; its suffix decides the format.
         constant: Score of an answer that never looks at an image.
     """
-    groups = list(dict.fromkeys(run.arm.partition(", ")[2] for run in runs))
+    groups = list(dict.fromkeys(run.initialisation.partition(", ")[2] for run in runs))
     figure, shown = panels(len(groups))
     highest = max(max(run.curves[metric].values()) for run in runs)
     for axes, group in zip(shown, groups, strict=True):
-        members = [run for run in runs if run.arm.partition(", ")[2] == group]
+        members = [
+            run for run in runs if run.initialisation.partition(", ")[2] == group
+        ]
         first = min(run.seed for run in members)
         for run in members:
             curve = run.curves[metric]
             axes.plot(
                 sorted(curve),
                 [curve[step] for step in sorted(curve)],
-                color=arm_colour(run.arm),
-                marker="s" if "scratch" in run.arm else "o",
+                color=colour_of(run.initialisation),
+                marker="s" if "scratch" in run.initialisation else "o",
                 ms=3,
                 lw=1.2,
-                label=run.arm.partition(", ")[0] if run.seed == first else None,
+                label=run.initialisation.partition(", ")[0]
+                if run.seed == first
+                else None,
             )
         if constant is not None:
             axes.axhline(constant, color=SOFT, ls=":", lw=1, label="never looks")
@@ -244,14 +251,17 @@ def questions_figure(
     """
     kinds = [m for m in METRICS if m.partition("_")[0] == "qa"]
     kinds = [m for m in kinds if all(m in run.metrics for run in runs)]
-    arms = list(dict.fromkeys(run.arm for run in runs))
-    markers = dict(zip(arms, "osD^v", strict=False))
+    starts = list(dict.fromkeys(run.initialisation for run in runs))
+    markers = dict(zip(starts, "osD^v", strict=False))
     figure, (axes,) = panels(1, width=8.0)
     for place, kind in enumerate(kinds):
         blind = kind.replace("qa", "shuffled", 1)
         for run in runs:
-            colour, number = arm_colour(run.arm), arms.index(run.arm)
-            x = place + 0.16 * (number - (len(arms) - 1) / 2)
+            colour, number = (
+                colour_of(run.initialisation),
+                starts.index(run.initialisation),
+            )
+            x = place + 0.16 * (number - (len(starts) - 1) / 2)
             for metric, face, note in (
                 (kind, colour, ""),
                 (blind, "white", ", images shuffled"),
@@ -259,11 +269,11 @@ def questions_figure(
                 axes.plot(
                     x,
                     run.metrics.get(metric, float("nan")),
-                    markers[run.arm],
+                    markers[run.initialisation],
                     color=colour,
                     markerfacecolor=face,
                     ls="none",
-                    label=f"{run.arm}{note}",
+                    label=f"{run.initialisation}{note}",
                 )
         if constant and kind in constant:
             axes.plot(
@@ -287,6 +297,6 @@ def questions_figure(
     write_whole(path, lambda part: figure.savefig(part, dpi=150))
 
 
-def arm_colour(arm: str) -> str:
-    """Give an arm the colour of the weights that it starts from."""
-    return COLOURS["scratch" if "scratch" in arm else "language"][0]
+def colour_of(start: str) -> str:
+    """Choose the colour of the weights that a run starts from."""
+    return COLOURS["scratch" if "scratch" in start else "language"][0]

@@ -4,25 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from lbbt_mm.report.groups import (
-    Group,
-    analyze_command,
-    cell,
-    first_runs,
-    number,
-    shown_path,
-    with_checkpoint,
-)
-from lbbt_mm.report.measured_tables import (
-    Columns,
-    curvature_columns,
-    density,
-    probe_grid,
-    retrieval_columns,
-)
+from lbbt_mm.report.commands import analyze_command, shown_path, with_checkpoint
+from lbbt_mm.report.groups import Group
+from lbbt_mm.report.measured_images import probe_grid, retrieval_columns
+from lbbt_mm.report.measured_weights import curvature_columns, density
 from lbbt_mm.report.page import Section
-from lbbt_mm.report.tables import Table, note
-from lbbt_mm.report.trained import last_train, probe_top1
+from lbbt_mm.report.tables import Columns, Table, cell, note, number
 from paper import quoted
 
 _COSTS = {
@@ -31,7 +18,7 @@ _COSTS = {
     "forward_passes": "forward passes",
     "flops": "FLOPs",
 }
-_RIVALS = ("LBBT", "Rotation", "MAE", "SimCLR")
+_METHODS = ("LBBT", "Rotation", "MAE", "SimCLR")
 
 
 def beside(
@@ -121,15 +108,15 @@ def table_3(groups: Sequence[Group]) -> Section:
 
 
 def table_4(groups: Sequence[Group]) -> Section:
-    """Lay out how far each arm fits random labels."""
+    """Lay out how far each initialisation fits random labels."""
     section = table_section(quoted.TABLE_4)
     ours: dict[str, Columns] = {}
     for group in groups:
         for model, runs in group.by_model(["random"]).items():
-            done = [last_train(run) for run in runs if run.finished]
+            done = [run.last_train for run in runs if run.finished]
             if any(value is not None for value in done):
                 columns = ours.setdefault(group.short_name(groups), {"top-1, %": {}})
-                columns["top-1, %"][model.arm] = cell(done)
+                columns["top-1, %"][model.initialisation] = cell(done)
     if not ours:
         section.gap(
             "our table 4",
@@ -143,21 +130,21 @@ def table_4(groups: Sequence[Group]) -> Section:
 
 
 def table_7(groups: Sequence[Group]) -> Section:
-    """Lay out the self-supervised rivals and what each of them cost."""
+    """Lay out the self-supervised baselines and what each of them cost."""
     section = table_section(quoted.TABLE_7)
     ours: dict[str, Columns] = {}
     for group in groups:
-        if not {_rival(run.arm) for run in group.runs} - {"LBBT", None}:
+        if not {_method(run.initialisation) for run in group.runs} - {"LBBT", None}:
             continue
         train, test = {}, {}
         costs: dict[str, list[str]] = {}
-        for row in _RIVALS:
-            runs = [run for run in group.runs if _rival(run.arm) == row]
-            values = [probe_top1(run, "after") for run in runs]
+        for row in _METHODS:
+            runs = [run for run in group.runs if _method(run.initialisation) == row]
+            values = [run.probe("bridged") for run in runs]
             if not any(value is not None for value in values):
                 continue
             test[row] = cell(values)
-            probes = [run.probes.get("after", {}) for run in runs]
+            probes = [run.probes.get("bridged", {}) for run in runs]
             train[row] = cell([probe.get("last_train_top1") for probe in probes])
             cost = next((run.cost for run in runs if run.cost), {})
             costs[row] = [_cost(cost.get(key)) or "not logged" for key in _COSTS]
@@ -170,18 +157,18 @@ def table_7(groups: Sequence[Group]) -> Section:
                 "others are what they are.",
             )
         )
-        lacking = [row for row in _RIVALS if row not in test]
+        lacking = [row for row in _METHODS if row not in test]
         if lacking:
             section.gap(
                 f"{', '.join(lacking)} in our table 7, {group.name}",
-                "The arm or its probe is missing.",
+                "The run or its probe is missing.",
                 "python projects/paper/sweep.py "
                 "projects/paper/configs/sweeps/fashion-mnist_selfsup.py",
             )
     if not ours:
         section.gap(
             "our table 7",
-            "No sweep with self-supervised arms (rotation, SimCLR, MAE) was found.",
+            "No sweep with self-supervised methods (rotation, SimCLR, MAE) was found.",
             "python projects/paper/sweep.py "
             "projects/paper/configs/sweeps/fashion-mnist_selfsup.py",
         )
@@ -213,15 +200,15 @@ def table_13(groups: Sequence[Group]) -> Section:
     ours: dict[str, Columns] = {}
     untested = []
     for group in groups:
-        for model, runs in group.by_model(["random", "correct"]).items():
+        for model, runs in group.by_model(["random", "true"]).items():
             done = [run for run in runs if run.finished and run.curve.train_acc]
-            if model.arm != "language" or not done:
+            if model.initialisation != "language" or not done:
                 continue
             test = cell([run.metrics.get("test") for run in done])
             if not test:
                 untested += done[:1]
             name = f"{group.key[1] or 'language'}, {model.labels} labels"
-            train = cell([last_train(run) for run in done])
+            train = cell([run.last_train for run in done])
             columns = ours.setdefault(group.short_name(groups), {"train / test": {}})
             columns["train / test"][name] = f"{train} / {test or 'not measured'}"
     for run in untested:
@@ -240,25 +227,22 @@ def table_13(groups: Sequence[Group]) -> Section:
     if not ours:
         section.gap(
             "our table 13",
-            "No finished training of a language arm was found.",
+            "No finished training of language weights was found.",
         )
     return finish(section, quoted.TABLE_13, ours, "prior", groups)
 
 
 def table_14(groups: Sequence[Group]) -> Section:
-    """Lay out the linear probe of both arms, without and after the bridge."""
+    """Lay out the linear probe of both initialisations, unbridged and bridged."""
     section = table_section(quoted.TABLE_14)
     ours: dict[str, Columns] = {}
     for group in groups:
         column: dict[str, str] = {}
         for model, runs in group.by_model(["random"]).items():
-            for when, words in (
-                ("before", f"{model.arm}, without bridge"),
-                ("after", f"{model.arm}, bridged"),
-            ):
-                values = [probe_top1(run, when) for run in runs]
+            for when in ("unbridged", "bridged"):
+                values = [run.probe(when) for run in runs]
                 if any(value is not None for value in values):
-                    column[words] = cell(values)
+                    column[f"{model.initialisation}, {when}"] = cell(values)
         if column:
             ours[group.short_name(groups)] = {"top-1, %": column}
     if not ours:
@@ -295,7 +279,7 @@ def _unmeasured(
     section: Section, groups: Sequence[Group], what: str, measurement: str
 ) -> None:
     """Mark a table that no setting has."""
-    run = next((r for g in groups for r in first_runs(g) if r.checkpoint), None)
+    run = next((r for g in groups for r in g.compared_runs() if r.checkpoint), None)
     section.gap(what, "It was not measured.", analyze_command(run, measurement))
 
 
@@ -304,7 +288,7 @@ def _mark_unmeasured(
 ) -> None:
     """Mark the settings that other settings of the table have and these lack."""
     for group in groups:
-        run = next(first_runs(group), None)
+        run = next(group.compared_runs(), None)
         if run and not group.measured.get(measurement):
             section.gap(
                 f"our table {table}, {group.name}",
@@ -319,10 +303,10 @@ def _cost(value: object) -> str:
     return f"{value:.3g}".replace("e+", " x 10^") if large else number(value)
 
 
-def _rival(arm: str) -> str | None:
-    """Find the row of table 7 that an arm belongs to; scratch belongs to none."""
-    lower = arm.lower()
-    for row in _RIVALS[1:]:
+def _method(name: str) -> str | None:
+    """Find the row of table 7 that a run belongs to; scratch belongs to none."""
+    lower = name.lower()
+    for row in _METHODS[1:]:
         if row.lower() in lower:
             return row
     return "LBBT" if "lbbt" in lower or "language" in lower else None

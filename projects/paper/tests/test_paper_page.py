@@ -9,8 +9,8 @@ import pytest
 from paper import quoted
 from paper.page import build_sections
 
-from lbbt_mm.report.gather import gather
 from lbbt_mm.report.report_page import build_page
+from lbbt_mm.runs.find import gather
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -42,7 +42,7 @@ def test_every_table_and_figure_is_there(work_dir) -> None:
     assert "6.75 ± 0.03" in section(page, "table-15")
     assert "63.0" in section(page, "table-3") and "80.0" in section(page, "table-14")
     assert "here: Toy-Model" in section(page, "table-14")
-    # What the toy work_dir lacks: self-supervised arms, and tests of whole models.
+    # What the toy work_dir lacks: self-supervised methods, and tests of whole models.
     missing = section(page, "missing")
     assert "our table 7" in missing and "test accuracy in our table 13" in missing
 
@@ -66,9 +66,9 @@ def test_a_strange_file_costs_one_table(work_dir, monkeypatch) -> None:
     assert "46.2" in section(page, "table-11")
 
 
-def test_self_supervised_arms_make_table_7(work_dir) -> None:
-    for arm, top1 in dict(lbbt=61.1, rotation=62.2, simclr=63.3).items():
-        home = work_dir.run(arm=arm, probe=top1)
+def test_self_supervised_methods_make_table_7(work_dir) -> None:
+    for initialisation, top1 in dict(lbbt=61.1, rotation=62.2, simclr=63.3).items():
+        home = work_dir.run(initialisation=initialisation, probe=top1)
         cost = dict(images=40_000, steps=1250, forward_passes=2500, flops=3.5e15)
         work_dir.json(home / "cost.json", cost)
     table = section(page_of(work_dir.folder), "table-7")

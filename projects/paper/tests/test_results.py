@@ -23,11 +23,11 @@ TEMPLATE = """# Results
 """
 
 
-def record(arm: str, lr: float, train_acc: float, probe: float) -> dict:
+def record(initialisation: str, lr: float, train_acc: float, probe: float) -> dict:
     return dict(
-        name=f"base_{arm}_{lr}",
+        name=f"base_{initialisation}_{lr}",
         variant="base",
-        arm=arm,
+        initialisation=initialisation,
         seed=0,
         point=dict(lr=lr),
         metrics=dict(train_acc=train_acc, probe_before=50.0, probe_after=probe),
@@ -93,7 +93,8 @@ def test_a_log_names_no_code_to_run(tool, docs: Path, plan: str) -> None:
     ("key", "value"),
     [
         *itertools.product(
-            ("name", "arm", "point", "metrics"), (None, [], 3, {"a": []}, True)
+            ("name", "initialisation", "point", "metrics"),
+            (None, [], 3, {"a": []}, True),
         ),
         # Of a machine anything may be said.
         *itertools.product(("environment",), (None, [], 3, True)),
@@ -124,8 +125,8 @@ def test_the_shipped_report_is_what_its_runs_say(
     """Every word and number; panels, date and classes of the style may differ."""
     from paper.page import LEAD, TITLE, build_sections
 
-    from lbbt_mm.report.gather import gather
     from lbbt_mm.report.report_page import build_page
+    from lbbt_mm.runs.find import gather
 
     monkeypatch.chdir(ROOT)
     found = gather([ROOT / "projects/paper/report/runs"])

@@ -14,10 +14,10 @@ pytestmark = pytest.mark.slow
 
 SWEEP = "projects/paper/sweep.py"
 PLAN = """
-arms = dict(language=dict(config="tiny.py"),
+initialisations = dict(language=dict(config="tiny.py"),
             scratch=dict(config="tiny.py", options={{"model.head.topk": (1,)}}))
 variants = {{"some images": {{}}}}
-options = {{"work_dir": "of-{{arm}}-{{seed}}"}}
+options = {{"work_dir": "of-{{initialisation}}-{{seed}}"}}
 grid = dict(lr=dict(keys=["optim_wrapper.optimizer.lr"], values=[0.1, 0.2]))
 seeds = {seeds}
 probe = dict(when=["before", "after"], options={{"train_dataloader.batch_size": 2}})
@@ -70,11 +70,11 @@ def test_runs_what_the_plan_says_and_nothing_twice(
     module = tool(SWEEP, plan, "--device", "cpu", "--jobs", "2", "--out", out)
     ran = faked(module)
     module.main()
-    # Two arms at two rates are trained and probed; two models are probed before.
+    # Both initialisations at two rates are trained and probed, and both unbridged.
     names = [Path(command[0]).stem for command in ran]
     assert (names.count("train"), names.count("linear_probe")) == (4, 6)
     said = capsys.readouterr().out
-    assert "lr chosen by the scratch arm alone" in said
+    assert "lr chosen by scratch alone" in said
     record = json.loads(out.read_text())
     assert [run["metrics"]["probe_before"] for run in record["runs"]] == [42.0] * 4
     assert all("test_top1" not in run["probe"] for run in record["runs"])
@@ -115,7 +115,7 @@ def test_a_segmenter_is_counted_in_iterations(
     (project.root / "dense.py").write_text(DENSE)
     plan = project.root / "plan.py"
     plan.write_text(
-        "arms = dict(language=dict(config='dense.py'))\n"
+        "initialisations = dict(language=dict(config='dense.py'))\n"
         "tta = constant = keep_checkpoints = True\n"
     )
     ran = []
@@ -239,9 +239,17 @@ def test_a_second_sweep_waits_outside(tool, plan: Path, faked, project) -> None:
 @pytest.mark.parametrize(
     ("before", "after", "sentence"),
     [
-        ("arms =", "arm =", "arm is unknown; expected arms"),
-        ('"tiny.py"', '"tony.py"', "tony.py of arm language is missing"),
-        ('by="scratch"', 'by="sketch"', "by must be 'each' or one of the arms"),
+        (
+            "initialisations =",
+            "initialisation =",
+            "initialisation is unknown; expected initialisations",
+        ),
+        ('"tiny.py"', '"tony.py"', "tony.py of initialisation language is missing"),
+        (
+            'by="scratch"',
+            'by="sketch"',
+            "by must be 'each' or one of the initialisations",
+        ),
         ('over=["lr"]', 'over=["wd"]', "names .'wd'., not in the grid"),
         ("values=[0.1, 0.2]", "values=[]", "needs keys and values"),
         ('"before", "after"', '"never"', "must hold 'before', 'after'"),

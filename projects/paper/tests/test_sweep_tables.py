@@ -26,11 +26,11 @@ from PIL import Image
 from lbbt_mm.report.tables import interval
 
 
-def run(arm: str, lr: float, train_acc: float, seed: int = 0, **metrics) -> SweepRun:
+def run(start: str, lr: float, train_acc: float, seed: int = 0, **metrics) -> SweepRun:
     return SweepRun(
-        name=f"{arm}{lr}{seed}",
+        name=f"{start}{lr}{seed}",
         variant="base",
-        arm=arm,
+        initialisation=start,
         seed=seed,
         point=dict(lr=lr),
         metrics=dict(train_acc=train_acc, **metrics),
@@ -47,16 +47,22 @@ RUNS = [
 
 
 def test_an_inexact_copy_is_in_the_name_of_its_result() -> None:
-    record = dict(name="n", variant="v", arm="language", seed=0, point={}, metrics={})
+    record = dict(
+        name="n", variant="v", initialisation="language", seed=0, point={}, metrics={}
+    )
     exact = SweepRun.from_record(dict(record, language_init="gpt2"))
     inexact = dict(record, language_init="gpt2 (inexact: norm_order)")
-    assert exact.arm == SweepRun.from_record(record).arm == "language"
-    arm = "language (inexact: norm_order)"
-    assert SweepRun.from_record(inexact).arm == arm
+    assert (
+        exact.initialisation
+        == SweepRun.from_record(record).initialisation
+        == "language"
+    )
+    start = "language (inexact: norm_order)"
+    assert SweepRun.from_record(inexact).initialisation == start
     runs = [exact, SweepRun.from_record(inexact)]
     assert [row[0] for row in chosen_table(runs, Selection()).rows] == [
         "v language",
-        f"v {arm}",
+        f"v {start}",
     ]
 
 
@@ -109,7 +115,7 @@ def test_epochs_to_an_accuracy() -> None:
 def test_tables_say_what_was_chosen_and_how() -> None:
     selection = Selection(over=("lr",), by="scratch")
     text = chosen_table(RUNS, selection, thresholds=[60]).to_text()
-    assert "lr chosen by the scratch arm alone" in text
+    assert "lr chosen by scratch alone" in text
     language, scratch = text.splitlines()[2:4]
     assert language.split() == "base language 0.2 40.0 60.0 70.0 never".split()
     assert scratch.split() == "base scratch 0.2 80.0 65.0 45.0 2.0".split()
@@ -137,14 +143,14 @@ def test_pictures_are_drawn(tmp_path: Path) -> None:
 
 def test_scores_are_drawn_for_each_kind_of_layers(tmp_path: Path) -> None:
     runs = [
-        SweepRun("n", "v", arm, seed, {}, {}, dict(ap={1: 1.0, 2: 2.0 + seed}))
-        for arm in ("MiniLM, stock", "scratch, stock", "GPT-2, pre-norm")
+        SweepRun("n", "v", start, seed, {}, {}, dict(ap={1: 1.0, 2: 2.0 + seed}))
+        for start in ("MiniLM, stock", "scratch, stock", "GPT-2, pre-norm")
         for seed in (0, 1)
     ]
     path = tmp_path / "scores.png"
     score_figure(runs, "ap", path, constant=0.1)
     wide, _ = Image.open(path).size
-    score_figure([run for run in runs if "stock" in run.arm], "ap", path)
+    score_figure([run for run in runs if "stock" in run.initialisation], "ap", path)
     assert Image.open(path).size[0] == wide // 2, "a panel each"
 
 
@@ -162,8 +168,8 @@ def test_questions_are_drawn_by_type_beside_the_blind_ones(
     monkeypatch.setattr(Figure, "savefig", savefig)
     kinds = dict(qa=60.0, qa_what=40.0, shuffled=30.0, shuffled_what=9.0)
     runs = [
-        SweepRun("n", "v", arm, seed, {}, {k: v + seed for k, v in kinds.items()})
-        for arm in ("language", "scratch")
+        SweepRun("n", "v", start, seed, {}, {k: v + seed for k, v in kinds.items()})
+        for start in ("language", "scratch")
         for seed in (0, 1)
     ]
     questions_figure(runs, tmp_path / "q.png", dict(qa=19.0, qa_what=10.0))
@@ -175,7 +181,9 @@ def test_questions_are_drawn_by_type_beside_the_blind_ones(
         "the type's commonest answer",
     }
     dots = [tuple(line.get_ydata()) for line in axes.lines]
-    assert len(dots) == 2 * 2 * 2 * 2 + 2  # arms, seeds, kinds, blind or not; lines
+    assert (
+        len(dots) == 2 * 2 * 2 * 2 + 2
+    )  # initialisations, seeds, kinds, blind or not; lines
     assert {(61.0,), (31.0,), (41.0,), (10.0,), (19.0, 19.0)} <= set(dots)
 
 

@@ -5,7 +5,7 @@ stock = "../detr/detr-r18-postnorm_minilm"
 pre_norm = "../detr/detr-r18_small-gpt2"
 leaf = "1xb8-2k_fashion-scenes.py"
 
-arms = {
+initialisations = {
     "MiniLM, stock layers": dict(config=f"{stock}_language_{leaf}"),
     "scratch, stock layers": dict(config=f"{stock}_scratch_{leaf}"),
     "small GPT-2, pre-norm layers": dict(config=f"{pre_norm}_language_{leaf}"),

@@ -3,7 +3,7 @@
 segmenter = "../segmenter/segmenter-r18_small-gpt2"
 leaf = "1xb8-1k_fashion-scenes.py"
 
-arms = {
+initialisations = {
     "small GPT-2": dict(config=f"{segmenter}_language_{leaf}"),
     "scratch": dict(config=f"{segmenter}_scratch_{leaf}"),
 }

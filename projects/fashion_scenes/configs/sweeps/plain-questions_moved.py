@@ -4,7 +4,7 @@
 leaf = "plain-questions.py"
 stage2 = "../llava/langbridge-small-gpt2_language_stage2"
 
-arms = {
+initialisations = {
     "moved": dict(config=f"{stage2}-transferred_{leaf}"),
     "new": dict(config=f"{stage2}-fresh_{leaf}"),
 }

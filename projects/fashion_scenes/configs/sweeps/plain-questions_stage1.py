@@ -7,7 +7,7 @@ iters = 1200  # that the eye saw label maps
 leaf = "stage1_plain-questions.py"
 weights_of_eye = "model.vision_encoder.init_cfg.checkpoint"
 
-arms = {
+initialisations = {
     "language": dict(config=f"../llava/llava-smollm2_language_{leaf}"),
     "scratch": dict(config=f"../llava/llava-smollm2_scratch_{leaf}"),
     "langbridge": dict(
@@ -15,7 +15,7 @@ arms = {
         options={weights_of_eye: f"{eyes}/eye_language_s{{seed}}/iter_{iters}.pth"},
     ),
 }
-options = {weights_of_eye: f"{eyes}/eye_{{arm}}_s{{seed}}/iter_{iters}.pth"}
+options = {weights_of_eye: f"{eyes}/eye_{{initialisation}}_s{{seed}}/iter_{iters}.pth"}
 variants = {"llava": {}}
 seeds = [0, 1]
 keep_checkpoints = True

@@ -5,13 +5,13 @@ stage1 = "work_dirs/sweeps/plain-questions_stage1"
 iters = 200  # of the first stage
 leaf = "stage2_plain-questions.py"
 
-arms = {
+initialisations = {
     "language": dict(config=f"../llava/llava-smollm2_language_{leaf}"),
     "scratch": dict(config=f"../llava/llava-smollm2_scratch_{leaf}"),
     "langbridge": dict(config=f"../llava/langbridge-smollm2_language_{leaf}"),
 }
 options = {
-    "load_from": f"{stage1}/{{variant}}_{{arm}}_s{{seed}}/iter_{iters}.pth",
+    "load_from": f"{stage1}/{{variant}}_{{initialisation}}_s{{seed}}/iter_{iters}.pth",
     "test_dataloader.dataset.shuffle_images": 0,  # seed of the exchange
     "test_evaluator.prefix": "shuffled",
 }

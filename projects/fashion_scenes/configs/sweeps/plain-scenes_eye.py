@@ -2,7 +2,7 @@
 
 leaf = "1xb16-1200_plain-scenes.py"
 
-arms = {
+initialisations = {
     "language": dict(config=f"../backbone/smollm2-b4_language_{leaf}"),
     "scratch": dict(config=f"../backbone/smollm2-b4_scratch_{leaf}"),
 }

@@ -5,7 +5,7 @@ num_images = 4096  # of the bridge
 probe_images = 10000  # of the probe's training set; it tests on all 10 000
 epochs = 5
 
-arms = dict(
+initialisations = dict(
     language=dict(
         config=f"{configs}/bridge/smollm2-b8_language_random100_6e_fashion-mnist.py"
     ),

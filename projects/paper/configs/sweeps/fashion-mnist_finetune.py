@@ -10,7 +10,7 @@ language = f"{configs}/few_labels/smollm2-b8_language_labels1_100e_fashion-mnist
 scratch = f"{configs}/few_labels/smollm2-b8_scratch_labels1_100e_fashion-mnist.py"
 start = dict(type="Pretrained", prefix="backbone.")
 last = f"s{{seed}}/epoch_{bridge_epochs}.pth"
-arms = {
+initialisations = {
     "language": dict(config=language),
     "language, bridge": dict(
         config=language,

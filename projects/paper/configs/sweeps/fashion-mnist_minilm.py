@@ -1,14 +1,14 @@
 # The bridges of the report once more with MiniLM: 6 blocks, with random labels and, for
 # comparison, with the true ones. Fewer images than SmolLM2's and seen more often: with
-# 10 000 images, or at 1e-3, both arms stayed near guessing in first trials.
+# 10 000 images, or at 1e-3, both initialisations stayed near guessing in first trials.
 
 configs = "../../../../configs"
 num_images = 2048  # of the bridge
 probe_images = 10000  # of the probe's training set; it tests on all 10 000
 epochs = 24
-lr = 2.5e-4  # of both arms; twice the authors' rate
+lr = 2.5e-4  # of both initialisations; twice the authors' rate
 
-arms = dict(
+initialisations = dict(
     language=dict(
         config=f"{configs}/bridge/minilm_language_random100_6e_fashion-mnist.py"
     ),

@@ -24,7 +24,7 @@ as_many_classes = {
 
 folder = f"{configs}/objectives/minilm_language_"
 suffix = "_6e_fashion-mnist.py"
-arms = {
+initialisations = {
     "random": dict(config=f"{folder}random{suffix}", options=one),
     "instance": dict(
         config=f"{folder}instance{suffix}", options={**one, **as_many_classes}

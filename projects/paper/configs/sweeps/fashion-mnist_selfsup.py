@@ -11,7 +11,7 @@ epochs = 12
 probe_images = 10000  # of the probe's training set; it tests on all 10 000 others
 
 hooks = ["ThroughputHook", "RandomStateHook", "CostHook"]
-arms = {
+initialisations = {
     "lbbt": dict(
         config=f"{configs}/bridge/minilm_language_random100_6e_fashion-mnist.py"
     ),

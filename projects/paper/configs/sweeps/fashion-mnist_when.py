@@ -1,5 +1,5 @@
 # When do language weights help the bridge, and when does the bridge help the probe?
-# One thing at a time is changed; each arm has its own learning rate, by one rule.
+# One thing at a time is changed; each initialisation has its own rate, by one rule.
 
 configs = "../../../../configs"
 num_images = 768  # of the bridge
@@ -7,7 +7,7 @@ epochs = 4
 num_layers = 4  # blocks
 probe_images = 2000  # of the probe's training set, and as many to test
 
-arms = dict(
+initialisations = dict(
     language=dict(
         config=f"{configs}/bridge/smollm2-b8_language_random100_6e_fashion-mnist.py"
     ),

@@ -1,11 +1,11 @@
 # Table 3: learning rate x weight decay of the bridge, CIFAR-100, then a linear probe.
 # The paper names neither the grid's values nor the probe's; these are a decade around
-# its settings. Chosen on the scratch arm alone, then frozen for the language arm.
+# its settings. Chosen on scratch alone, then frozen for language.
 
 configs = "../../../../configs"
 lr_of_the_paper = 2.5e-4  # 1e-3 x batch 64 / 256
 
-arms = dict(
+initialisations = dict(
     language=dict(
         config=f"{configs}/bridge/gpt2-medium_language_random100_400e_cifar100.py"
     ),

@@ -2,7 +2,7 @@
 
 A shape is a function that takes a value and its place in the file, and returns the
 value cleaned, or raises a ValueError that says what was expected there. Everything that
-the report reads goes through one of them once; what comes after need not ask again.
+is read of a run goes through one of them once; what comes after need not ask again.
 """
 
 from __future__ import annotations
@@ -46,14 +46,15 @@ def text(value: Any, place: str) -> str:
     """Accept a text; line breaks and other control characters become spaces."""
     if not isinstance(value, str) or len(value) > _LONGEST:
         raise _wrong("a text", value, place)
+    if value.isprintable():
+        return value
     return "".join(c if c.isprintable() else " " for c in value)
 
 
 def name(value: Any, place: str) -> str:
     """Accept the plain name of a file or folder: no path leads out of its place."""
-    if not isinstance(value, str) or not re.fullmatch(r"[^/\\\x00-\x1f]{1,200}", value):
-        raise _wrong("the plain name of a file or folder", value, place)
-    if value in (".", ".."):
+    plain = isinstance(value, str) and re.fullmatch(r"[^/\\\x00-\x1f]{1,200}", value)
+    if not plain or value in (".", ".."):
         raise _wrong("the plain name of a file or folder", value, place)
     return value
 
@@ -115,17 +116,13 @@ def each(shape: Shape, key: Callable[[Any], Any] = str) -> Shape:
     """
 
     def check(value: Any, place: str) -> dict[Any, Any]:
-        if not isinstance(value, Mapping):
-            raise _wrong("an object", value, place)
         found = {}
-        for label, one in value.items():
-            inner = f"{place}.{text(label, place)[:80]}".lstrip(".")
+        for label, one in fields(rest=shape)(value, place).items():
             try:
-                known = key(text(label, place))
+                found[key(label)] = one
             except ValueError:
+                inner = f"{place}.{label[:80]}".lstrip(".")
                 raise _wrong("a number as its name", label, inner) from None
-            if one is not None:
-                found[known] = shape(one, inner)
         return found
 
     return check
@@ -143,15 +140,14 @@ def fields(*needed: str, rest: Shape = anything, **shapes: Shape) -> Shape:
     def check(value: Any, place: str) -> dict[str, Any]:
         if not isinstance(value, Mapping):
             raise _wrong("an object", value, place)
-        for label in needed:
-            if value.get(label) is None:
-                inner = f"{place}.{label}".lstrip(".")
-                raise ValueError(f"{inner} is missing")
         found = {}
         for label, one in value.items():
             inner = f"{place}.{text(label, place)[:80]}".lstrip(".")
             if one is not None:
                 found[text(label, place)] = shapes.get(label, rest)(one, inner)
+        for label in needed:
+            if label not in found:
+                raise ValueError(f"{place}.{label} is missing".lstrip("."))
         return found
 
     return check
@@ -163,8 +159,22 @@ def _wrong(expected: str, value: Any, place: str) -> ValueError:
     return ValueError(f"{place or 'the file'} should be {expected}, got {shown}")
 
 
+def _with_initialisation(*needed: str, **shapes: Shape) -> Shape:
+    """Accept an object that says what a model starts from; 0.1.0 called it ``arm``."""
+    shape = fields(arm=text, initialisation=text, **shapes)
+
+    def check(value: Any, place: str) -> dict[str, Any]:
+        found = shape(value, place)
+        if "arm" in found:
+            found.setdefault("initialisation", found.pop("arm"))
+        return fields(*needed, rest=lambda one, _: one)(found, place)
+
+    return check
+
+
 _anything = each(anything)
-_curve = each(number, key=int)
+_row = many(number)
+_matrix = many(many(maybe(number)))
 PROBE = fields(
     "last_test_top1",
     last_test_top1=number,
@@ -190,12 +200,11 @@ COST = each(either(number, text))
 _RUN: dict[str, Shape] = dict(
     name=name,
     variant=text,
-    arm=text,
     seed=whole,
     point=each(number),
     settings=SETTINGS,
     before=name,
-    curves=each(_curve),
+    curves=each(each(number, key=int)),
     metrics=each(number),
     images_per_second=number,
     probe=PROBE,
@@ -207,27 +216,29 @@ _RUN: dict[str, Shape] = dict(
     language_init=text,
     environment=_anything,
 )
-RUN = fields(**_RUN)
+RUN = _with_initialisation(**_RUN)
 """What a sweep writes of one run, in its folder."""
-SWEEP_RUN = fields(
-    *("name", "variant", "arm", "seed", "point", "metrics", "environment", "seconds"),
+SWEEP_RUN = _with_initialisation(
+    *("name", "variant", "initialisation", "seed", "point", "metrics"),
+    *("environment", "seconds"),
     **_RUN,
 )
 """And in the results of all of them, for tables."""
 SWEEP = fields("plan", "runs", plan=text, constant=each(number), runs=many(anything))
 """What a sweep writes of all its runs; each of them is a RUN."""
-
-_row = many(number)
-_matrix = many(many(maybe(number)))
-_basis = fields(
-    curve=_row,
-    off_diagonal=number,
-    off_diagonal_deviation=number,
-    leading=each(number),
+ANSWERS = many(
+    fields(
+        *("sample_id", "question", "said", "score"),
+        sample_id=text,
+        question=text,
+        said=text,
+        score=number,
+        answers=many(text),
+        question_type=text,
+        img_paths=many(text),
+    )
 )
-_side = fields(eigenvalues=_row, data=_basis, rotated=_basis)
-_aligned = fields(now=_side, initial=_side, before=_side, after=_side, eigenvalues=_row)
-_blocks = many(fields("block", "ratio", block=whole, ratio=number))
+"""What VQAMetric writes."""
 
 
 def _same_size(place: str, *lists: Any) -> None:
@@ -238,22 +249,29 @@ def _same_size(place: str, *lists: Any) -> None:
 
 def _landscape(value: Any, place: str) -> dict[str, Any]:
     surface = fields("loss", loss=_matrix, steps=_row)
-    found = fields(steps=_row, centre=number, filter_normalised=surface, plain=surface)(
-        value, place
-    )
-    for kind in ("filter_normalised", "plain"):
-        if kind in found:
-            steps = found[kind].get("steps") or found.get("steps") or []
-            rows = found[kind]["loss"]
-            _same_size(f"{place}.{kind}: steps, rows and columns", steps, rows, *rows)
-            if not rows:
-                raise ValueError(f"{place}.{kind}.loss is empty")
+    shape = fields(steps=_row, centre=number, filter_normalised=surface, plain=surface)
+    found = shape(value, place)
+    for kind in {"filter_normalised", "plain"} & {*found}:
+        steps = found[kind].get("steps") or found.get("steps") or []
+        rows = found[kind]["loss"]
+        _same_size(f"{place}.{kind}: steps, rows and columns", steps, rows, *rows)
+        if not rows:
+            raise ValueError(f"{place}.{kind}.loss is empty")
     return found
 
 
+_SEPARABILITY: tuple[str, ...] = (
+    "silhouette",
+    "knn_accuracy",
+    "kmeans_nmi",
+    "kmeans_ari",
+)
+_SEPARABILITY += ("tsne_nmi", "tsne_ari")
+
+
 def _separability(value: Any, place: str) -> dict[str, Any]:
-    found = fields(points=many(_row),
-                   labels=many(whole), **_SEPARABILITY)(value, place)  # fmt: skip
+    numbers = dict.fromkeys(_SEPARABILITY, number)
+    found = fields(points=many(_row), labels=many(whole), **numbers)(value, place)
     points, labels = found.get("points", []), found.get("labels", [])
     if points:
         _same_size(f"{place}.points and {place}.labels", points, labels)
@@ -263,25 +281,23 @@ def _separability(value: Any, place: str) -> dict[str, Any]:
 
 
 def _probe_grid(value: Any, place: str) -> dict[str, Any]:
-    found = fields(
-        *("lrs", "weight_decays", "test_top1"),
-        lrs=_row,
-        weight_decays=_row,
-        test_top1=_matrix,
-    )(value, place)
+    keys = dict(lrs=_row, weight_decays=_row, test_top1=_matrix)
+    found = fields(*keys, **keys)(value, place)
     _same_size(f"{place}.lrs and test_top1", found["lrs"], found["test_top1"])
     for row in found["test_top1"]:
         _same_size(f"{place}.weight_decays and test_top1", found["weight_decays"], row)
     return found
 
 
-_SEPARABILITY = {
-    key: number
-    for key in (
-        *("silhouette", "knn_accuracy", "kmeans_nmi", "kmeans_ari"),
-        *("tsne_nmi", "tsne_ari"),
-    )
-}
+_basis = fields(
+    curve=_row,
+    off_diagonal=number,
+    off_diagonal_deviation=number,
+    leading=each(number),
+)
+_side = fields(eigenvalues=_row, data=_basis, rotated=_basis)
+_aligned = fields(now=_side, initial=_side, before=_side, after=_side, eigenvalues=_row)
+_blocks = many(fields("block", "ratio", block=whole, ratio=number))
 RESULTS: dict[str, Shape] = {
     "outliers": fields(
         threshold=number,
@@ -304,24 +320,22 @@ RESULTS: dict[str, Shape] = {
     "probe_grid": _probe_grid,
 }
 """Measurement -> what docs/analysis.md says of its ``result``."""
+_texts: tuple[str, ...] = (
+    "name",
+    "stage",
+    "labels",
+    "language_model",
+    "copied_into",
+    "config",
+)
+_texts += ("checkpoint", "sha256", "fingerprint")
 RECORD = fields(
     "measurement",
     "model",
     measurement=name,
     error=text,
     result=_anything,
-    model=fields(
-        name=text,
-        arm=text,
-        stage=text,
-        labels=text,
-        language_model=text,
-        copied_into=text,
-        config=text,
-        checkpoint=text,
-        sha256=text,
-        fingerprint=text,
-    ),
+    model=_with_initialisation(**dict.fromkeys(_texts, text)),
     data=fields(dataset=text, split=text, images=whole, fingerprint=text),
     settings=_anything,
     provenance=fields(command=text),
@@ -330,24 +344,11 @@ RECORD = fields(
 """What tools/analyze.py writes."""
 
 
-ANSWERS = many(
-    fields(
-        *("sample_id", "question", "said", "score"),
-        sample_id=text,
-        question=text,
-        said=text,
-        score=number,
-        answers=many(text),
-        question_type=text,
-        img_paths=many(text),
-    )
-)
-"""What VQAMetric writes."""
-
-
 def record(value: Any, place: str) -> dict[str, Any]:
     """Accept a measurement with the result that belongs to it."""
     found = RECORD(value, place)
+    if found["model"].get("labels") == "correct":  # as 0.1.0 called them
+        found["model"]["labels"] = "true"
     shape = RESULTS.get(found["measurement"])
     if shape and "result" in found:
         found["result"] = shape(found["result"], "result")

@@ -1,34 +1,35 @@
-"""Measured on images: activation, loss landscape, separability."""
+"""Measured on images: activation, loss landscape, separability, retrieval, probes."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from typing import Any
 
 from lbbt_mm.report.chart import Chart, line_chart
-from lbbt_mm.report.groups import Measured, Model, number, numbers
+from lbbt_mm.report.groups import Model, Models
 from lbbt_mm.report.maps import colour_bar, scatter_chart, surface_charts
-from lbbt_mm.report.page import Section
-from lbbt_mm.report.tables import Table, note
-
-_Models = Mapping[Model, list[Measured]]
-_NUMBERS = "The numbers"
+from lbbt_mm.report.page import NUMBERS, Section
+from lbbt_mm.report.tables import Columns, Table, as_table, cell, note, number, numbers
 
 
-def activation(section: Section, models: _Models) -> None:
+def activation(section: Section, models: Models) -> None:
     """Draw the activation ratio by block, and lay out the mean over blocks."""
     rules = {
         "zero": "mean MLP activation above 0",
         "reference": "the authors' rule, on attention's output",
     }
+
+    def ratios(result: Any, rule: str) -> list[float]:
+        return [100 * float(block["ratio"]) for block in result.get(rule) or []]
+
     charts, lines = [], []
     for rule, words in rules.items():
         series = []
         for model, seeds in models.items():
-            blocks = seeds[0].result.get(rule) or []
-            xs = [int(block["block"]) + 1 for block in blocks]
-            ys = [100 * float(block["ratio"]) for block in blocks]
-            series += [model.line(xs, ys)] if blocks else []
+            ys = ratios(seeds[0].result, rule)
+            xs = [int(b["block"]) + 1 for b in seeds[0].result.get(rule) or []]
+            series += [model.line(xs, ys)] if ys else []
         if series:
             title = f"Activated (image, neuron) pairs: {words}"
             labels = ("block", "activation ratio, %")
@@ -39,15 +40,14 @@ def activation(section: Section, models: _Models) -> None:
     for model, seeds in models.items():
         means = []
         for rule in rules:
-            kept = [one.result.get(rule) or [] for one in seeds]
-            ratios = [[100 * float(b["ratio"]) for b in blocks] for blocks in kept]
-            means.append(numbers([sum(r) / len(r) for r in ratios if r]))
+            found = [ratios(one.result, rule) for one in seeds]
+            means.append(numbers([sum(r) / len(r) for r in found if r]))
         rows.append([model.name, *means])
     head = ["mean over blocks, %", *rules.values()]
-    section.table(Table(head, rows, note(rows).strip()), folded=_NUMBERS)
+    section.table(Table(head, rows, note(rows).strip()), folded=NUMBERS)
 
 
-def landscape(section: Section, models: _Models) -> None:
+def landscape(section: Section, models: Models) -> None:
     """Draw surfaces of common colours, cuts through them, and their ends."""
     kinds = {
         "filter_normalised": "filter-normalised directions",
@@ -55,8 +55,7 @@ def landscape(section: Section, models: _Models) -> None:
     }
     ends: dict[Model, dict[str, str]] = {model: {} for model in models}
     for kind, words in kinds.items():
-        found = {m: seeds[0].result for m, seeds in models.items()}
-        found = {m: result for m, result in found.items() if result.get(kind)}
+        found = {m: s[0].result for m, s in models.items() if s[0].result.get(kind)}
         if not found:
             continue
         surfaces = {
@@ -66,13 +65,12 @@ def landscape(section: Section, models: _Models) -> None:
             ]
             for model, result in found.items()
         }
-        finite = [v for s in surfaces.values() for row in s for v in row]
-        finite = [v for v in finite if math.isfinite(v)]
-        levels, ratios = _levels(finite)
+        levels, ratios = _levels(
+            [v for s in surfaces.values() for row in s for v in row]
+        )
         maps, hills, cuts = [], [], []
         for model, result in found.items():
             steps = result[kind].get("steps") or result.get("steps") or []
-            steps = [float(s) for s in steps]
             surface = surfaces[model]
             above, side = surface_charts(model.name, steps, surface, levels)
             maps.append(above)
@@ -87,9 +85,8 @@ def landscape(section: Section, models: _Models) -> None:
             small=True,
         )
         labels = ("step along the second direction", "loss")
-        cut = line_chart(
-            "Cuts through the middle", cuts, *labels, logs="y" if ratios else ""
-        )
+        logs = "y" if ratios else ""
+        cut = line_chart("Cuts through the middle", cuts, *labels, logs=logs)
         section.figure(
             [cut, colour_bar(levels, "loss")],
             "The row of each surface that leads through the model itself.",
@@ -105,12 +102,13 @@ def landscape(section: Section, models: _Models) -> None:
     ]
     head = ["model", "loss at the weights", *(f"over {w}" for w in kinds.values())]
     caption = f"Lowest and highest loss on the square.{note(rows)}"
-    section.table(Table(head, rows, caption), folded=_NUMBERS)
+    section.table(Table(head, rows, caption), folded=NUMBERS)
 
 
 def _levels(values: Sequence[float]) -> tuple[list[float], bool]:
     """Choose edges of colours: equally far apart, or in equal ratios over a decade."""
-    low, high = min(values, default=0.0), max(values, default=1.0)
+    finite = [value for value in values if math.isfinite(value)]
+    low, high = min(finite, default=0.0), max(finite, default=1.0)
     high = high if high > low else low + 1
     ratios = low > 0 and high / low > 10
     parts = [i / 10 for i in range(11)]
@@ -127,7 +125,7 @@ def _ends(surface: Sequence[Sequence[float]]) -> str:
     return f"{words} ({lost} not finite)" if lost and good else words
 
 
-def separability(section: Section, models: _Models) -> None:
+def separability(section: Section, models: Models) -> None:
     """Draw the maps, and lay out what needs no picture."""
     names = {
         "silhouette": "silhouette",
@@ -156,12 +154,45 @@ def separability(section: Section, models: _Models) -> None:
         [m.name, *(numbers([one.result.get(k) for one in seeds]) for k in names)]
         for m, seeds in models.items()
     ]
-    section.table(
-        Table(
-            ["features of", *names.values()],
-            rows,
-            "Against the true classes, on the features themselves; in the last two "
-            f"columns KMeans on the t-SNE map, as the paper has it.{note(rows)}",
-        ),
-        folded=_NUMBERS,
+    caption = (
+        "Against the true classes, on the features themselves; in the last two "
+        f"columns KMeans on the t-SNE map, as the paper has it.{note(rows)}"
     )
+    table = Table(["features of", *names.values()], rows, caption)
+    section.table(table, folded=NUMBERS)
+
+
+def retrieval(section: Section, models: Models) -> None:
+    """Lay out retrieval."""
+    section.table(as_table(retrieval_columns(models), "in %"))
+
+
+def retrieval_columns(models: Models) -> Columns:
+    """Give each model's scores."""
+    found: Columns = {}
+    for model, seeds in models.items():
+        named = dict.fromkeys(key for one in seeds for key in one.result)
+        keys = [key for key in named if key == "mAP" or "@" in key]
+        found[model.name] = {
+            key: cell([one.result.get(key) for one in seeds]) for key in keys
+        }
+    return found
+
+
+def probe_grid(section: Section, models: Models, where: str = "") -> None:
+    """Lay out the probe at each learning rate and weight decay."""
+    points: dict[tuple[float, float], dict[Model, list[Any]]] = {}
+    for model, seeds in models.items():
+        for one in seeds:
+            result = one.result
+            for lr, row in zip(result["lrs"], result["test_top1"], strict=True):
+                for decay, top1 in zip(result["weight_decays"], row, strict=True):
+                    point = points.setdefault((float(lr), float(decay)), {})
+                    point.setdefault(model, []).append(top1)
+    rows = [
+        [f"{lr:g}, {decay:g}", *(cell(point.get(model, [])) for model in models)]
+        for (lr, decay), point in sorted(points.items())
+    ]
+    caption = f"{where}Test accuracy of the linear probe in %.{note(rows)}"
+    head = ["learning rate, weight decay", *(model.name for model in models)]
+    section.table(Table(head, rows, caption))

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from lbbt_mm.report.shapes import Shape
+from lbbt_mm.runs.shapes import Shape
 
 _LARGEST = 50_000_000  # bytes of a file that could be a result
 
@@ -55,7 +55,7 @@ def read_json(path: Path, shape: Shape, home: Path) -> Any:
 
     Args:
         path: The file.
-        shape: Of :mod:`lbbt_mm.report.shapes`.
+        shape: Of :mod:`lbbt_mm.runs.shapes`.
         home: See :func:`read_text`.
 
     Returns:
@@ -87,7 +87,7 @@ class Reader:
         self.problems: list[str] = []
         self.left_out: set[Path] = set()
 
-    def leave_out(self, path: Path, error: Exception) -> None:
+    def leave_out(self, path: Path, error: Exception | str) -> None:
         """Note a file that could not be used."""
         self.left_out.add(path)
         if str(error) not in self.problems:

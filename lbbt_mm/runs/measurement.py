@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from lbbt_mm.files import write_whole
-from lbbt_mm.report import shapes
-from lbbt_mm.report.reading import UnreadableError, read_json
+from lbbt_mm.runs import shapes
+from lbbt_mm.runs.files import UnreadableError, read_json
 
 FOLDER = "analysis"  # beside the checkpoints
 SUFFIX = ".json"
@@ -24,10 +24,11 @@ class MeasurementRecord:
         measurement: What was measured: ``'outliers'``, ``'retrieval'`` ...
         result: Its numbers, as docs/analysis.md lists them; ``None`` if it failed.
         error: Why it failed, in one sentence; ``None`` if it did not.
-        model: What was measured: ``name`` (of the run), ``arm`` (``'language'`` or
-            ``'scratch'``), ``stage`` (``'initial'`` or ``'trained'``), ``labels``
-            (``'random'``, ``'correct'`` ...), ``language_model``, ``config``,
-            ``checkpoint`` (file name or ``None``), ``sha256`` of that file.
+        model: What was measured: ``name`` (of the run), ``initialisation``
+            (``'language'`` or ``'scratch'``), ``stage`` (``'initial'`` for a model that
+            is not trained, or ``'trained'``), ``labels`` (``'random'``, ``'true'``
+            ...), ``language_model``, ``config``, ``checkpoint`` (file name or
+            ``None``), ``sha256`` of that file.
         data: On which images: ``dataset``, ``split``, ``images``, ``classes`` and a
             ``fingerprint`` that differs between datasets; empty if none were needed.
         settings: Of the measurement, its seed among them.
@@ -45,13 +46,10 @@ class MeasurementRecord:
     seconds: float = 0.0
 
     def write(self, folder: Path) -> Path:
-        """Write ``MEASUREMENT.json``, whole or not at all.
+        """Write ``MEASUREMENT.json``, whole or not at all, and give its path.
 
         Args:
             folder: Of this model's measurements; made if it is missing.
-
-        Returns:
-            The file.
         """
         path = folder / f"{self.measurement}{SUFFIX}"
         write_whole(path, json.dumps(asdict(self), indent=1, allow_nan=True) + "\n")
