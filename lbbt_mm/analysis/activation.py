@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from lbbt_mm.analysis.progress import follow
+from lbbt_mm.analysis.progress import follow_images
 from lbbt_mm.models import LanguageBackbone
 
 RULES = ("zero", "reference")
@@ -81,98 +81,82 @@ def activation_ratio(
         raise ValueError(
             f"Expected a rule among {', '.join(RULES)}, got {rule!r}: take one of them."
         )
-    number = max(backbone.out_indices) + 1
-    thresholds = [torch.zeros((), dtype=torch.float64) for _ in range(number)]
+    thresholds = [torch.zeros((), dtype=torch.float64)] * (
+        max(backbone.out_indices) + 1
+    )
     if rule == "reference":
         if iter(images) is images:
             raise ValueError(
                 "The reference's rule goes through the images twice, got an iterator "
                 "that ends after once: give a list or a data loader."
             )
-        first = _Tally(None)
-        shown = follow(images, "activations, threshold", progress)
-        _stream(backbone, shown, rule, first)
+        totals, count = _totals(backbone, images, rule, None, progress)
         thresholds = [
-            REFERENCE_FACTOR * total.sum() / (first.images * len(total))
-            for _, total in sorted(first.totals.items())
+            REFERENCE_FACTOR * total_N.sum() / (count * len(total_N))
+            for total_N in totals
         ]
-    tally = _Tally(thresholds)
-    shown = follow(images, "activations", progress)
-    _stream(backbone, shown, rule, tally)
-    results = []
-    for block, active_N in sorted(tally.totals.items()):
-        share_N = active_N / tally.images
-        results.append(
-            BlockActivation(
-                block,
-                float(share_N.mean()),
-                float(share_N.std(correction=0)),
-                float(thresholds[block]),
-                tally.images,
-                len(share_N),
-            )
+    totals, count = _totals(backbone, images, rule, thresholds, progress)
+    shares = [active_N / count for active_N in totals]
+    return [
+        BlockActivation(
+            block,
+            float(share_N.mean()),
+            float(share_N.std(correction=0)),
+            float(thresholds[block]),
+            count,
+            len(share_N),
         )
-    return results
+        for block, share_N in enumerate(shares)
+    ]
 
 
-class _Tally:
-    """Adds up each neuron's means over tokens, or how often they pass a threshold."""
+def _totals(
+    backbone: LanguageBackbone,
+    images: Iterable[Tensor],
+    rule: str,
+    thresholds: list[Tensor] | None,
+    progress: bool,
+) -> tuple[list[Tensor], int]:
+    """Sum each block's means over tokens, or how often they pass a threshold.
 
-    def __init__(self, thresholds: list[Tensor] | None) -> None:
-        self.thresholds = thresholds
-        self.images = 0
-        self.totals: dict[int, Tensor] = {}
-
-    def add(self, block: int, means_BN: Tensor) -> None:
-        means_BN = means_BN.double()
-        if not torch.isfinite(means_BN).all():
-            raise ValueError(
-                f"Expected finite activations, got nan or infinity in block {block}: "
-                f"look for them in the images and in the checkpoint's weights."
-            )
-        if self.thresholds is not None:
-            means_BN = (means_BN > self.thresholds[block].to(means_BN)).double()
-        total_N = means_BN.sum(dim=0).cpu()
-        self.totals[block] = self.totals.get(block, 0) + total_N
-
-
-def _stream(
-    backbone: LanguageBackbone, images: Iterable[Tensor], rule: str, tally: _Tally
-) -> None:
+    Returns:
+        ``(neurons,)`` for each block, and the number of images.
+    """
     kernel = backbone.patch_embed.projection.weight
-    channels = kernel.shape[1]
+    totals: dict[int, Tensor] = {}
+    count = 0
 
     def watch(block: int) -> Callable[[nn.Module, Any, Tensor], None]:
         def take(module: nn.Module, inputs: Any, output: Tensor) -> None:
             values_BTN = output.abs() if rule == "reference" else output
             # In float32 also under autocast: bfloat16 would round a mean's sign away.
-            tally.add(block, values_BTN.float().mean(dim=1))
+            means_BN = values_BTN.float().mean(dim=1).double()
+            if not torch.isfinite(means_BN).all():
+                raise ValueError(
+                    f"Expected finite activations, got nan or infinity in block "
+                    f"{block}: look for them in the images and in the checkpoint's "
+                    f"weights."
+                )
+            if thresholds is not None:
+                means_BN = (means_BN > thresholds[block].to(means_BN)).double()
+            totals[block] = totals.get(block, 0) + means_BN.sum(dim=0).cpu()
 
         return take
 
     hooks = []
+    what = "activations" if thresholds else "activations, threshold"
     with _measuring(backbone), torch.no_grad():
         try:
             for index, block in enumerate(backbone.language.blocks):
                 part: Any = block.out if rule == "reference" else block.activation
                 hooks.append(part.register_forward_hook(watch(index)))
-            for batch in images:
-                if batch.ndim != 4 or batch.shape[1] != channels:
-                    raise ValueError(
-                        f"Expected batches of images (B, {channels}, height, width), "
-                        f"got {tuple(batch.shape)}: prepare them as in training."
-                    )
-                if len(batch):
-                    backbone(batch.to(kernel.device, kernel.dtype))
-                    tally.images += len(batch)
+            for batch in follow_images(images, kernel.shape[1], what, progress):
+                backbone(batch.to(kernel.device, kernel.dtype))
+                count += len(batch)
         finally:
             for hook in hooks:
                 hook.remove()
-    if not tally.images:
-        raise ValueError(
-            "Expected at least one image, got an empty stream: check the dataset, and "
-            "give a list or a data loader rather than an iterator that was read before."
-        )
+    return [total for _, total in sorted(totals.items())], count
 
 
 @contextmanager

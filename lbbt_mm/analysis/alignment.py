@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lbbt_mm.analysis.progress import follow
+from lbbt_mm.analysis.progress import follow_images
 
 
 class Covariance(NamedTuple):
@@ -33,7 +33,7 @@ class Covariance(NamedTuple):
 
 
 class AlignmentNumbers(NamedTuple):
-    """How well a basis fits the weights' covariance; P is S_w written in the basis.
+    """How well a basis fits the weights' covariance S_w; P is S_w in that basis.
 
     Attributes:
         off_diagonal: Off-diagonal energy share, ``sum_{i != j} P_ij^2 / sum P_ij^2``:
@@ -103,14 +103,7 @@ def patch_covariance(
             f"{embedding.padding}: give backbone.patch_embed.projection."
         )
     count, mean_D, scatter_DD = 0, torch.zeros(()), torch.zeros(())
-    for batch in follow(images, "covariance of patches", progress):
-        if batch.ndim != 4 or batch.shape[1] != channels:
-            raise ValueError(
-                f"Expected batches of images (B, {channels}, height, width) for this "
-                f"embedding, got {tuple(batch.shape)}: prepare them as in training."
-            )
-        if not len(batch):
-            continue
+    for batch in follow_images(images, channels, "covariance of patches", progress):
         bottom, right = -batch.shape[2] % rows, -batch.shape[3] % columns
         padded = F.pad(batch.detach().double(), (0, right, 0, bottom))
         cut_BDT = F.unfold(padded, (rows, columns), stride=(rows, columns))
@@ -122,11 +115,6 @@ def patch_covariance(
         scatter_DD = scatter_DD + torch.outer(away_D, away_D) * (count * new / total)
         mean_D = mean_D + away_D * (new / total)
         count = total
-    if not count:
-        raise ValueError(
-            "Expected at least one image, got an empty stream: check the dataset, and "
-            "give a list or a data loader rather than an iterator that was read before."
-        )
     return Covariance(scatter_DD / count, mean_D, count)
 
 

@@ -1,18 +1,17 @@
 """The loss around a model's weights, on a plane through them (figure 4).
 
-Both directions of the plane are drawn from a normal distribution, one tensor after the
-other on the CPU: the same on every device, and the same for both initialisations and both
-normalisations where the trainable tensors are of the same shapes. They differ in how
-long a direction is:
+Both directions of the plane are drawn from a normal distribution on the CPU: the same
+on every device, for both initialisations and both normalisations where the trainable
+tensors are of the same shapes. They differ in how long a direction is:
 
 - ``'plain'``: the whole direction is as long as the whole parameter vector. (The paper
-  says "normalised random directions" and no more; its released code has no landscape.)
+  says "normalised random directions"; its released code has no landscape.)
 - ``'filter_normalised'`` (Li et al., arXiv 1712.09913): each filter of the direction is
   as long as the same filter of the weights, so that scaling a layer up and the next
   one down, which changes nothing that the network computes, does not change the
   surface either. A filter is what one output reads: a row of a matrix ``(out, in)``, a
   kernel ``(in, rows, columns)``, a row of a table. Biases and norms (tensors of one
-  dimension) are not moved, as in their code.
+  dimension) stay as they are, as in their code.
 """
 
 from __future__ import annotations
@@ -72,8 +71,7 @@ def loss_landscape(
         loss: The loss; its model's parameters are as before afterwards, whatever
             happens.
         normalisation: ``'filter_normalised'`` or ``'plain'``.
-        radius: How far to go along each direction, in its lengths: at 1 a filter, or
-            the whole vector, has been moved by its own length.
+        radius: How far to go along each direction, in its lengths.
         points: Along each axis, odd; ``points ** 2`` passes over the images.
         seed: Of the directions.
         progress: Show a progress bar.

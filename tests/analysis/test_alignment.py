@@ -177,7 +177,7 @@ def test_a_covariance_of_ones_own() -> None:
 
 
 def test_streams_that_do_not_fit() -> None:
-    with pytest.raises(ValueError, match=r"\(B, 2, height, width\) for this embedding"):
+    with pytest.raises(ValueError, match=r"\(B, 2, height, width\), got \(2, 3, "):
         patch_covariance([torch.randn(2, 3, 8, 8)], conv())
     for empty in ([], [torch.randn(0, 2, 8, 8)]):
         with pytest.raises(ValueError, match="at least one image, got an empty stream"):

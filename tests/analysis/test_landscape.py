@@ -61,7 +61,7 @@ def test_filters_of_a_direction_are_as_long_as_those_of_the_weights() -> None:
     assert all(part.all() for part in loss.split(random_directions(loss, "plain")[0]))
 
 
-def test_arms_share_the_draws_and_only_their_lengths_differ() -> None:
+def test_initialisations_share_the_draws_and_only_their_lengths_differ() -> None:
     # Two arms of one architecture: weights differ, the way that they move does not.
     one, other = mlp(), mlp()
     with torch.no_grad():
