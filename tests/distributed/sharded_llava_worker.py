@@ -1,6 +1,6 @@
 """Started in two processes: FOLDER RUN...; then the first goes on alone.
 
-A shipped second stage on a tiny language model, an eye of one block and two grids.
+A shipped second stage on a tiny language model, a encoder of one block and two grids.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ SHIPPED = "configs/llava/llava-1.6-vicuna-13b_language_stage2_llava-next-779k.py
 GRID = [(16, 32), (32, 16)]
 RUNS = {
     "whole": {},
-    # Of rank 0 alone: the checkpoint of an eye and a projector.
+    # Of rank 0 alone: the checkpoint of a vision encoder and a projector.
     "continued": dict(load_from="first.pth"),
     "resumed": dict(load_from="work2/whole/epoch_1.pth", resume=True),
 }
@@ -44,8 +44,8 @@ class Losses(Hook):
 def make_config(folder: Path, name: str, processes: int) -> Config:
     cfg = Config.fromfile(ROOT / SHIPPED)
     cfg.model.update(language_model=str(folder / "language"), grid_pinpoints=GRID)
-    eye = dict(language_model=str(folder / "eye"), num_layers=1)
-    cfg.model.vision_encoder.update(eye, img_size=16, patch_size=8)
+    encoder = dict(language_model=str(folder / "encoder"), num_layers=1)
+    cfg.model.vision_encoder.update(encoder, img_size=16, patch_size=8)
     loader = cfg.train_dataloader
     loader.update(batch_size=4 // processes, num_workers=0, persistent_workers=False)
     loader.sampler.shuffle = False

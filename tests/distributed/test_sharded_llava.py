@@ -28,7 +28,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What the runs left."""
     folder = tmp_path_factory.mktemp("sharded_llava")
     write_chat_model(folder / "language", "llama")
-    write_chat_model(folder / "eye", "gpt2")
+    write_chat_model(folder / "encoder", "gpt2")
     (folder / "data").mkdir()
     records = []
     for number in range(8):
@@ -60,13 +60,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def write_first_stage(folder: Path) -> None:
-    """A checkpoint of an eye and a projector, as a first stage leaves it."""
+    """A checkpoint of a vision encoder and a projector, as a first stage leaves it."""
     torch.manual_seed(1)
     model = Config.fromfile(HERE.parents[1] / SHIPPED).model
     model.update(language_model=str(folder / "language"), train_language="none")
     model.grid_pinpoints = [(16, 32), (32, 16)]
-    eye = dict(language_model=str(folder / "eye"), num_layers=1)
-    model.vision_encoder.update(eye, img_size=16, patch_size=8)
+    encoder = dict(language_model=str(folder / "encoder"), num_layers=1)
+    model.vision_encoder.update(encoder, img_size=16, patch_size=8)
     built = MODELS.build(model)
     built.init_weights()
     torch.save(dict(state_dict=built.state_dict()), folder / "first.pth")
@@ -90,7 +90,7 @@ def test_blocks_of_both_models_are_shards(folder: Path) -> None:
     assert first["held"] + second["held"] >= one["held"]
     assert max(first["held"], second["held"]) < 0.6 * one["held"]
     for rank in (first, second):
-        # Two blocks of the language model and one of the eye.
+        # Two blocks of the language model and one of the vision encoder.
         assert rank["modules"].count("FullyShardedDataParallel") == 3
         assert rank["modules"].count("CheckpointWrapper") == 3
 
@@ -119,7 +119,7 @@ def test_a_checkpoint_holds_what_one_process_would_save(
             assert float((ours[key] - value).abs().median()) < 1e-3, key
 
 
-def test_a_stage_goes_on_from_an_eye_and_a_projector(folder: Path) -> None:
+def test_a_stage_goes_on_from_an_encoder_and_a_projector(folder: Path) -> None:
     first = told(folder, "continued")[0]["losses"]
     assert first[0] != told(folder, "whole")[0]["losses"][0]
 

@@ -1,7 +1,7 @@
 # The vision encoder of the small LLaVAs learns to see before it meets them: the label
 # maps of the training scenes, by language weights.
 _base_ = [
-    "../_base_/models/smollm2_eye.py",
+    "../_base_/models/smollm2_encoder.py",
     "../_base_/datasets/plain-scenes_segmentation.py",
     "../_base_/schedules/adamw_1k.py",
     "../../../../configs/_base_/runtime/mmseg.py",

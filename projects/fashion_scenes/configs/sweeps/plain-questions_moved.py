@@ -1,5 +1,5 @@
-# What a LangBridge projector is worth that was moved to another language model, the
-# small GPT-2: beside a new one behind the same eye. Second stage, and the blind test.
+# What a LangBridge projector is worth in another language model than its own, the
+# small GPT-2: beside a new one behind the same encoder. Second stage and blind test.
 
 leaf = "plain-questions.py"
 stage2 = "../llava/langbridge-small-gpt2_language_stage2"

@@ -1,4 +1,4 @@
-# A LLaVA whose eye is four blocks of SmolLM2 answers questions about fashion scenes.
+# A LLaVA whose encoder is four blocks of SmolLM2 answers questions about the scenes.
 # The test is the blind one: every question has another question's image.
 
 stage1 = "work_dirs/sweeps/plain-questions_stage1"

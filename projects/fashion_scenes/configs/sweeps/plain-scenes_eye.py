@@ -1,4 +1,4 @@
-# The eyes of plain-questions_stage1.py learn the scenes' label maps beforehand.
+# The encoders of plain-questions_stage1.py learn the scenes' label maps beforehand.
 
 leaf = "1xb16-1200_plain-scenes.py"
 

@@ -11,9 +11,7 @@ questions_ann_file = "plain_questions/train.json"  # the same, one by one
 val_ann_file = "plain_questions/val.json"  # 1 020 questions about other garments
 
 # sometimes changed
-tile_size = (
-    100  # pixels; of scenes of 128x128; the encoder sees encoder_size
-)
+tile_size = 100  # pixels; of scenes of 128x128; the encoder sees encoder_size
 batch_size = 8  # conversations a process
 num_workers = 1
 val_batch_size = 64

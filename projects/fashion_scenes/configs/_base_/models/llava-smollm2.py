@@ -1,5 +1,5 @@
-# LLaVA in small: all 30 blocks of SmolLM2-135M answer, its first four are the eye.
-_base_ = "./smollm2_eye.py"
+# LLaVA in small: all 30 blocks of SmolLM2-135M answer, its first four are the encoder.
+_base_ = "./smollm2_encoder.py"
 
 # often changed
 encoder_checkpoint = (
