@@ -125,9 +125,6 @@ def weight_covariance(weight: Tensor) -> Covariance:
         weight: ``(neurons, ...)``, such as the kernel of a patch embedding ``(neurons,
             C, rows, columns)``; flattened to ``(neurons, D)``.
 
-    Returns:
-        Of the neurons' incoming weights.
-
     Raises:
         ValueError: There are fewer than two neurons, or weights are not finite.
     """
@@ -151,9 +148,6 @@ def measure_alignment(
         weights: S_w, of :func:`weight_covariance`.
         ks: Sizes of the subspaces to compare.
         seed: Of the random basis.
-
-    Returns:
-        In the data's eigenbasis, and in a random one.
 
     Raises:
         ValueError: Sizes differ, a k is not from 1 to D, or there are fewer patches
@@ -224,9 +218,6 @@ def numbers_in_basis(
         weights_DD: S_w, ``(D, D)`` in float64.
         basis_DD: Orthonormal columns ``(D, D)``, the leading directions first.
         ks: Sizes of the subspaces to compare, each from 1 to D.
-
-    Returns:
-        What :class:`AlignmentNumbers` lists.
     """
     projected = basis_DD.t() @ weights_DD @ basis_DD
     curve_D = projected.diagonal()

@@ -164,9 +164,6 @@ def spectral_density(
         seed: Of the starts.
         progress: Show a progress bar.
 
-    Returns:
-        What :func:`lbbt_mm.analysis.density_curve` is drawn from.
-
     Raises:
         ValueError: There are fewer than two probes or four iterations.
     """

@@ -79,9 +79,6 @@ def count_outliers(
         threshold: Absolute threshold of an outlier.
         sigmas: Scale-free threshold k, in standard deviations of the tensor.
 
-    Returns:
-        In all and per block.
-
     Raises:
         ValueError: A weight is not finite, or there are no matrices.
     """

@@ -19,9 +19,6 @@ def to_plain(value: Any) -> Any:
     Args:
         value: The result.
 
-    Returns:
-        Something for ``json.dumps``.
-
     Raises:
         TypeError: A part of it is none of these.
     """

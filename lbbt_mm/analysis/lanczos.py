@@ -53,9 +53,6 @@ def lanczos(
         iterations: Steps at most; it ends sooner when the basis is complete: after P
             steps, or when nothing but rounding is left.
         progress: Show a progress bar.
-
-    Returns:
-        The Hessian in the basis that was found.
     """
     like = loss.parameters[0]
     vector = start.to(like)

@@ -76,9 +76,6 @@ def loss_landscape(
         seed: Of the directions.
         progress: Show a progress bar.
 
-    Returns:
-        The surface.
-
     Raises:
         ValueError: The normalisation is unknown, points are not odd, the radius is not
             positive, the weights are all 0, or the loss at the centre is not finite.

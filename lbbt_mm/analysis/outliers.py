@@ -184,9 +184,6 @@ def weight_statistics(
             The reference counts them too (``False``).
         progress: Show a progress bar.
 
-    Returns:
-        Per tensor, block and kind, and in all.
-
     Raises:
         ValueError: A weight is not finite, or there are no weights to measure.
     """

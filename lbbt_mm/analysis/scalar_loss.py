@@ -156,9 +156,6 @@ class ScalarLoss:
         Args:
             group: Which part, from 0.
             groups: Number of parts, at most as many as there are losses.
-
-        Returns:
-            The mean of the other losses, of the same model.
         """
         rest = copy.copy(self)
         rest.losses = [one for i, one in enumerate(self.losses) if i % groups != group]

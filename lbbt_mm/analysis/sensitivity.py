@@ -86,9 +86,6 @@ def noise_sensitivity(
         seed: Of the directions; more draws begin with the same ones.
         progress: Show a progress bar.
 
-    Returns:
-        Area and curve.
-
     Raises:
         ValueError: Scales do not rise, there are fewer than two draws, or the loss is
             0 or not finite somewhere.
@@ -139,9 +136,6 @@ def gradient_predictiveness(
         steps: Relative lengths r, positive.
         progress: Show a progress bar.
 
-    Returns:
-        Mean and curve.
-
     Raises:
         ValueError: A length is not positive, or the gradient is 0 or not finite.
     """
@@ -177,9 +171,6 @@ def parameter_sensitivity(loss: ScalarLoss) -> ParameterSensitivity:
 
     Args:
         loss: The loss L.
-
-    Returns:
-        The largest, whose it is, and all.
 
     Raises:
         ValueError: The loss is 0, or a gradient is not finite.

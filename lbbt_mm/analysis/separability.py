@@ -83,9 +83,6 @@ def measure_separability(
         max_points: The same for t-SNE; 1000 in the reference.
         seed: Of everything random, and of nothing outside.
 
-    Returns:
-        The numbers and the map.
-
     Raises:
         ValueError: Shapes do not fit, features are not finite or all alike, there is
             one class only, or not more images than classes.

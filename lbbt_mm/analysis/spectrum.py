@@ -158,9 +158,6 @@ def density_curve(
         grid: ``(G,)`` where to compute it.
         width: Standard deviation of the smoothing, in the eigenvalues' unit.
 
-    Returns:
-        The mean over probes.
-
     Raises:
         ValueError: The width is not positive.
     """

@@ -30,9 +30,6 @@ def score_baseline(
             ``test_dataloader`` by ``test_evaluator``.
         say: Told where the work stands.
 
-    Returns:
-        The metrics.
-
     Raises:
         ValueError: The training images have neither boxes nor label maps.
     """

@@ -51,9 +51,6 @@ def mean_boxes(images: Sequence[Mapping[str, Any]]) -> MeanBoxes:
             and ``instances`` with ``bbox`` (x1, y1, x2, y2 in pixels), ``bbox_label``
             and, if known, ``ignore_flag``.
 
-    Returns:
-        A box for every class that occurs.
-
     Raises:
         ValueError: No image has a box.
     """
@@ -86,9 +83,6 @@ def commonest_class(label_maps: Sequence[np.ndarray], ignore_index: int = 255) -
     Args:
         label_maps: Integer class of each pixel, any shapes.
         ignore_index: Value of pixels without a class.
-
-    Returns:
-        The class.
 
     Raises:
         ValueError: No pixel has a class.

@@ -58,9 +58,6 @@ def normalise(answer: str) -> str:
 
     Args:
         answer: As a model or a person wrote it.
-
-    Returns:
-        The form.
     """
     text = answer.lower().replace(",", "").replace("?", "").replace("'s", " 's").strip()
     text = text.replace("\n", " ").replace("\t", " ").strip()

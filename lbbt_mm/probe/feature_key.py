@@ -44,9 +44,6 @@ def feature_key(**parts: Any) -> str:
             tensors count by their content; classes and functions by their names; any
             other object by its pickled content.
 
-    Returns:
-        32 hexadecimal digits.
-
     Raises:
         UnknownContentError: An object has no content that can be hashed.
     """
@@ -84,9 +81,6 @@ def file_sha256(path: str | os.PathLike) -> str:
 
     Args:
         path: The file.
-
-    Returns:
-        64 hexadecimal digits.
     """
     digest = hashlib.sha256()
     with open(path, "rb") as file:
@@ -100,9 +94,6 @@ def weights_sha256(model: nn.Module) -> str:
 
     Args:
         model: Its parameters and buffers are hashed, with their names and shapes.
-
-    Returns:
-        64 hexadecimal digits.
     """
     digest = hashlib.sha256()
     for name, tensor in sorted(model.state_dict().items()):

@@ -81,9 +81,6 @@ def extract_features(
         amp: Run it under bfloat16 autocast.
         description: Name in the progress bar.
 
-    Returns:
-        The features and labels, in the order of the dataset.
-
     Raises:
         ValueError: An image has no single label, the backbone's output cannot be
             pooled, or the loader did not yield each image of its dataset once.

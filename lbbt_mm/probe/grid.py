@@ -66,9 +66,6 @@ def probe_grid(
         seed: Of the order of the training images.
         device: Where features and classifiers live.
 
-    Returns:
-        The grid.
-
     Raises:
         ValueError: The features or settings do not fit, see ``linear_probe``.
     """

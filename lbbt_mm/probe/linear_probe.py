@@ -89,9 +89,6 @@ def linear_probe(
         on_epoch: Called after each epoch with its number from 1, the train and the
             test accuracy.
 
-    Returns:
-        Accuracies per epoch.
-
     Raises:
         ValueError: Shapes or labels do not fit, a feature is not finite, all training
             images are of one class, or a hyper-parameter is out of range.

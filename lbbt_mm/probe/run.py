@@ -121,9 +121,6 @@ def run_probe(
         device: Where features and classifiers live.
         say: Told how it goes, in ten lines.
 
-    Returns:
-        Everything that was found.
-
     Raises:
         ValueError: Features or settings do not fit, see
             :func:`~lbbt_mm.probe.linear_probe.linear_probe`.

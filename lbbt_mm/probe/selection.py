@@ -165,9 +165,6 @@ def select_learning_rate(
         device: Where features and classifiers live.
         on_epoch: Called after each epoch with its number from 1.
 
-    Returns:
-        The grid and what came of it.
-
     Raises:
         ValueError: The features or settings do not fit (see ``linear_probe``), the grid
             has fewer than two learning rates, or nothing can be held out.

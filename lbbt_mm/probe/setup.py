@@ -248,9 +248,6 @@ def probe_features(
         reinit_patch_embed: See :func:`build_frozen_model`.
         seed: See :func:`build_frozen_model`.
 
-    Returns:
-        Features, labels and where they came from.
-
     Raises:
         ValueError: See :func:`build_frozen_model`, :func:`probe_dataloaders` and
             :func:`~lbbt_mm.probe.features.extract_features`.

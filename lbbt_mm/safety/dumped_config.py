@@ -33,9 +33,6 @@ def parse_dumped_config(text: str, where: str) -> dict[str, Any]:
         text: Python, of which nothing is run.
         where: Its origin, for the message.
 
-    Returns:
-        As :func:`read_dumped_config`.
-
     Raises:
         ValueError: It is not Python.
     """

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 from mmengine.config import Config
+from mmengine.registry import DATASETS, init_default_scope
 from PIL import Image
+
+from lbbt_mm.datasets.checks.guard import build_guarded
+from lbbt_mm.metrics.constant_baseline import ConstantBaseline
 
 pytestmark = pytest.mark.slow
 
@@ -19,19 +24,21 @@ LEAVES = dict(
 )
 
 
-def scores(tool, task: str, scenes: Path, folder: Path, wrap=None) -> dict[str, float]:
-    """Run the tool on a shipped config whose images are toys, perhaps wrapped."""
+def shipped(task: str, scenes: Path) -> Config:
+    """A shipped config whose images are toys."""
     cfg = Config.fromfile(ROOT / "projects/fashion_scenes/configs" / LEAVES[task])
     for name in ("train_dataloader", "val_dataloader", "test_dataloader"):
         cfg[name].dataset.data_root = str(scenes)
         cfg[name].update(batch_size=5, num_workers=0)
     if task == "detr":
         cfg.test_evaluator.ann_file = str(scenes / "detection/val.json")
-    if wrap:
-        train = cfg.train_dataloader
-        train.dataset = Config(dict(dataset=wrap(train.dataset.to_dict()))).dataset
+    return cfg
+
+
+def scores(tool, task: str, scenes: Path, folder: Path) -> dict[str, float]:
+    """Run the tool."""
     path, out = folder / f"{task}.py", folder / "scores.json"
-    cfg.dump(path)
+    shipped(task, scenes).dump(path)
     tool("constant_baseline.py", path, "--out", out).main()
     return json.loads(out.read_text())
 
@@ -64,17 +71,23 @@ WRAPPERS = {
 }
 
 
-plain_scores: dict[str, dict[str, float]] = {}  # of each task, once
-
-
-@pytest.mark.parametrize("wrapper", WRAPPERS)
 @pytest.mark.parametrize("task", LEAVES)
-def test_wrapped_training_images(tool, toy_scenes, tmp_path, task, wrapper) -> None:
-    found = scores(tool, task, toy_scenes, tmp_path, WRAPPERS[wrapper])
-    if wrapper != "folds":
-        if task not in plain_scores:
-            plain_scores[task] = scores(tool, task, toy_scenes, tmp_path)
-        assert found == plain_scores[task]
+def test_wrapped_training_images(toy_scenes, task) -> None:
+    cfg = shipped(task, toy_scenes)
+    init_default_scope(cfg.default_scope)
+    one = cfg.train_dataloader.dataset.to_dict()
+
+    def answer(dataset: dict) -> object:
+        node = Config(dict(dataset=dataset)).dataset
+        found = ConstantBaseline(build_guarded(partial(DATASETS.build, node), node))
+        if found.boxes is None:
+            return found.commonest
+        return [np.round(part, 12).tolist() for part in found.boxes]
+
+    plain = answer(one)
+    for name, wrap in WRAPPERS.items():
+        # A fold has fewer images, but has an answer.
+        assert answer(wrap(one)) == plain or name == "folds", name
 
 
 def test_it_is_right_where_nothing_varies(tool, toy_scenes, tmp_path) -> None:
