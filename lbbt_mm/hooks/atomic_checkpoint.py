@@ -30,12 +30,7 @@ class AtomicLocalBackend(LocalBackend):
     """Local files that appear under their names only when they are complete."""
 
     def put(self, obj: bytes, filepath: str | Path) -> None:
-        """Write beside the file, then rename.
-
-        Args:
-            obj: The content.
-            filepath: The file.
-        """
+        """Write beside the file, then rename."""
         write_whole(filepath, obj)
 
 
@@ -80,6 +75,12 @@ class AtomicCheckpointHook(CheckpointHook):
 
     Args:
         **kwargs: As for ``CheckpointHook``.
+
+    Example::
+
+        default_hooks = dict(
+            checkpoint=dict(type="lbbt_mm.AtomicCheckpointHook", interval=1)
+        )
     """
 
     backend_args: dict | None  # mmengine's, which has no types

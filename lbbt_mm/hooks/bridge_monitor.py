@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
 from typing import Any
 
@@ -35,8 +35,8 @@ class BridgeMonitorHook(Hook):
     the iterations ``at``, and after the last one; docs/monitor.md lists the names.
     Activations and accuracies are of a few fixed training images, prepared once as in
     training with random numbers of their own, so that all records of a run, also after
-    a resume, and of both arms are of the same images. The forward pass is in eval mode
-    and under the training's autocast. The weights are the model's, not EMA's.
+    a resume, and of both initialisations are of the same images. The forward pass is in
+    eval mode and under the training's autocast. The weights are the model's, not EMA's.
 
     Training is not changed: all random numbers, modes and options are put back. With
     several processes the first one measures, and the others wait for it. What cannot
@@ -61,6 +61,10 @@ class BridgeMonitorHook(Hook):
             have fewer patches than the alignment needs.
         TypeError: At the start of training: the model has no LanguageBackbone, or its
             weights are sharded.
+
+    Example::
+
+        custom_hooks = [dict(type="lbbt_mm.BridgeMonitorHook", interval=100)]
     """
 
     # After the step, and after ThroughputHook, which so does not count this.
@@ -98,11 +102,7 @@ class BridgeMonitorHook(Hook):
         self.seed = seed
 
     def before_train(self, runner: Runner) -> None:
-        """Prepare the images, and record the beginning; a resumed run has none.
-
-        Args:
-            runner: The runner of the training process.
-        """
+        """Prepare the images, and record the beginning; a resumed run has none."""
         model = model_of(runner)
         self._backbone = _language_backbone(runner, model, self.measure)
         self._recorded = runner.iter if runner.iter else -1
@@ -126,24 +126,13 @@ class BridgeMonitorHook(Hook):
         data_batch: Any = None,
         outputs: dict | None = None,
     ) -> None:
-        """Record, if it is time.
-
-        Args:
-            runner: The runner of the training process.
-            batch_idx: Unused.
-            data_batch: Unused.
-            outputs: Unused.
-        """
+        """Record, if it is time."""
         done = runner.iter + 1
         if done in self.at or (self.interval and done % self.interval == 0):
             self._record(runner, done)
 
     def after_train(self, runner: Runner) -> None:
-        """Record the end, and log what recording has cost.
-
-        Args:
-            runner: The runner of the training process.
-        """
+        """Record the end, and log what recording has cost."""
         if runner.iter != self._recorded and runner.iter:
             self._record(runner, runner.iter)
         if self._records:
@@ -163,7 +152,14 @@ class BridgeMonitorHook(Hook):
         with undisturbed(model), torch.no_grad(), context:
             model.eval()
             for name in self.measure:
-                self._try(runner, name, found, model)
+                try:
+                    found |= getattr(self, f"_measure_{name}")(model)
+                except ValueError as error:
+                    if name not in self._warned:  # once, not in every record
+                        self._warned.add(name)
+                        runner.logger.warning(
+                            f"BridgeMonitorHook: no {name} at iteration {step}: {error}"
+                        )
         seconds = time.perf_counter() - start
         self._records, self._seconds = self._records + 1, self._seconds + seconds
         found["seconds"] = seconds
@@ -173,25 +169,6 @@ class BridgeMonitorHook(Hook):
             if not math.isnan(value)
         }
         runner.visualizer.add_scalars(scalars, step=step)
-
-    def _try(
-        self, runner: Runner, name: str, found: dict[str, float], model: nn.Module
-    ) -> None:
-        measures: dict[str, Callable[[nn.Module], dict[str, float]]] = dict(
-            activation=self._measure_activation,
-            outliers=self._measure_outliers,
-            alignment=self._measure_alignment,
-            accuracy=self._measure_accuracy,
-        )
-        try:
-            found.update(measures[name](model))
-        except ValueError as error:
-            if name not in self._warned:  # once, not in every record
-                self._warned.add(name)
-                runner.logger.warning(
-                    f"BridgeMonitorHook: no {name} at iteration {self._recorded}: "
-                    f"{error}"
-                )
 
     def _measure_activation(self, model: nn.Module) -> dict[str, float]:
         found: dict[str, float] = {}

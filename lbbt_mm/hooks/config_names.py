@@ -27,10 +27,7 @@ class ConfigNamesHook(Hook):
     """
 
     def before_run(self, runner: Runner) -> None:
-        """Compare the config with its files.
-
-        Args:
-            runner: Its config has to be read from a file that is still there.
+        """Compare the config with its files, where these are still there.
 
         Raises:
             ConfigError: A variable was set, and nothing follows.

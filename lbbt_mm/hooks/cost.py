@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from mmengine.dist import master_only
+from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from torch import Tensor
@@ -19,9 +19,8 @@ from lbbt_mm.language.flops import kernel_formulas
 from lbbt_mm.neighbours.mmengine import model_of, start_of
 from lbbt_mm.registry import HOOKS
 
-_COUNTED = (
-    1  # the iteration whose operations are counted: not the first, which warms up
-)
+# The iteration whose operations are counted: not the first, which warms up.
+_COUNTED = 1
 
 
 @HOOKS.register_module()
@@ -42,14 +41,14 @@ class CostHook(Hook):
 
     Counts are of all processes; a resumed run goes on counting.
 
-    Args:
-        out: Name of the file.
+    Example::
+
+        custom_hooks = [dict(type="lbbt_mm.CostHook")]
     """
 
     priority = "LOW"
 
-    def __init__(self, out: str = "cost.json") -> None:
-        self.out = out
+    def __init__(self) -> None:
         self._seen = dict(images=0, steps=0, forward_passes=0, seconds=0.0)
         self._flops_per_step: int | None = None
         self._counter: FlopCounterMode | None = None
@@ -59,11 +58,8 @@ class CostHook(Hook):
     def before_train(self, runner: Runner) -> None:
         """Watch the backbone.
 
-        Args:
-            runner: Its model needs a ``backbone``.
-
         Raises:
-            ValueError: It has none.
+            ValueError: The model has none.
         """
         model = model_of(runner)
         backbone = getattr(model, "backbone", None)
@@ -105,16 +101,16 @@ class CostHook(Hook):
         """Write the file."""
         if self._handle is not None:
             self._handle.remove()
-        cost = self._summary(runner.world_size)
-        self._write(Path(runner.work_dir), cost)
-        runner.visualizer.add_scalars(
-            {
-                f"cost/{name}": value
-                for name, value in cost.items()
-                if value is not None
-            },
-            step=runner.iter,
-        )
+        cost: dict[str, Any] = dict(self._seen)
+        cost["forward_passes"] *= runner.world_size
+        cost["seconds"] = round(cost["seconds"], 1)
+        flops = self._flops_per_step
+        cost["flops"] = None if flops is None else flops * cost["steps"]
+        if is_main_process():
+            path = Path(runner.work_dir, "cost.json")
+            write_whole(path, json.dumps(cost, indent=1) + "\n")
+        scalars = {f"cost/{n}": value for n, value in cost.items() if value is not None}
+        runner.visualizer.add_scalars(scalars, step=runner.iter)
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Keep the counts for a run that is resumed."""
@@ -130,15 +126,3 @@ class CostHook(Hook):
     def _count(self, module: Any, inputs: tuple[Tensor, ...], output: Any) -> None:
         if module.training:
             self._seen["forward_passes"] += len(inputs[0])
-
-    def _summary(self, processes: int) -> dict[str, Any]:
-        cost: dict[str, Any] = dict(self._seen)
-        cost["forward_passes"] *= processes
-        cost["seconds"] = round(cost["seconds"], 1)
-        flops = self._flops_per_step
-        cost["flops"] = None if flops is None else flops * cost["steps"]
-        return cost
-
-    @master_only
-    def _write(self, work_dir: Path, cost: dict[str, Any]) -> None:
-        write_whole(work_dir / self.out, json.dumps(cost, indent=1) + "\n")

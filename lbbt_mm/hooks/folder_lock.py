@@ -23,6 +23,10 @@ class FolderLockHook(Hook):
 
     Raises:
         FolderInUseError: Another process trains there.
+
+    Example::
+
+        custom_hooks = [dict(type="lbbt_mm.FolderLockHook")]
     """
 
     priority = "HIGHEST"

@@ -95,8 +95,8 @@ class LanguageInitHook(Hook):
             :class:`lbbt_mm.transplant.plan.Copy`.
         accept: What may make the copy inexact: ``'norm_order'``, ``'activation'``,
             ``'norm_eps'``, ``'extra_parameters'``. It then appears in the report.
-        pretrained: ``False`` copies nothing and reads nothing: the scratch arm of an
-            experiment, which then differs from the language arm in one word.
+        pretrained: ``False`` copies nothing and reads nothing: the scratch
+            initialisation, whose config differs from the language one in one word.
 
     Raises:
         TransplantError: The blocks do not fit, or the runner is a FlexibleRunner;
@@ -125,11 +125,7 @@ class LanguageInitHook(Hook):
         self._origins: list[dict[str, Any]] | None = None
 
     def before_run(self, runner: Runner) -> None:
-        """Wrap ``init_weights``; nothing is read yet.
-
-        Args:
-            runner: The runner of the training, validation or testing process.
-        """
+        """Wrap ``init_weights``; nothing is read yet."""
         if not isinstance(runner, Runner):
             raise TransplantError(
                 f"LanguageInitHook expects mmengine's Runner, got "
@@ -138,21 +134,18 @@ class LanguageInitHook(Hook):
                 f"only a part of each tensor. Train with Runner; or copy once with "
                 f"Runner, save, and name that file in load_from."
             )
-        self._resumed = _resumes(runner)
+        path, resume = start_of(runner)
+        self._resumed = resume and path is not None
         if self.pretrained and self._runner is None and not self._resumed:
             self._runner = runner
             _InitThenCopy.of(model_of(runner)).copies.append(self._copy)
 
     def before_train(self, runner: Runner) -> None:
-        """Let EMA start from what training starts from; compare the processes.
-
-        Args:
-            runner: The runner of the training process.
-        """
+        """Let EMA start from what training starts from; compare the processes."""
         if not self.pretrained:
             runner.logger.info(
                 f"LanguageInitHook: pretrained=False, so nothing is copied from "
-                f"{self.language_model}: this is the scratch arm."
+                f"{self.language_model}: this is the scratch initialisation."
             )
         elif self._resumed:
             runner.logger.info(
@@ -171,22 +164,13 @@ class LanguageInitHook(Hook):
             self._compare_processes(runner, self._plan.checksum(model))
 
     def after_run(self, runner: Runner) -> None:
-        """Unwrap ``init_weights``.
-
-        Args:
-            runner: The runner.
-        """
+        """Unwrap ``init_weights``."""
         if self._runner is not None:
             _InitThenCopy.of(model_of(runner)).drop(self._copy)
             self._runner = None
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Write the origin of the weights into the checkpoint.
-
-        Args:
-            runner: The runner of the training process.
-            checkpoint: What will be saved; its ``meta`` is added to.
-        """
+        """Write the origin of the weights into the checkpoint's ``meta``."""
         if self.report is not None:
             origins = checkpoint.setdefault("meta", {}).setdefault("language_init", [])
             origins.append(dict(label=self.report.label, sha256=self.report.sha256))
@@ -194,12 +178,7 @@ class LanguageInitHook(Hook):
             checkpoint.setdefault("meta", {})["language_init"] = self._origins
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Remember the origin that a checkpoint states.
-
-        Args:
-            runner: The runner.
-            checkpoint: What was loaded.
-        """
+        """Remember the origin that a checkpoint states."""
         self._origins = (checkpoint.get("meta") or {}).get("language_init")
 
     def copy_into(self, model: nn.Module) -> CopyReport | None:
@@ -260,22 +239,18 @@ class LanguageInitHook(Hook):
     def _write_report(self, runner: Runner, report: CopyReport) -> None:
         if not is_main_process():
             return
-        path = self._report_path(runner)
-        text = json.dumps(report.to_dict(), indent=1) + "\n"
+        # A config may have several of these hooks.
+        hooks = [hook for hook in runner.hooks if isinstance(hook, LanguageInitHook)]
+        number = hooks.index(self)
+        name = f"language_init_{number}.json" if number else "language_init.json"
+        path = Path(runner.work_dir, name)
         try:
-            write_whole(path, text)
+            write_whole(path, json.dumps(report.to_dict(), indent=1) + "\n")
         except OSError as error:  # not worth a training run: the log has it too
             runner.logger.warning(
                 f"LanguageInitHook: the report could not be written to {path} "
                 f"({error.strerror}); it stands above."
             )
-
-    def _report_path(self, runner: Runner) -> Path:
-        """Name the report; a config may have several of these hooks."""
-        hooks = [hook for hook in runner.hooks if isinstance(hook, LanguageInitHook)]
-        number = hooks.index(self)
-        name = f"language_init_{number}.json" if number else "language_init.json"
-        return Path(runner.work_dir) / name
 
     def _compare_processes(self, runner: Runner, checksum: str) -> None:
         sums = all_gather_object(checksum)
@@ -288,9 +263,3 @@ class LanguageInitHook(Hook):
                 "The processes start from different weights in the layers that were "
                 "filled from the language model; do all machines read the same files?"
             )
-
-
-def _resumes(runner: Runner) -> bool:
-    """Whether the run goes on from a checkpoint: as ``Runner.load_or_resume``."""
-    path, resume = start_of(runner)
-    return resume and path is not None

@@ -73,6 +73,10 @@ class ThroughputHook(Hook):
 
     Raises:
         ValueError: ``warmup`` is below 0.
+
+    Example::
+
+        custom_hooks = [dict(type="lbbt_mm.ThroughputHook")]
     """
 
     # After IterTimerHook, EMAHook and the optimiser step, before LoggerHook.

@@ -24,19 +24,18 @@ def typical_word_embeddings(checkpoint: Checkpoint) -> Tensor:
     return torch.cat([checkpoint.embedding_rows(s, s + rows) for s in starts])
 
 
-def scratch_word_embeddings(config: LanguageConfig, seed: int = 0) -> Tensor:
+def scratch_word_embeddings(config: LanguageConfig) -> Tensor:
     """Draw word embeddings as the family initialises them, ``(words, width)``.
 
     Args:
         config: The architecture.
-        seed: Seed of a private generator.
     """
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(0)
     return torch.randn(512, config.width, generator=generator) * config.init_std
 
 
 @torch.no_grad()
-def residual_rms(model: LanguageModel, words: Tensor, seed: int = 0) -> float:
+def residual_rms(model: LanguageModel, words: Tensor) -> float:
     """Measure the typical root-mean-square of the stream after each block.
 
     Random sequences of words run through the blocks. A few channels of a language
@@ -49,14 +48,13 @@ def residual_rms(model: LanguageModel, words: Tensor, seed: int = 0) -> float:
     Args:
         model: The stack, with its weights.
         words: Word embeddings to draw from, ``(words, width)``.
-        seed: Seed of a private generator.
 
     Returns:
         The typical root-mean-square of one channel.
     """
     was_training = model.training
     model.eval()
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(0)
     table = model.positions if model.config.position == "table" else None
     tokens = _TOKENS if table is None else min(_TOKENS, len(table))
     ids = torch.randint(0, len(words), (_SEQUENCES, tokens), generator=generator)

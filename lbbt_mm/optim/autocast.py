@@ -35,6 +35,12 @@ class AutocastOptimWrapper(OptimWrapper):
 
     Raises:
         ValueError: Any other ``dtype``; float16 needs loss scaling.
+
+    Example::
+
+        optim_wrapper = dict(
+            type="lbbt_mm.AutocastOptimWrapper", optimizer=dict(type="AdamW", lr=1e-4)
+        )
     """
 
     def __init__(self, dtype: str = "bfloat16", **kwargs: Any) -> None:
@@ -56,12 +62,6 @@ class AutocastOptimWrapper(OptimWrapper):
     @contextmanager
     def optim_context(self, model: nn.Module) -> Iterator[None]:
         """Run the forward pass under autocast on the device that holds ``model``.
-
-        Args:
-            model: The training model, wrapped for distributed training or not.
-
-        Yields:
-            Nothing.
 
         Raises:
             RuntimeError: The GPU has no bfloat16.

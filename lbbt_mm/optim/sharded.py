@@ -35,6 +35,13 @@ def is_transformer_block(module: nn.Module) -> bool:
         module: Any part of the model. Blocks are this package's, and the layers of
             transformers' language models, which it names ``LlamaDecoderLayer``,
             ``MistralDecoderLayer``, ``Qwen2DecoderLayer`` and so on.
+
+    Example::
+
+        strategy = dict(
+            type="lbbt_mm.ShardedStrategy",
+            activation_checkpointing=dict(check_fn="lbbt_mm.is_transformer_block"),
+        )
     """
     kind = type(module)
     # By name: transformers need not be imported, nor every family listed.
@@ -57,6 +64,10 @@ def wrap_transformer_blocks(
         module: Any part of the model.
         recurse: Whether FSDP asks if it should look inside.
         nonwrapped_numel: Parameters that no unit holds yet; unused.
+
+    Example::
+
+        model_wrapper = dict(auto_wrap_policy="lbbt_mm.wrap_transformer_blocks")
     """
     return recurse or is_transformer_block(module)
 
@@ -100,6 +111,14 @@ class ShardedStrategy(FSDPStrategy):
 
     Raises:
         RuntimeError: There is no group of processes to shard over.
+
+    Example::
+
+        runner_type = "FlexibleRunner"
+        strategy = dict(
+            type="lbbt_mm.ShardedStrategy",
+            model_wrapper=dict(auto_wrap_policy="lbbt_mm.wrap_transformer_blocks"),
+        )
     """
 
     model_wrapper: dict | None  # mmengine's, which has no types
@@ -118,11 +137,7 @@ class ShardedStrategy(FSDPStrategy):
         self.optim_state_dict_config.offload_to_cpu = offload
 
     def build_model(self, model: nn.Module | dict) -> nn.Module:
-        """Build the model; the first process alone fills its memory.
-
-        Args:
-            model: A model or its config.
-        """
+        """Build the model; the first process alone fills its memory."""
         if is_main_process():
             return super().build_model(model)
         with _DrawNothing():
@@ -154,10 +169,6 @@ class ShardedStrategy(FSDPStrategy):
     ) -> BaseOptimWrapper:
         """Build the optimiser's wrapper.
 
-        Args:
-            optim_wrapper: A wrapper or its config.
-            model: The sharded model.
-
         Raises:
             ValueError: It would clip each process's gradients by another norm.
         """
@@ -180,15 +191,7 @@ class ShardedStrategy(FSDPStrategy):
         extra_ckpt: dict | None = None,
         callback: Callable | None = None,
     ) -> None:
-        """Gather the shards in the first process, which writes one file.
-
-        Args:
-            filename: Where to.
-            save_optimizer: Whether the optimiser's state goes along.
-            save_param_scheduler: Whether the schedulers' state does.
-            extra_ckpt: What the runner adds.
-            callback: Edits the checkpoint before it is written.
-        """
+        """Gather the shards in the first process, which writes one file."""
         checkpoint = dict(extra_ckpt or {}, state_dict=self.model_state_dict())
         if save_optimizer and hasattr(self, "optim_wrapper"):
             checkpoint["optimizer"] = self.optim_state_dict()
@@ -230,11 +233,7 @@ class ShardedStrategy(FSDPStrategy):
         return checkpoint
 
     def load_optim_state_dict(self, state_dict: dict) -> None:
-        """Take over the optimiser's state, each process its shards.
-
-        Args:
-            state_dict: What a checkpoint of a sharded run holds.
-        """
+        """Take over the optimiser's state, each process its shards."""
         sharded = FullyShardedDataParallel.optim_state_dict_to_load(
             model=self.model,
             optim=self.optim_wrapper.optimizer,

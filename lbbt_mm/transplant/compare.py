@@ -42,24 +42,18 @@ def refuse_other_functions(config: LanguageConfig, source: str) -> None:
     Raises:
         TransplantError: With every reason.
     """
-    reasons = []
-    if config.position == "rotary":
-        reasons.append("rotary positions inside the attention")
-    if config.position == "relative":
-        reasons.append("relative positions inside the attention")
-    if not config.attn_scaled:
-        reasons.append("attention without the scale 1 / sqrt(head width)")
-    if config.gated:
-        reasons.append("a gated FFN")
-    if config.num_kv_heads != config.num_heads:
-        reasons.append(
-            f"grouped heads ({config.num_heads} for queries, {config.num_kv_heads} for "
-            f"keys and values)"
-        )
-    if config.norm != "layernorm":
-        reasons.append("RMSNorm")
-    if config.qk_norm:
-        reasons.append("norms of queries and keys")
+    heads, groups = config.num_heads, config.num_kv_heads
+    others = {
+        f"{config.position} positions inside the attention": config.position != "table",
+        "attention without the scale 1 / sqrt(head width)": not config.attn_scaled,
+        "a gated FFN": config.gated,
+        f"grouped heads ({heads} for queries, {groups} for keys and values)": (
+            groups != heads
+        ),
+        "RMSNorm": config.norm != "layernorm",
+        "norms of queries and keys": config.qk_norm,
+    }
+    reasons = [reason for reason, applies in others.items() if applies]
     if reasons:
         raise TransplantError(
             f"The blocks of {source} ({config.family}) are another function than the "

@@ -68,10 +68,11 @@ class Row:
     shape: tuple[int, ...]
 
 
+@dataclass(frozen=True)
 class CopyPlan:
     """A checked plan. Nothing is copied before :meth:`apply`.
 
-    Args:
+    Attributes:
         checkpoint: Where the blocks come from.
         rows: What goes where.
         inexact: Accepted name -> what is inexact about the copy.
@@ -79,19 +80,11 @@ class CopyPlan:
         notes: What else a reader should know.
     """
 
-    def __init__(
-        self,
-        checkpoint: Checkpoint,
-        rows: Sequence[Row],
-        inexact: Mapping[str, str],
-        left: Sequence[str],
-        notes: Sequence[str],
-    ) -> None:
-        self.checkpoint = checkpoint
-        self.rows = list(rows)
-        self.inexact = dict(inexact)
-        self.left = list(left)
-        self.notes = list(notes)
+    checkpoint: Checkpoint
+    rows: list[Row]
+    inexact: dict[str, str]
+    left: list[str]
+    notes: list[str]
 
     def report(self, sha256: str | None = None) -> CopyReport:
         """Say what is (to be) copied.

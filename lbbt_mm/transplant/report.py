@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from lbbt_mm.report.tables import Table
@@ -37,23 +37,13 @@ class CopyReport:
 
     @property
     def label(self) -> str:
-        """Name the arm of an experiment: the source and whatever is inexact."""
+        """Name the initialisation: the source and whatever is inexact."""
         marks = f" (inexact: {', '.join(self.inexact)})" if self.inexact else ""
         return self.source + marks
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain types, for JSON."""
-        return dict(
-            label=self.label,
-            source=self.source,
-            family=self.family,
-            sha256=self.sha256,
-            inexact=dict(self.inexact),
-            copied=[dict(row) for row in self.copied],
-            left=list(self.left),
-            skipped=list(self.skipped),
-            notes=list(self.notes),
-        )
+        return dict(label=self.label, **asdict(self))
 
     def to_table(self) -> Table:
         """Lay out one row for each layer and block."""

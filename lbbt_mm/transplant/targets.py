@@ -283,17 +283,13 @@ class LayerTarget:
         )
 
 
-def _known_class(layer: nn.Module) -> type | None:
-    """Find the class that a table describes: the layer's own or one above it."""
-    for kind in type(layer).__mro__:
-        if f"{kind.__module__}.{kind.__qualname__}" in TABLES:
-            return kind
-    return None
-
-
 def _table_of(path: str, layer: nn.Module) -> dict[str, Any]:
-    kind = _known_class(layer)
-    if kind is None:
+    """Find the table of the layer's class, or of the one that it inherits from."""
+    for kind in type(layer).__mro__:
+        table = TABLES.get(f"{kind.__module__}.{kind.__qualname__}")
+        if table is not None:
+            break
+    else:
         known = ", ".join(name.rpartition(".")[2] for name in TABLES)
         raise TransplantError(
             f"{path} is a {type(layer).__name__}, which no table describes (known, of "
@@ -312,7 +308,7 @@ def _table_of(path: str, layer: nn.Module) -> dict[str, Any]:
             f"that is softmax attention and an FFN all the same, describe it with "
             f"{_WORDS}."
         )
-    return dict(TABLES[f"{kind.__module__}.{kind.__qualname__}"])
+    return table
 
 
 def _checked(path: str, mapping: Mapping[str, Any]) -> dict[str, Any]:

@@ -17,8 +17,6 @@ from lbbt_mm.hooks import LanguageInitHook
 from lbbt_mm.language import CheckpointError, open_checkpoint
 from lbbt_mm.transplant import TransplantError, make_plan
 
-TASKS = ["segmenter", "detr"]
-
 
 @pytest.fixture(scope="module")
 def bert(tmp_path_factory) -> str:
@@ -59,7 +57,7 @@ def assert_copied(state, tensors) -> None:
         assert_close(state[name], tensor, rtol=0, atol=0)
 
 
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("task", ["segmenter", "detr"])
 def test_the_first_batch_finds_the_language_model(task, bert, tmp_path) -> None:
     cfg = vision_runs.config(task, bert, tmp_path)
     runner, state = train(cfg)
@@ -81,14 +79,13 @@ def test_the_first_batch_finds_the_language_model(task, bert, tmp_path) -> None:
     assert "init_weights" not in vars(runner.model)
 
 
-@pytest.mark.parametrize("task", TASKS)
-def test_only_the_mapped_tensors_differ_from_scratch(task, bert, tmp_path) -> None:
-    cfg = vision_runs.config(task, bert, tmp_path / "language")
+def test_only_the_mapped_tensors_differ_from_scratch(bert, tmp_path) -> None:
+    cfg = vision_runs.config("detr", bert, tmp_path / "language")
     runner, language = train(cfg)
     cfg.custom_hooks[0].update(pretrained=False, language_model="never/read")
     cfg.work_dir = str(tmp_path / "scratch")
     _, scratch = train(cfg, "scratch")
-    mapped = expected(task, runner.model, bert)
+    mapped = expected("detr", runner.model, bert)
     differing = {
         name for name in scratch if not torch.equal(scratch[name], language[name])
     }
@@ -97,11 +94,10 @@ def test_only_the_mapped_tensors_differ_from_scratch(task, bert, tmp_path) -> No
     assert {name for name in mapped if mapped[name].ndim == 2} <= differing
 
 
-@pytest.mark.parametrize("task", TASKS)
-def test_load_from_comes_after_the_copy(task, bert, tmp_path) -> None:
-    cfg = vision_runs.config(task, bert, tmp_path / "one")
+def test_load_from_comes_after_the_copy(bert, tmp_path) -> None:
+    cfg = vision_runs.config("segmenter", bert, tmp_path / "one")
     runner, _ = train(cfg)
-    mapped = sorted(expected(task, runner.model, bert))
+    mapped = sorted(expected("segmenter", runner.model, bert))
     held = mapped[: len(mapped) // 2]
     state = {
         name: torch.full_like(runner.model.state_dict()[name], 0.5) for name in held
@@ -109,15 +105,14 @@ def test_load_from_comes_after_the_copy(task, bert, tmp_path) -> None:
     torch.save(dict(state_dict=state), tmp_path / "half.pth")
     cfg.load_from, cfg.work_dir = str(tmp_path / "half.pth"), str(tmp_path / "two")
     runner, first = train(cfg, "two")
-    tensors = expected(task, runner.model, bert)
+    tensors = expected("segmenter", runner.model, bert)
     assert_copied(first, {**tensors, **state})
 
 
-@pytest.mark.parametrize("task", TASKS)
-def test_resuming_copies_nothing_and_needs_no_file(task, bert, tmp_path) -> None:
+def test_resuming_copies_nothing_and_needs_no_file(bert, tmp_path) -> None:
     source = tmp_path / "bert"
     shutil.copytree(bert, source)
-    cfg = vision_runs.config(task, str(source), tmp_path / "work")
+    cfg = vision_runs.config("segmenter", str(source), tmp_path / "work")
     train(cfg)
     report = (tmp_path / "work" / "language_init.json").read_text()
     saved = torch.load(tmp_path / "work" / "epoch_1.pth", weights_only=False)
@@ -156,8 +151,10 @@ class ValidateFirst(Hook):
             self.state = copy.deepcopy(runner.model.state_dict())
 
 
-@pytest.mark.parametrize("task", TASKS)
-@pytest.mark.parametrize("pretrained", [True, False])
+@pytest.mark.parametrize(
+    ("pretrained", "task"),
+    [(True, "segmenter"), (True, "detr"), (False, "segmenter")],
+)
 def test_ema_starts_from_what_training_starts_from(
     pretrained, task, bert, tmp_path
 ) -> None:
@@ -193,14 +190,14 @@ def test_resumed_ema_goes_on_from_the_checkpoint(pretrained, bert, tmp_path) -> 
     assert any(not torch.equal(first.state[name], state[name]) for name in state)
 
 
-@pytest.mark.parametrize("task", TASKS)
-def test_a_second_init_weights_copies_again(task, bert, tmp_path) -> None:
+def test_a_second_init_weights_copies_again(bert, tmp_path) -> None:
     class Again(Hook):
         def before_train(self, runner) -> None:
             runner.model.init_weights()
 
-    runner, state = train(vision_runs.config(task, bert, tmp_path), hooks=(Again(),))
-    assert_copied(state, expected(task, runner.model, bert))
+    # DETR's own init_weights fills its transformer anew.
+    runner, state = train(vision_runs.config("detr", bert, tmp_path), hooks=(Again(),))
+    assert_copied(state, expected("detr", runner.model, bert))
 
 
 def test_two_hooks_fill_two_parts(bert, tmp_path) -> None:
