@@ -1,4 +1,4 @@
-"""The small LLaVAs: every config builds, twins differ in one key, stages chain."""
+"""The small LLaVAs: each builds, initialisations differ in one key, stages chain."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ encoder_size = 100  # pixels; the scenes are 128x128
 patch_size = 20  # pixels
 num_layers = 4  # blocks
 token_scale = (
-    "residual"  # each initialisation's own; docs/results.md says what it is worth
+    "residual"  # of each initialisation; docs/results.md: what it is worth
 )
 
 # never changed
