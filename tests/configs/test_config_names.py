@@ -20,7 +20,7 @@ KINDS = {  # one config of each kind
 }
 MORE = [
     CONFIGS / "detr_gpt2init.py",
-    CONFIGS / "supervised/gpt2-medium_language_correct_400e_cifar100.py",
+    CONFIGS / "bridge/gpt2-medium_language_random100_400e_cifar100.py",
 ]
 
 

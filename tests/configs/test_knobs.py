@@ -8,6 +8,7 @@ import pytest
 
 from lbbt_mm.config import load_config
 from lbbt_mm.config.names import changed_keys, effective
+from lbbt_mm.config.names import flat as leaves_of
 
 from shipped import (  # isort: skip
     CONFIGS,
@@ -24,91 +25,84 @@ from shipped import (  # isort: skip
 )
 
 CLASSIFIERS = [*LEAVES, *OBJECTIVES, *RETRIEVAL]
-BRIDGES = [p for p in LEAVES if p.parent.name in ("bridge", "supervised", "sharded")]
+BRIDGES = [p for p in LEAVES if p.parent.name in ("bridge", "sharded")]
 FEW = [p for p in LEAVES if p.parent.name == "few_labels"]
 BOTH = ("train_dataloader", "val_dataloader")
-PLACES = {  # one config of each data set and task
-    (path.parent, path.stem.split("_")[-1]): path
-    for path in [*BRIDGES, *FEW, *DENSE, *LLAVA]
+PLACES = {  # one config of each data set that is for no classifier
+    path.stem.split("_")[-1]: path
+    for path in [*DENSE, *LLAVA]
     if not path.stem.endswith("_test")
 }
 PAGE = (CONFIGS / "README.md").read_text(encoding="utf-8")
 
 
-def changed(path: Path, **options) -> list[str]:
-    cfg = load_config(path, options)
-    for name, value in options.items():
-        assert cfg[name] == value
-    return changed_keys(effective(load(path)), effective(cfg))
-
-
 @pytest.mark.parametrize("path", CLASSIFIERS, ids=relative)
-def test_initialisation_and_what_trains(path: Path) -> None:
-    """All at once: a config is read for each call."""
+def test_a_knob_sets_what_it_says(path: Path) -> None:
+    """All at once: reading a config takes most of the time."""
+    knobs, expected = knobs_of(path)
+    cfg = load_config(path, knobs)
+    assert {name: cfg[name] for name in knobs} == knobs
+    now = dict(leaves_of(effective(cfg)))
+    assert {key: now[key] for key in expected} == expected
+    reached: dict[str, set[str]] = {}
+    for key in changed_keys(effective(load(path)), effective(cfg)):
+        part, _, last = key.rpartition(".")
+        if last in ("num_classes", "data_root", "batch_size"):  # of many parts
+            assert now[key] == knobs[last], key
+            reached.setdefault(last, set()).add(part.split(".")[0])
+        else:
+            assert key in expected, key
+    if path in BRIDGES:
+        assert reached["num_classes"] == {"model", "data_preprocessor", *BOTH}
+        assert reached["batch_size"] == {*BOTH, "test_dataloader"}
+    if "data_root" in knobs:
+        assert reached["data_root"] == {*BOTH, "test_dataloader"}
+
+
+def knobs_of(path: Path) -> tuple[dict[str, object], dict[str, object]]:
+    """List knobs of a config with other values, and the keys that have to have them."""
     given = load(path)
-    known = dict(
+    part = "model.classifier" if "+entropy" in path.stem else "model"
+    knobs: dict[str, object] = dict(
         pretrained=not given.pretrained,
         trainable_layers="first:1",
         language_model="gpt2",
         num_layers=2,
-        label_smoothing=0.3,
     )
-    if path.parent.name in ("probe", "retrieval"):  # their heads have another loss
-        del known["label_smoothing"]
-    part = "model.classifier" if "+entropy" in path.stem else "model"
-    names = ("pretrained", "trainable_layers", "language_model", "num_layers")
-    expected = {f"{part}.backbone.{name}" for name in names}
-    if "label_smoothing" in known:
-        expected.add(f"{part}.head.loss.label_smooth_val")
-    assert set(changed(path, **known)) == expected
-
-
-@pytest.mark.parametrize("path", BRIDGES, ids=relative)
-def test_labels_of_the_bridge(path: Path) -> None:
-    keys = changed(path, random_ratio=0.15, label_seed=7, exclude_true_label=True)
-    names = ("ratio", "seed", "exclude_true_label")
-    assert keys == sorted(f"{loader}.dataset.{n}" for loader in BOTH for n in names)
-
-
-@pytest.mark.parametrize("path", FEW, ids=relative)
-def test_few_labels(path: Path) -> None:
-    keys = changed(path, labels=100, label_seed=3)
-    assert keys == [f"train_dataloader.dataset.{name}" for name in ("labels", "seed")]
-
-
-@pytest.mark.parametrize(
-    "path", [*FEW, *(p for p in LEAVES if p.parent.name in ("probe", "finetune"))],
-    ids=relative,
-)  # fmt: skip
-def test_the_bridge_that_a_model_starts_from(path: Path) -> None:
-    cfg = load_config(path, {"bridge_checkpoint": "b.pth"})
-    start = dict(type="Pretrained", checkpoint="b.pth", prefix="backbone.")
-    assert cfg.model.backbone.init_cfg == start
-    keys = changed_keys(effective(load(path)), effective(cfg))
-    assert {key.rpartition(".")[0] for key in keys} == {"model.backbone.init_cfg"}
-
-
-@pytest.mark.parametrize(
-    "path", [p for p in BRIDGES if p.parent.name != "supervised"], ids=relative
-)
-def test_classes_rate_length_and_place(path: Path) -> None:
-    options = dict(num_classes=7, lr=0.5, weight_decay=0.25, max_epochs=44, seed=5)
-    keys = set(changed(path, **options))
-    where = [k for k in keys if k.endswith("num_classes")]
-    assert {k.split(".")[0] for k in where} == {"model", "data_preprocessor", *BOTH}
-    assert keys - set(where) == {
-        "optim_wrapper.optimizer.lr",
-        "optim_wrapper.optimizer.weight_decay",
-        "train_cfg.max_epochs",
-        "randomness.seed",
-    }
+    expected = {f"{part}.backbone.{name}": value for name, value in knobs.items()}
+    if path.parent.name not in ("probe", "retrieval"):  # their heads have another loss
+        knobs["label_smoothing"] = 0.3
+        expected[f"{part}.head.loss.label_smooth_val"] = 0.3
+    if path in BRIDGES:
+        labels = dict(random_ratio=0.15, label_seed=7, exclude_true_label=True)
+        knobs |= labels
+        for loader in BOTH:
+            for key, value in zip(
+                ("ratio", "seed", "exclude_true_label"), labels.values(), strict=True
+            ):
+                expected[f"{loader}.dataset.{key}"] = value
+        knobs |= dict(lr=0.5, weight_decay=0.25, max_epochs=44, seed=5)
+        expected["optim_wrapper.optimizer.lr"] = 0.5
+        expected["optim_wrapper.optimizer.weight_decay"] = 0.25
+        expected["train_cfg.max_epochs"] = 44
+        expected["randomness.seed"] = 5
+        knobs |= dict(num_classes=7, batch_size=3)
+    if path in FEW:
+        knobs |= dict(labels=100, label_seed=3)
+        expected["train_dataloader.dataset.labels"] = 100
+        expected["train_dataloader.dataset.seed"] = 3
+    if path in FEW or path.parent.name in ("probe", "finetune"):
+        knobs["bridge_checkpoint"] = "b.pth"
+        start = dict(type="Pretrained", checkpoint="b.pth", prefix="backbone.")
+        for key, value in start.items():
+            expected[f"model.backbone.init_cfg.{key}"] = value
+    if path in [*BRIDGES, *FEW] and "mnist5k" not in path.stem:  # a package has them
+        knobs["data_root"] = "elsewhere"
+    return knobs, expected
 
 
 @pytest.mark.parametrize("path", PLACES.values(), ids=relative)
 def test_where_the_images_lie(path: Path) -> None:
-    if "data_root" not in load(path):
-        assert "mnist5k" in path.stem  # a package carries them
-        return
     options = dict(data_root="elsewhere", batch_size=3)
     cfg = load_config(path, options)
     assert cfg.train_dataloader.batch_size == 3

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import FUNCTIONS, RUNNERS, STRATEGIES
 
@@ -33,7 +34,6 @@ MODELS = {
 }
 LARGER = ("Qwen/Qwen3-14B", 40, 5120)  # Qwen3-8B's config with three knobs
 CLASSES = {"cifar10": 10, "cifar100": 100, "tiny-imagenet": 200, "imagenet1k": 1000}
-every_leaf = pytest.mark.parametrize("path", LEAVES, ids=lambda path: path.stem)
 
 
 @pytest.fixture(scope="module")
@@ -67,30 +67,36 @@ def test_the_papers_large_models_are_there() -> None:
     assert names == expected
 
 
-@pytest.mark.parametrize(
-    "path", [p for p in LEAVES if p.stem.startswith("qwen3")], ids=lambda p: p.stem
-)
-def test_the_larger_qwen_is_three_knobs(path: Path) -> None:
+def test_the_larger_qwen_is_three_knobs() -> None:
     options = dict(zip(("language_model", "num_layers", "width"), LARGER, strict=True))
-    cfg = load_config(path, options)
-    keys = changed_keys(effective(load(path)), effective(cfg))
-    assert keys == [
-        "model.backbone.language_model",
-        "model.backbone.num_layers",
-        "model.head.in_channels",
-    ]
+    for path in (p for p in LEAVES if p.stem.startswith("qwen3")):
+        cfg = load_config(path, options)
+        assert changed_keys(effective(load(path)), effective(cfg)) == [
+            "model.backbone.language_model",
+            "model.backbone.num_layers",
+            "model.head.in_channels",
+        ]
     config = language_config(LARGER[0])
     assert (config.num_layers, config.width) == LARGER[1:]
     assert "language_model=Qwen/Qwen3-14B num_layers=40 width=5120" in _bases()
 
 
-@every_leaf
-def test_the_name_says_what_is_trained(path: Path) -> None:
+@pytest.mark.parametrize("path", LEAVES, ids=lambda path: path.stem)
+def test_it_is_what_its_name_says_and_takes_a_step(
+    path: Path, tiny: dict[str, str]
+) -> None:
+    check_name(path)
+    check_sharding(load(path))
+    check_learning_rate(path)
+    take_a_step(path, tiny)
+
+
+def check_name(path: Path) -> None:
     name, cfg = parse_name(path), load(path)
     backbone, head = cfg.model.backbone, cfg.model.head
     sizes = (backbone.language_model, backbone.num_layers, head.in_channels)
     assert sizes == MODELS[name.model]
-    assert backbone.pretrained == (name.arm == "language")
+    assert backbone.pretrained == (name.initialisation == "language")
     assert cfg.train_cfg.max_epochs == name.epochs
     train, val = cfg.train_dataloader.dataset, cfg.val_dataloader.dataset
     assert train.num_classes == val.num_classes == head.num_classes
@@ -98,9 +104,8 @@ def test_the_name_says_what_is_trained(path: Path) -> None:
     assert train.ratio == val.ratio == {"correct": 0, "random100": 1}[name.labels]
 
 
-@every_leaf
-def test_everything_it_names_exists(path: Path) -> None:
-    cfg = load(path)
+def check_sharding(cfg: Config) -> None:
+    """Everything it names exists."""
     assert RUNNERS.get(cfg.runner_type) is not None
     assert STRATEGIES.get(cfg.strategy.type).__name__ == "ShardedStrategy"
     wrapper = cfg.strategy.model_wrapper
@@ -116,8 +121,8 @@ def test_everything_it_names_exists(path: Path) -> None:
     assert cfg.optim_wrapper.type == "lbbt_mm.AutocastOptimWrapper"
 
 
-@every_leaf
-def test_learning_rate_follows_the_whole_batch(path: Path) -> None:
+def check_learning_rate(path: Path) -> None:
+    """It follows the batch of all processes."""
     cfg = load(path)
     batch = PROCESSES * cfg.train_dataloader.batch_size
     assert batch == cfg.auto_scale_lr.base_batch_size
@@ -126,8 +131,7 @@ def test_learning_rate_follows_the_whole_batch(path: Path) -> None:
     assert f"{PROCESSES} processes" in head
 
 
-@every_leaf
-def test_one_step_of_two_narrow_blocks(path: Path, tiny: dict[str, str]) -> None:
+def take_a_step(path: Path, tiny: dict[str, str]) -> None:
     """At 32 channels: two blocks of Qwen3-14B have 660 million parameters."""
     from mmpretrain.structures import DataSample
 
