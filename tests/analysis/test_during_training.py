@@ -33,8 +33,7 @@ def tensors() -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.parametrize("threshold", [1.0, 0.1, 0.7])  # 0.1 is no float32
-@pytest.mark.parametrize("sigmas", [2.0, 6.0])
-@pytest.mark.parametrize("chunk", [100, 1 << 22])
+@pytest.mark.parametrize(("sigmas", "chunk"), [(2.0, 100), (6.0, 1 << 22)])
 def test_counts_are_exact(monkeypatch, threshold, sigmas, chunk) -> None:
     monkeypatch.setattr(watch, "_CHUNK", chunk)
     weights = tensors()

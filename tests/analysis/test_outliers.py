@@ -116,37 +116,51 @@ def test_blocks_and_kinds_of_our_backbone() -> None:
     assert report.by_block["language.blocks.0"].above == 0
 
 
-@pytest.mark.parametrize(
-    ("name", "block", "kind"),
-    [
-        ("backbone.language.blocks.11.qkv.weight", "blocks.11", "attention in"),
-        ("language.blocks.0.out.weight", "blocks.0", "attention out"),
-        ("language.blocks.0.gate.weight", "blocks.0", "mlp gate"),
-        ("qkv.weight", None, "attention in"),
-        ("backbone.patch_embed.projection.weight", None, "embedding"),
-        ("backbone.language.positions", None, "embedding"),
-        ("h.3.attn.c_proj.weight", "h.3", "attention out"),
-        ("transformer.h.3.mlp.c_proj.weight", "h.3", "mlp down"),
-        ("encoder.layer.2.attention.self.value.weight", "layer.2", "attention in"),
-        ("encoder.layer.2.attention.output.dense.weight", "layer.2", "attention out"),
-        ("encoder.layer.2.intermediate.dense.weight", "layer.2", "mlp up"),
-        ("encoder.layer.2.output.dense.weight", "layer.2", "mlp down"),
-        ("layers.1.self_attn.o_proj.weight", "layers.1", "attention out"),
-        ("embed_tokens.weight", None, "embedding"),
-        ("encoder.block.0.layer.1.DenseReluDense.wi_1.weight", "block.0", "mlp up"),
-        ("encoder.block.0.layer.0.SelfAttention.k.weight", "block.0", "attention in"),
-        ("backbone.layers.4.ffn.layers.0.0.weight", "layers.4", "mlp up"),
-        ("backbone.layers.4.ffn.layers.1.weight", "layers.4", "mlp down"),
-        ("blocks.5.attn.proj.weight", "blocks.5", "attention out"),
-        ("decoder.layers.5.cross_attn.attn.in_proj_weight", "layers.5", "attention in"),
-        ("head.fc.weight", None, "head"),
-        ("layer1.0.conv1.weight", None, "other"),
-    ],
-)
-def test_names(name: str, block: str | None, kind: str) -> None:
-    assert weight_kind(name) == kind
-    path = block_path(name)
-    assert path is None if block is None else path and path.endswith(block)
+NAMES = [
+    ("backbone.language.blocks.11.qkv.weight", "blocks.11", "attention in"),
+    ("language.blocks.0.out.weight", "blocks.0", "attention out"),
+    ("language.blocks.0.gate.weight", "blocks.0", "mlp gate"),
+    ("qkv.weight", None, "attention in"),
+    ("backbone.patch_embed.projection.weight", None, "embedding"),
+    ("backbone.language.positions", None, "embedding"),
+    ("h.3.attn.c_proj.weight", "h.3", "attention out"),
+    ("transformer.h.3.mlp.c_proj.weight", "h.3", "mlp down"),
+    ("encoder.layer.2.attention.self.value.weight", "layer.2", "attention in"),
+    ("encoder.layer.2.attention.output.dense.weight", "layer.2", "attention out"),
+    ("encoder.layer.2.intermediate.dense.weight", "layer.2", "mlp up"),
+    ("encoder.layer.2.output.dense.weight", "layer.2", "mlp down"),
+    ("layers.1.self_attn.o_proj.weight", "layers.1", "attention out"),
+    ("embed_tokens.weight", None, "embedding"),
+    ("encoder.block.0.layer.1.DenseReluDense.wi_1.weight", "block.0", "mlp up"),
+    ("encoder.block.0.layer.0.SelfAttention.k.weight", "block.0", "attention in"),
+    ("backbone.layers.4.ffn.layers.0.0.weight", "layers.4", "mlp up"),
+    ("backbone.layers.4.ffn.layers.1.weight", "layers.4", "mlp down"),
+    ("blocks.5.attn.proj.weight", "blocks.5", "attention out"),
+    ("decoder.layers.5.cross_attn.attn.in_proj_weight", "layers.5", "attention in"),
+    ("head.fc.weight", None, "head"),
+    ("layer1.0.conv1.weight", None, "other"),
+    # Of detectors and segmenters.
+    ("bbox_head.reg_ffn.layers.0.0.weight", None, "head"),
+    ("bbox_head.reg_ffn.layers.1.weight", None, "head"),
+    ("bbox_head.fc_cls.weight", None, "head"),
+    ("query_embedding.weight", None, "embedding"),
+    ("encoder.layers.2.ffn.layers.0.0.weight", "encoder.layers.2", "mlp up"),
+    ("encoder.layers.2.ffn.layers.1.weight", "encoder.layers.2", "mlp down"),
+    ("decode_head.cls_emb", None, "embedding"),
+    ("decode_head.classes_proj.weight", None, "head"),
+    (
+        "decode_head.layers.1.attn.attn.out_proj.weight",
+        "decode_head.layers.1",
+        "attention out",
+    ),
+]
+
+
+def test_names() -> None:
+    for name, block, kind in NAMES:
+        assert weight_kind(name) == kind, name
+        path = block_path(name)
+        assert path is None if block is None else path and path.endswith(block), name
 
 
 # Bad input -------------------------------------------------------------------------

@@ -19,9 +19,8 @@ from lbbt_mm.metrics.vqa_rules import (
 )
 
 
-@pytest.mark.parametrize(
-    ("answer", "form"),
-    [
+def test_normalisation() -> None:
+    table = [
         ("The Cat", "cat"),
         ("two dogs", "2 dogs"),
         ("None", "0"),
@@ -39,10 +38,9 @@ from lbbt_mm.metrics.vqa_rules import (
         ("yes\nno\tmaybe", "yes no maybe"),
         (" (left) ", "left"),
         ("", ""),
-    ],
-)
-def test_normalisation(answer: str, form: str) -> None:
-    assert normalise(answer) == form
+    ]
+    for answer, form in table:
+        assert normalise(answer) == form, answer
 
 
 def test_contractions_are_those_of_the_public_table() -> None:
@@ -52,13 +50,11 @@ def test_contractions_are_those_of_the_public_table() -> None:
         assert kept not in CONTRACTIONS
 
 
-@pytest.mark.parametrize(
-    ("matches", "score"), [(0, 0), (1, 0.3), (2, 0.6), (3, 0.9), (4, 1), (10, 1)]
-)
-def test_ten_answers(matches: int, score: float) -> None:
+def test_ten_answers() -> None:
     # Three match: seven times 3/3 without another, three times 2/3 without one of them.
-    answers = ["Two"] * matches + [f"other {i}" for i in range(10 - matches)]
-    assert ten_answer_score("2.", answers) == pytest.approx(score)
+    for matches, score in ((0, 0), (1, 0.3), (2, 0.6), (3, 0.9), (4, 1), (10, 1)):
+        answers = ["Two"] * matches + [f"other {i}" for i in range(10 - matches)]
+        assert ten_answer_score("2.", answers) == pytest.approx(score)
 
 
 def test_ten_answers_need_more_than_three() -> None:
@@ -72,9 +68,8 @@ def test_gqa_does_not_normalise_further() -> None:
     assert exact_score("the cat", ["cat"]) == 1
 
 
-@pytest.mark.parametrize(
-    ("text", "letter"),
-    [
+def test_option_letters() -> None:
+    table = [
         ("A", "A"),
         (" B ", "B"),
         ("A.", "A"),
@@ -90,10 +85,9 @@ def test_gqa_does_not_normalise_further() -> None:
         ("The answer is Banana", None),
         ("F", None),
         ("", None),
-    ],
-)
-def test_option_letters(text: str, letter: str | None) -> None:
-    assert option_letter(text) == letter
+    ]
+    for text, letter in table:
+        assert option_letter(text) == letter, text
 
 
 def run(config: dict, samples: list[dict]) -> dict[str, float]:

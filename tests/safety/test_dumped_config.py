@@ -43,7 +43,6 @@ def test_nothing_in_a_config_is_run(tmp_path: Path) -> None:
         read_dumped_config(path)
 
 
-@pytest.mark.parametrize("make", [dict, Config])
 @pytest.mark.parametrize(
     ("wrapper", "labels"),
     [
@@ -59,12 +58,12 @@ def test_nothing_in_a_config_is_run(tmp_path: Path) -> None:
         (dict(type="mine.Noisy", ratio=0.5), "of Noisy"),
     ],
 )
-def test_labels_and_images(make, wrapper: dict, labels: str) -> None:
-    found = make(config(**wrapper))
-    assert describe_labels(found) == labels
-    assert describe_dataset(found) == "fashion-mnist"
-    assert innermost_dataset(found, "train_dataloader")["indices"] == 100
-    assert at(found, "train_dataloader", "no", "such") is None
+def test_labels_and_images(wrapper: dict, labels: str) -> None:
+    for found in (config(**wrapper), Config(config(**wrapper))):
+        assert describe_labels(found) == labels
+        assert describe_dataset(found) == "fashion-mnist"
+        assert innermost_dataset(found, "train_dataloader")["indices"] == 100
+        assert at(found, "train_dataloader", "no", "such") is None
 
 
 def test_a_users_subclass_counts_where_it_can_be_looked_up() -> None:

@@ -15,7 +15,6 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 
 from lbbt_mm.analysis import weight_statistics
-from lbbt_mm.analysis.weight_names import block_path, weight_kind
 from lbbt_mm.measure.measured_model import MeasuredModel
 from lbbt_mm.runs.measurement import MeasurementRecord
 
@@ -170,28 +169,6 @@ def test_a_missing_language_model_is_one_sentence(make, analyze, tmp_path):
     assert analyze(path, checkpoint, "--only", "outliers") == ""
 
 
-@pytest.mark.parametrize(
-    ("name", "block", "kind"),
-    [
-        ("bbox_head.reg_ffn.layers.0.0.weight", None, "head"),
-        ("bbox_head.reg_ffn.layers.1.weight", None, "head"),
-        ("bbox_head.fc_cls.weight", None, "head"),
-        ("query_embedding.weight", None, "embedding"),
-        ("encoder.layers.2.ffn.layers.0.0.weight", "encoder.layers.2", "mlp up"),
-        ("encoder.layers.2.ffn.layers.1.weight", "encoder.layers.2", "mlp down"),
-        ("decode_head.cls_emb", None, "embedding"),
-        ("decode_head.classes_proj.weight", None, "head"),
-        (
-            "decode_head.layers.1.attn.attn.out_proj.weight",
-            "decode_head.layers.1",
-            "attention out",
-        ),
-    ],
-)
-def test_names_of_dense_models(name: str, block: str | None, kind: str) -> None:
-    assert (block_path(name), weight_kind(name)) == (block, kind)
-
-
 @TASKS
 def test_a_page_of_such_a_run(task, make, tool, analyze, capsys):
     cfg, path = make(task)
@@ -225,7 +202,7 @@ def test_two_models_of_one_language_model_are_not_mixed(make, tool, analyze, tmp
 
 
 @pytest.mark.parametrize("pretrained", [True, False])
-def test_a_run_without_a_sweeps_record_knows_its_arm(make, tmp_path, pretrained):
+def test_a_run_without_a_record_knows_its_start(make, tmp_path, pretrained):
     from lbbt_mm.runs.find import gather
 
     cfg, _ = make("segmenter")
