@@ -28,6 +28,24 @@ def _seeded() -> None:
     torch.manual_seed(0)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _format_a_config_once():
+    """mmengine asks yapf five times a run for the same text, up to a second each."""
+    from yapf.yapflib import yapf_api
+
+    plain, known = yapf_api.FormatCode, dict[str, tuple]()
+
+    def once(text: str, **options) -> tuple:
+        if text not in known:
+            known.clear()  # the next run
+            known[text] = plain(text, **options)
+        return known[text]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(yapf_api, "FormatCode", once)
+        yield
+
+
 @pytest.fixture(scope="session")
 def write_idx_images():
     """Write random 28x28 images of ten classes as the four idx files of MNIST."""
