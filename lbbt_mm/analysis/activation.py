@@ -76,6 +76,10 @@ def activation_ratio(
     Raises:
         ValueError: The rule is unknown, there are no images, they do not fit, cannot
             be read twice, or a block's activations are not finite.
+
+    Example:
+        >>> backbone = LanguageBackbone("gpt2", pretrained=False, img_size=32)
+        >>> [block.ratio for block in activation_ratio(backbone, [images])]
     """
     if rule not in RULES:
         raise ValueError(

@@ -152,6 +152,11 @@ def measure_alignment(
     Raises:
         ValueError: Sizes differ, a k is not from 1 to D, or there are fewer patches
             than D, which leave the eigenbasis undetermined.
+
+    Example:
+        >>> layer = backbone.patch_embed.projection
+        >>> data = patch_covariance([images], layer)
+        >>> measure_alignment(data, weight_covariance(layer.weight)).data.leading
     """
     size = len(data.matrix)
     if weights.matrix.shape != data.matrix.shape:

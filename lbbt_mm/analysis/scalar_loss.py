@@ -52,6 +52,12 @@ class ScalarLoss:
     Raises:
         ValueError: Nothing is trainable, or the loss is not one finite number, depends
             on no trainable parameter or is random.
+
+    Example:
+        >>> batches = images.split(32), labels.split(32)
+        >>> losses = [partial(mean_loss, model, x, y) for x, y in zip(*batches)]
+        >>> loss = ScalarLoss(model.eval(), losses, samples=len(images))
+        >>> hessian_trace(loss).value, extreme_eigenvalues(loss, k=2).leading
     """
 
     def __init__(

@@ -87,6 +87,10 @@ def measure_separability(
         ValueError: Shapes do not fit, features are not finite or all alike, there is
             one class only, or not more images than classes.
         ImportError: scikit-learn is missing.
+
+    Example:
+        >>> test = probe_features(cfg, "epoch_6.pth", cache_dir=None).test
+        >>> measure_separability(test.features, test.labels).knn_accuracy
     """
     require("sklearn", "Separability of features")
     from sklearn import metrics

@@ -48,6 +48,10 @@ class MeasuredModel:
         device: Where the model runs, in float32.
         seed: Of the images that are chosen.
         progress: Show progress bars.
+
+    Example:
+        >>> measured = MeasuredModel(Config.fromfile("config.py"), "epoch_6.pth")
+        >>> result, data = outliers(measured, Settings())
     """
 
     def __init__(

@@ -61,6 +61,10 @@ def retrieval_scores(
     Raises:
         ValueError: The shapes do not fit, a feature is not finite, a k is not between 1
             and the size of the gallery, or no label occurs twice.
+
+    Example:
+        >>> test = probe_features(cfg, "epoch_6.pth", cache_dir=None).test
+        >>> retrieval_scores(test.features, test.labels)["mAP"]
     """
     _check(features, labels, topk, distance)
     images = len(labels)

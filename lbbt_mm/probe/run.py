@@ -20,7 +20,7 @@ from lbbt_mm.probe.setup import ProbeData
 
 @dataclass(frozen=True)
 class ProbeSettings:
-    """How a linear layer is trained; see :func:`~lbbt_mm.probe.linear_probe`."""
+    """How a layer is trained; see :func:`~lbbt_mm.probe.linear_probe.linear_probe`."""
 
     epochs: int = 100
     batch_size: int = 128
