@@ -204,30 +204,26 @@ class MeasuredModel:
             See :func:`~lbbt_mm.probe.feature_key.images_sha256`; None where an
             image that is replaced could not be told from its successor.
         """
-        dataset = self._dataset(self._plain(split))
         if split not in self._contents:
+            wrapped, pipeline, _ = self._config(split)
+            dataset = self._dataset(true_label_dataset(wrapped, pipeline))
             try:
                 self._contents[split] = images_sha256(dataset)
             except UnknownContentError:
                 self._contents[split] = None
         return self._contents[split]
 
-    def _plain(self, split: str) -> Any:
-        """The config of a dataset with true labels, and the test images' pipeline."""
-        loader_cfg, test_cfg = self._loaders(split)
-        return true_label_dataset(
-            loader_cfg["dataset"], find_pipeline(test_cfg["dataset"])
-        )
-
-    def _loaders(self, split: str) -> tuple[Any, Any]:
-        """The config of a split's loader, and the one whose pipeline prepares it."""
-        loader_cfg = self.cfg.get(f"{split}_dataloader")
-        if not loader_cfg:
+    def _config(self, split: str) -> tuple[Any, list, int]:
+        """Dataset of a split, and what the test images go through: pipeline, batch."""
+        loader = self.cfg.get(f"{split}_dataloader")
+        if not loader:
             raise ValueError(
                 f"Expected {split}_dataloader in the config, got none: this "
                 f"measurement looks at its images."
             )
-        return loader_cfg, self.cfg.get("test_dataloader") or loader_cfg
+        test = self.cfg.get("test_dataloader") or loader
+        pipeline = find_pipeline(test["dataset"])
+        return loader["dataset"], pipeline, test.get("batch_size", 32)
 
     def _batches(
         self,
@@ -237,15 +233,12 @@ class MeasuredModel:
         as_trained: bool = False,
     ) -> tuple[DataLoader, dict[str, Any]]:
         """Load images with true labels, or those of training in two equal halves."""
-        loader_cfg, test_cfg = self._loaders(split)
-        plain_cfg = dataset_cfg = self._plain(split)
-        if as_trained:
-            pipeline = find_pipeline(test_cfg["dataset"])
-            dataset_cfg = with_pipeline(loader_cfg["dataset"], pipeline)
-        dataset: Any = self._dataset(dataset_cfg)
+        wrapped, pipeline, size = self._config(split)
+        plain = true_label_dataset(wrapped, pipeline)
+        shown = with_pipeline(wrapped, pipeline) if as_trained else plain
+        dataset: Any = self._dataset(shown)
         generator = torch.Generator().manual_seed(self.seed)
         order = torch.randperm(len(dataset), generator=generator)[:number].tolist()
-        size = test_cfg.get("batch_size", 32)
         if as_trained:
             size = len(order) // 2
             order = order[: 2 * size]
@@ -277,7 +270,7 @@ class MeasuredModel:
         pixels = first.float().cpu().numpy().tobytes()
         classes = dataset.metainfo.get("classes")
         return loader, dict(
-            dataset=_name_of(plain_cfg),
+            dataset=_name_of(plain),
             split=split,
             images=len(order),
             classes=len(classes) if classes else None,
