@@ -105,13 +105,13 @@ def test_the_initial_model_has_the_copied_blocks(task, make, runs, analyze):
 @TASKS
 def test_the_scratch_twin_is_another_model(task, make, analyze, tmp_path):
     starts = {}
-    for arm, pretrained in (("language", True), ("scratch", False)):
+    for name, pretrained in (("language", True), ("scratch", False)):
         cfg, path = make(task)
         cfg.custom_hooks[0].pretrained = pretrained
         cfg.dump(path)
-        assert analyze(path, "--only", "outliers", "--work-dir", tmp_path / arm) == ""
-        starts[arm] = record(tmp_path / arm / "analysis" / "initial", "outliers")
-        assert starts[arm].model["initialisation"] == arm
+        assert analyze(path, "--only", "outliers", "--work-dir", tmp_path / name) == ""
+        starts[name] = record(tmp_path / name / "analysis" / "initial", "outliers")
+        assert starts[name].model["initialisation"] == name
     language, scratch = starts["language"], starts["scratch"]
     assert language.model["fingerprint"] != scratch.model["fingerprint"]
     last = BLOCKS[task][-1]
@@ -185,7 +185,7 @@ def test_a_page_of_such_a_run(task, make, tool, analyze, capsys):
     result = record(home / "analysis" / "iter_1", "outliers").result
     assert "How the weights are distributed" in page
     assert str(result["total"]["count"]) in re.sub(r"\s", "", unescape(page))
-    assert "language, initial" in page
+    assert "language, unbridged" in page
     for name in names[1:]:
         assert f"{name} needs" in page
 
@@ -213,5 +213,5 @@ def test_a_run_without_a_record_knows_its_start(make, tmp_path, pretrained):
     log.write_text('{"loss": 1.0, "epoch": 1, "step": 9}\n')
     cfg.dump(tmp_path / "run" / "config.py")
     (run,) = gather([tmp_path / "run"]).runs
-    assert run.arm == ("language" if pretrained else "scratch")
+    assert run.initialisation == ("language" if pretrained else "scratch")
     assert run.language_model == "bert"
