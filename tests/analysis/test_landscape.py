@@ -62,7 +62,7 @@ def test_filters_of_a_direction_are_as_long_as_those_of_the_weights() -> None:
 
 
 def test_initialisations_share_the_draws_and_only_their_lengths_differ() -> None:
-    # Two arms of one architecture: weights differ, the way that they move does not.
+    # One architecture, two initialisations: weights differ, directions do not.
     one, other = mlp(), mlp()
     with torch.no_grad():
         other.parameters[0].mul_(3)
