@@ -120,6 +120,7 @@ def test_addresses_and_storage_services(poison, tmp_path, monkeypatch) -> None:
             CheckpointLoader.load_checkpoint(address, map_location="cpu")
 
 
+@pytest.mark.slow
 def test_whatever_is_imported_first(tmp_path) -> None:
     path = tmp_path / "poison.pth"
     torch.save(Poison(tmp_path / "code-ran"), path)
