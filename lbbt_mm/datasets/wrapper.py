@@ -12,7 +12,7 @@ from mmengine.dataset import BaseDataset, ConcatDataset
 from mmengine.registry import DATASETS as MMENGINE_DATASETS
 
 from lbbt_mm.datasets.arguments import with_pipeline
-from lbbt_mm.datasets.checks.damaged import DamagedImageError, why_unreadable
+from lbbt_mm.datasets.checks.damaged import DamagedImageError, stop_if_damaged
 from lbbt_mm.datasets.checks.left_out import say_left_out
 from lbbt_mm.datasets.checks.same_images import (
     describe_images,
@@ -226,7 +226,15 @@ class DatasetWrapper(BaseDataset):
             raise  # of a wrapper inside
         except Exception as error:
             if view.asked is not None:
-                self._stop_if_damaged(view.asked, leaf, error)
+                path = self.get_data_info(view.asked).get("img_path")
+                stop_if_damaged(
+                    getattr(leaf, "pipeline", None),
+                    path,
+                    error,
+                    name=f"{type(self).__name__}: image {view.asked}, {path},",
+                    cure="wrap lbbt_mm.SkipDamagedImages around this dataset to go on "
+                    "without it",
+                )
             raise
         if view.asked is None:
             raise RuntimeError(
@@ -273,18 +281,6 @@ class DatasetWrapper(BaseDataset):
         """The images inside that may be shown, ascending."""
         own = range(len(self)) if self._only is None else self._only()
         return np.unique([self._source(int(index)) for index in own])
-
-    def _stop_if_damaged(self, index: int, leaf: Any, error: Exception) -> None:
-        path = self.get_data_info(index).get("img_path")
-        why = path and why_unreadable(getattr(leaf, "pipeline", None), path)
-        if path and why:
-            raise DamagedImageError(
-                f"{type(self).__name__}: image {index}, {path}, cannot be read "
-                f"({why}); replace the file, or wrap lbbt_mm.SkipDamagedImages around "
-                "this dataset to go on without it.",
-                path,
-                why,
-            ) from error
 
     def get_data_info(self, idx: int) -> dict:
         """The inner data info as the inner pipeline gets to see it."""

@@ -72,6 +72,31 @@ def why_unreadable(pipeline: Any, path: str) -> str | None:
     return None
 
 
+def stop_if_damaged(
+    pipeline: Any, path: Any, error: Exception, name: str = "", cure: str = ""
+) -> None:
+    """Raise :class:`DamagedImageError` if a file is why a pipeline has failed.
+
+    Args:
+        pipeline: See :func:`why_unreadable`.
+        path: The file, if there is one.
+        error: What the pipeline has raised.
+        name: The file as the sentence names it.
+        cure: The end of the sentence.
+
+    Raises:
+        DamagedImageError: The pipeline's loader cannot read it.
+    """
+    why = path and why_unreadable(pipeline, path)
+    if why:
+        raise DamagedImageError(
+            f"{name or path} cannot be read ({why}); replace the file, or "
+            f"{cure or 'take it out of the dataset'}.",
+            path,
+            why,
+        ) from error
+
+
 def _asked(step: Any, path: str) -> dict | None:
     """What to hand to a step so that it reads the file; None if it reads none."""
     loading = sys.modules.get("mmcv.transforms.loading")

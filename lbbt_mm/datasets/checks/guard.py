@@ -14,7 +14,7 @@ from typing import Any
 from mmengine.dataset import Compose
 
 from lbbt_mm.datasets.checks.categories import check_categories, coco_problem
-from lbbt_mm.datasets.checks.damaged import DamagedImageError, DataError, why_unreadable
+from lbbt_mm.datasets.checks.damaged import DataError, stop_if_damaged
 from lbbt_mm.datasets.checks.label_maps import check_label_map, reads_label_maps
 from lbbt_mm.datasets.checks.left_out import say_left_out
 from lbbt_mm.registry import DATASETS, names_of
@@ -42,7 +42,7 @@ class GuardedPipeline(Compose):
             DamagedImageError: A file cannot be read.
             LabelMapError: A label map holds something else.
         """
-        files = {k: data[k] for k in ("img_path", "seg_map_path") if data.get(k)}
+        files = [data.get(key) for key in ("img_path", "seg_map_path")]
         found: dict | None = data
         for step in self.transforms:
             try:
@@ -50,15 +50,8 @@ class GuardedPipeline(Compose):
             except DataError:
                 raise
             except Exception as error:
-                for path in files.values():
-                    why = why_unreadable(step, path)
-                    if why:
-                        raise DamagedImageError(
-                            f"{path} cannot be read ({why}); replace the file, or take "
-                            "it out of the dataset.",
-                            path,
-                            why,
-                        ) from error
+                for path in files:
+                    stop_if_damaged(step, path, error)
                 raise
             if found is None:
                 return None
