@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import gc
+import multiprocessing
 import os
 import signal
 import struct
+import sys
 from pathlib import Path
 
 # Before torch is imported: two busy OpenMP pools on two cores slow each other down.
@@ -13,7 +16,10 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
+import quick_logs  # noqa: E402
 import torch  # noqa: E402
+
+quick_logs.install()
 
 # A small project, and tools/ and projects/ run in it or loaded into this process.
 pytest_plugins = ["tool_project", "report_work_dir"]
@@ -21,6 +27,18 @@ pytest_plugins = ["tool_project", "report_work_dir"]
 
 # A shell ignores it in what it starts in the background, and tests send it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+_modules = 0  # when garbage was collected last
+
+
+def pytest_runtest_setup() -> None:
+    """Take what libraries hold out of the collections that every data set asks for."""
+    global _modules
+    if len(sys.modules) > _modules + 100:
+        gc.collect()
+        gc.freeze()
+        _modules = len(sys.modules)
 
 
 @pytest.fixture(autouse=True)
@@ -103,6 +121,22 @@ def chat_model(tmp_path_factory: pytest.TempPathFactory) -> str:
     from llava_tiny import write_chat_model
 
     return write_chat_model(tmp_path_factory.mktemp("chat_model") / "llama")
+
+
+@pytest.fixture(autouse=True)
+def _leave_no_processes():
+    """Workers of data loaders that a test forgot would slow down those after it."""
+    yield
+    if not multiprocessing.active_children():
+        return
+    from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
+
+    for one in gc.get_objects():
+        if isinstance(one, _MultiProcessingDataLoaderIter):
+            one._shutdown_workers()
+    for process in multiprocessing.active_children():
+        process.kill()
+        process.join()
 
 
 @pytest.fixture(autouse=True)
