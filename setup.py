@@ -60,13 +60,11 @@ EXTRAS = (
     "gguf",
     "analysis",
     "report",
-    "tests",
 )
+DEVELOPERS = ("docs", "tests")
 
-extras = {name: requirements(name) for name in EXTRAS}
-extras["all"] = sorted(
-    {line for name, lines in extras.items() if name != "tests" for line in lines}
-)
+extras = {name: requirements(name) for name in (*EXTRAS, *DEVELOPERS)}
+extras["all"] = sorted({line for name in EXTRAS for line in extras[name]})
 
 setup(
     license="Apache-2.0",

@@ -9,12 +9,19 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 bash tools/environment.sh tests
 python=.venv/bin/python
-if [[ $# -eq 0 ]]; then
-    $python -m ruff check .
-    $python -m ruff format --check .
-    $python -m codespell_lib
-    $python -m mypy
-    cores=$(nproc)
-    set -- -n $((cores < 8 ? cores : 8)) --dist worksteal
-fi
-exec $python -m pytest "$@"
+[[ $# -eq 0 ]] || exec $python -m pytest "$@"
+
+$python -m ruff check .
+$python -m ruff format --check .
+$python -m codespell_lib
+# Types beside the tests: mypy is one process and knows nothing of the other cores. What
+# it finds is shown at the end.
+found=$(mktemp)
+$python -m mypy >"$found" 2>&1 &
+mypy=$!
+trap 'kill $mypy 2>/dev/null || true; rm -f "$found"' EXIT
+cores=$(nproc) status=0
+$python -m pytest -n $((cores < 8 ? cores : 8)) --dist worksteal || status=$?
+wait $mypy || status=$((status > 0 ? status : $?))
+echo "mypy: $(tail -n 30 "$found")"
+exit "$status"
