@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import json
 import os
 import shlex
 import sys
@@ -150,22 +149,23 @@ class Bridge:
         progress.close(said)
         return self.folder / f"epoch_{self.args.epochs}.pth"
 
-    def probe(self, checkpoint: Path | None) -> dict:
-        """Probe it, or find it done; returns what the tool wrote."""
+    def probe(self, checkpoint: Path | None) -> None:
+        """Probe it, or find it done."""
+        from lbbt_mm.runs.run import read_run
+
         when = "bridged" if checkpoint else "unbridged"
         out = self.folder / f"linear_probe_{when}.json"
         progress = Progress(f"linear probe, {self.name}, {when}")
-        note = ", done before" if out.exists() else ""
-        if not out.exists():
+        done = when in read_run(self.folder).probes
+        if not done:
             words = [str(checkpoint)] if checkpoint else []
             words += ["--out", str(out), "--amp"]
             # All labelled images, not only those of the bridge.
             every = "train_dataloader.dataset.dataset.indices=None"
             log = f"linear_probe_{when}.log"
             self.run("linear_probe", log, progress, *words, settings=every)
-        result = json.loads(out.read_text(encoding="utf-8"))
-        progress.close(f"{result['last_test_top1']:.1f} % of the test images{note}")
-        return result
+        top1 = read_run(self.folder).probe(when)
+        progress.close(f"{top1:.1f} % of the test images{', done before' * done}")
 
     def measure(self, checkpoint: Path) -> None:
         """Measure what costs little, of both states of the model; it may fail.
@@ -191,9 +191,7 @@ class Bridge:
         progress.close(", ".join(MEASUREMENTS))
 
 
-def report(
-    args: argparse.Namespace, folder: Path, probes: dict, seconds: float
-) -> None:
+def report(args: argparse.Namespace, folder: Path, seconds: float) -> None:
     """Print the table, write the files, say where they are and what to try next."""
     import torch
 
@@ -201,10 +199,11 @@ def report(
     from lbbt_mm.report.bridge_report import BridgeReport
     from lbbt_mm.report.report_page import build_page, build_sections, made_by
     from lbbt_mm.runs.find import gather
-    from lbbt_mm.runs.log import read_bridge_curve
+    from lbbt_mm.runs.run import read_run
     from lbbt_mm.version import __version__
 
-    first = probes["language"]["bridged"]
+    runs = {name: read_run(folder / name) for name in PRETRAINED}
+    first = runs["language"].probes["bridged"]
     command = shlex.join(["bash", "tools/quickstart.sh", *sys.argv[1:]])
     description = (
         f"{args.blocks} blocks of {args.language_model}, and the same blocks drawn at "
@@ -214,14 +213,13 @@ def report(
         f"test images."
     )
     result = BridgeReport(
-        curves={name: read_bridge_curve(folder / name) for name in probes},
-        probes=probes,
+        runs,
         chance=first["chance"],
         provenance={
             "command": command,
             "config": CONFIGS[args.dataset],
             "settings": {k: v for k, v in vars(args).items() if k != "work_dir"},
-            "logs": [f"{name}/train.log" for name in probes],
+            "logs": [f"{name}/train.log" for name in PRETRAINED],
             "seconds_of_this_call": round(seconds),
             "machine": {**first["machine"], "threads": torch.get_num_threads()},
             "versions": {**first["versions"], "lbbt_mm": __version__},
@@ -280,17 +278,16 @@ def main() -> None:
         flush=True,
     )
     print(f"  Logs: {folder.resolve()}", flush=True)
-    probes: dict[str, dict] = {}
     try:
         for name in PRETRAINED:
             bridge = Bridge(name, args, knobs, folder / name)
             checkpoint = bridge.train()
-            unbridged, bridged = bridge.probe(None), bridge.probe(checkpoint)
-            probes[name] = dict(unbridged=unbridged, bridged=bridged)
+            bridge.probe(None)
+            bridge.probe(checkpoint)
             bridge.measure(checkpoint)
     except SubtaskError as error:
         _launch.fail(str(error))
-    report(args, folder, probes, time.monotonic() - start)
+    report(args, folder, time.monotonic() - start)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -128,6 +129,12 @@ def render_page(title: str, lead: Sequence[str], sections: Sequence[Section]) ->
         lead: Paragraphs below it.
         sections: In order; those of level 3 belong to the one of level 2 before.
     """
+    page = _template().render(title=title, lead=lead, sections=sections)
+    return _with_classes(page)
+
+
+@functools.cache
+def _template() -> Any:
     jinja2 = require("jinja2", "The page")
     from markupsafe import Markup
 
@@ -144,10 +151,7 @@ def render_page(title: str, lead: Sequence[str], sections: Sequence[Section]) ->
         colours=COLOURS,
         class_count=len(CLASSES),
     )
-    page = environment.get_template("page.html").render(
-        title=title, lead=lead, sections=sections
-    )
-    return _with_classes(page)
+    return environment.get_template("page.html")
 
 
 def _with_classes(page: str) -> str:

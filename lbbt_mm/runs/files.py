@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from lbbt_mm.runs.shapes import Shape
+from lbbt_mm.runs.shapes import Shape, check
 
 _LARGEST = 50_000_000  # bytes of a file that could be a result
 
@@ -66,7 +66,7 @@ def read_json(path: Path, shape: Shape, home: Path) -> Any:
     """
     content = read_text(path, home)
     try:
-        return shape(json.loads(content), "")
+        return check(json.loads(content), shape)
     except RecursionError:
         raise UnreadableError(path, "it has too many levels") from None
     except json.JSONDecodeError as error:

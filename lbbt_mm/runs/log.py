@@ -26,15 +26,12 @@ for _kind in ("what", "how_many", "where", "larger"):  # types of questions
     _SCORES[f"vqa/accuracy/{_kind}"] = (f"qa_{_kind}", 1)
     _SCORES[f"shuffled/accuracy/{_kind}"] = (f"shuffled_{_kind}", 1)
 
-_LINE = shapes.fields(
-    epoch=shapes.whole,
-    step=shapes.whole,
-    iter=shapes.whole,
-    images_per_second=shapes.number,
-    train_acc=shapes.number,
-    **{f"{labels}_label/top1": shapes.number for labels in ("random", "true")},
-    **dict.fromkeys(_SCORES, shapes.number),
-)
+_LABELS = ("random_label/top1", "true_label/top1")
+_LINE = {
+    **dict.fromkeys(("epoch", "step", "iter"), shapes.whole),
+    **dict.fromkeys(("images_per_second", "train_acc"), shapes.number),
+    **dict.fromkeys((*_LABELS, *_SCORES), shapes.number),
+}
 _RESUMED = re.compile(r"resumed epoch: (\d+), iter: (\d+)")
 _RESUME = re.compile(r"^resume = True", re.M)
 
@@ -83,10 +80,11 @@ def read_bridge_curve(work_dir: Path) -> BridgeCurve:
             curve.train_acc[record["epoch"]] = record["train_acc"]
             continue
         # mmengine numbers validations by epoch in `step`.
-        for name in ("random", "true"):
-            if "random_label/top1" in record and f"{name}_label/top1" in record:
-                values = curve.random_acc if name == "random" else curve.true_acc
-                values[record["step"]] = record[f"{name}_label/top1"]
+        for name, values in zip(
+            _LABELS, (curve.random_acc, curve.true_acc), strict=True
+        ):
+            if _LABELS[0] in record and name in record:
+                values[record["step"]] = record[name]
         for name, value in read_scores(record).items():
             curve.scores.setdefault(name, {})[record["step"]] = value
     return curve
@@ -207,8 +205,8 @@ def _read(path: Path) -> Start:
         except (ValueError, RecursionError):
             continue
         if isinstance(record, dict):
-            record = _LINE(record, f"{path}, line {number}")
-            if "step" not in record and {"random_label/top1", *_SCORES} & {*record}:
+            record = shapes.check(record, _LINE, f"{path}, line {number}")
+            if "step" not in record and {_LABELS[0], *_SCORES} & {*record}:
                 raise ValueError(f"{path}, line {number}.step is missing")
             records.append(record)
     return Start(path.parents[1], records, _resumed(path, records))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -50,7 +51,7 @@ class Run:
         images: Images that it trains on; ``None`` if not said.
         classes: Number of classes; ``None`` if not said.
         seed: Its seed.
-        variant: Of a sweep, where it says more than the labels do.
+        variant: Of a sweep.
         point: Hyper-parameters of a sweep's grid.
         curve: What it logged.
         metrics: Other numbers, as a sweep names them.
@@ -65,6 +66,8 @@ class Run:
         last: File name of the checkpoint that the whole training ends with.
         sha256: Of that file, as a tool recorded it.
         environment: Machine, versions, commit.
+        inexact: What a copy of language blocks does not get right, as
+            ``LanguageInitHook`` says it.
         before: Name of the folder beside it that has the probe of its model unbridged.
         finished: Whether the run came to its end, as far as its files say.
     """
@@ -93,6 +96,7 @@ class Run:
     last: str = "CHECKPOINT"
     sha256: str | None = None
     environment: Mapping[str, Any] = field(default_factory=dict)
+    inexact: str = ""
     before: str = ""
     finished: bool = True
 
@@ -101,7 +105,8 @@ class Run:
         """What runs must share to stand in one table: images, architecture, recipe."""
         point = tuple(sorted(self.point.items()))
         images = (self.dataset, self.language_model, self.blocks, self.images)
-        return (*images, self.variant, point)
+        of_labels = self.variant in ("random", "true", "correct", self.labels)
+        return (*images, "" if of_labels else self.variant, point)
 
     @property
     def chance(self) -> float | None:
@@ -231,21 +236,21 @@ def fill_from_record(run: Run, record: Mapping[str, Any]) -> None:
         run.labels = "self-made"
     run.seed = record.get("seed", run.seed)
     run.point = record.get("point") or {}
-    variant = record.get("variant", "")
-    of_labels = variant in ("random", "true", "correct", run.labels)
-    run.variant = "" if of_labels else variant
+    run.variant = record.get("variant", "")
+    inexact = re.search(r" \(inexact: .*\)$", record.get("language_init", ""))
+    run.inexact = inexact[0] if inexact else ""
     run.environment = record.get("environment") or {}
-    curves = record.get("curves") or {}
-    train_acc, random_acc, true_acc = (
-        {
-            epoch: float(v)
-            for epoch, v in curves.get(key, {}).items()
-            if math.isfinite(v)
-        }
-        for key in ("train_acc", "random_acc", "true_acc")
+    curves = {
+        name: {step: float(v) for step, v in curve.items() if math.isfinite(v)}
+        for name, curve in (record.get("curves") or {}).items()
+    }
+    run.curve = BridgeCurve(
+        train_acc=curves.pop("train_acc", {}),
+        random_acc=curves.pop("random_acc", {}),
+        true_acc=curves.pop("true_acc", {}),
+        images_per_second=record.get("images_per_second"),
+        scores=curves,
     )
-    speed = record.get("images_per_second")
-    run.curve = BridgeCurve(train_acc, random_acc, true_acc, speed)
     test = record.get("test") or {}
     if "accuracy/top1" in test:
         run.metrics["test"] = test["accuracy/top1"]

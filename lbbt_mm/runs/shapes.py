@@ -1,8 +1,11 @@
 """What a JSON file must look like before anything is made of it.
 
-A shape is a function that takes a value and its place in the file, and returns the
-value cleaned, or raises a ValueError that says what was expected there. Everything that
-is read of a run goes through one of them once; what comes after need not ask again.
+A shape is a function like :func:`number`; ``[SHAPE]``, a list of one kind;
+``{str: SHAPE}`` or ``{int: SHAPE}``, an object of any names; ``{'a': SHAPE, ...}``, an
+object whose known names have values of known kinds, other names any; or
+``(SHAPE, SHAPE)``, either. :func:`check` takes a value, a shape and the place in the
+file, and returns the value cleaned, or raises a ValueError that says what was expected
+there. Everything that is read of a run goes through it once.
 """
 
 from __future__ import annotations
@@ -12,7 +15,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-Shape = Callable[[Any, str], Any]
+Shape = Any
 
 _LONGEST = 20_000  # characters of a text
 _DEEPEST = 40
@@ -25,6 +28,11 @@ def number(value: Any, place: str) -> float:
     if 1e300 < abs(value) < math.inf:
         raise _wrong("a number below 1e300", value, place)
     return value
+
+
+def number_or_none(value: Any, place: str) -> float | None:
+    """Accept ``null`` too."""
+    return None if value is None else number(value, place)
 
 
 def whole(value: Any, place: str) -> int:
@@ -77,80 +85,52 @@ def anything(value: Any, place: str, depth: int = 0) -> Any:
     return value if value is None or isinstance(value, bool) else number(value, place)
 
 
-def many(shape: Shape) -> Shape:
-    """Accept a list of one kind."""
+def check(value: Any, shape: Shape, place: str = "", needed: tuple = ()) -> Any:
+    """Accept a value of a shape.
 
-    def check(value: Any, place: str) -> list[Any]:
-        if not isinstance(value, list):
-            raise _wrong("a list", value, place)
-        return [shape(one, f"{place}[{i}]") for i, one in enumerate(value)]
+    Args:
+        value: Of a JSON file.
+        shape: See above. In an object a ``null`` counts as not there.
+        place: Where in the file it stands.
+        needed: Names that an object must have.
 
-    return check
+    Returns:
+        It, cleaned.
 
-
-def maybe(shape: Shape) -> Shape:
-    """Accept ``null`` too."""
-    return lambda value, place: None if value is None else shape(value, place)
-
-
-def either(*shapes: Shape) -> Shape:
-    """Accept what one of them accepts; the last one says what is wrong."""
-
-    def check(value: Any, place: str) -> Any:
-        for shape in shapes[:-1]:
+    Raises:
+        ValueError: It is something else.
+    """
+    if isinstance(shape, tuple):
+        for one in shape[:-1]:
             try:
-                return shape(value, place)
+                return check(value, one, place)
             except ValueError:
                 continue
-        return shapes[-1](value, place)
-
-    return check
-
-
-def each(shape: Shape, key: Callable[[Any], Any] = str) -> Shape:
-    """Accept an object of any names with values of one kind.
-
-    Args:
-        shape: Of the values; those that are ``null`` are left out.
-        key: What to make of each name, for example ``int``.
-    """
-
-    def check(value: Any, place: str) -> dict[Any, Any]:
-        found = {}
-        for label, one in fields(rest=shape)(value, place).items():
+        return check(value, shape[-1], place)  # says what is wrong
+    if isinstance(shape, list):
+        if not isinstance(value, list):
+            raise _wrong("a list", value, place)
+        return [check(one, shape[0], f"{place}[{i}]") for i, one in enumerate(value)]
+    if not isinstance(shape, dict):
+        return shape(value, place)
+    if not isinstance(value, Mapping):
+        raise _wrong("an object", value, place)
+    found: dict[Any, Any] = {}
+    for key, one in value.items():
+        label = text(key, place)
+        inner = f"{place}.{label[:80]}".lstrip(".")
+        if int in shape:
             try:
-                found[key(label)] = one
+                key = int(label)
             except ValueError:
-                inner = f"{place}.{label[:80]}".lstrip(".")
                 raise _wrong("a number as its name", label, inner) from None
-        return found
-
-    return check
-
-
-def fields(*needed: str, rest: Shape = anything, **shapes: Shape) -> Shape:
-    """Accept an object whose known names have values of known kinds.
-
-    Args:
-        needed: Names that it must have.
-        rest: Kind of the values under other names; any by default.
-        shapes: Name -> kind. A ``null`` counts as not there.
-    """
-
-    def check(value: Any, place: str) -> dict[str, Any]:
-        if not isinstance(value, Mapping):
-            raise _wrong("an object", value, place)
-        found = {}
-        for label, one in value.items():
-            inner = f"{place}.{text(label, place)[:80]}".lstrip(".")
-            if one is not None:
-                found[text(label, place)] = shapes.get(label, rest)(one, inner)
-        for label in needed:
-            if label not in found:
-                raise ValueError(f"{place}.{label} is missing".lstrip("."))
-        return found
-
-    return check
+        kind = shape.get(label, shape.get(str, shape.get(int, anything)))
+        if one is not None:
+            found[key if int in shape else label] = check(one, kind, inner)
+    for label in needed:
+        if label not in found:
+            raise ValueError(f"{place}.{label} is missing".lstrip("."))
+    return found
 
 
 def _wrong(expected: str, value: Any, place: str) -> ValueError:
@@ -159,197 +139,184 @@ def _wrong(expected: str, value: Any, place: str) -> ValueError:
     return ValueError(f"{place or 'the file'} should be {expected}, got {shown}")
 
 
-def _with_initialisation(*needed: str, **shapes: Shape) -> Shape:
-    """Accept an object that says what a model starts from; 0.1.0 called it ``arm``."""
-    shape = fields(arm=text, initialisation=text, **shapes)
+def _object(shape: dict, *needed: str) -> Callable[[Any, str], dict[str, Any]]:
+    """Accept an object with some names that it must have.
 
-    def check(value: Any, place: str) -> dict[str, Any]:
-        found = shape(value, place)
-        if "arm" in found:
+    What a model starts from is its ``initialisation``; 0.1.0 called it ``arm``.
+    """
+
+    def accept(value: Any, place: str) -> dict[str, Any]:
+        found = check(value, shape, place)
+        if "arm" in shape and "arm" in found:
             found.setdefault("initialisation", found.pop("arm"))
-        return fields(*needed, rest=lambda one, _: one)(found, place)
+        return check(found, {str: lambda one, _: one}, place, needed)
 
-    return check
+    return accept
 
 
-_anything = each(anything)
-_row = many(number)
-_matrix = many(many(maybe(number)))
-PROBE = fields(
+_ANY = {str: anything}
+PROBE = _object(
+    {
+        "last_test_top1": number,
+        "last_train_top1": number,
+        "chance": number,
+        "num_classes": whole,
+        "checkpoint": text,
+        "checkpoint_sha256": text,
+        "command": text,
+        "images": {str: whole},
+        "machine": _ANY,
+        "versions": _ANY,
+    },
     "last_test_top1",
-    last_test_top1=number,
-    last_train_top1=number,
-    chance=number,
-    num_classes=whole,
-    checkpoint=text,
-    checkpoint_sha256=text,
-    command=text,
-    images=each(whole),
-    machine=_anything,
-    versions=_anything,
 )
 """What tools/linear_probe.py writes."""
-SETTINGS = fields(config=text, options=_anything)
+SETTINGS = {"config": text, "options": _ANY}
 """Of a sweep's run, before it starts."""
-SCORES = fields(**{"accuracy/top1": number})
+SCORES = {"accuracy/top1": number}
 """What mmengine's evaluators write."""
-CONSTANT = each(number)
+CONSTANT = {str: number}
 """What tools/constant_baseline.py writes."""
-COST = each(either(number, text))
+COST = {str: (number, text)}
 """What CostHook writes."""
-_RUN: dict[str, Shape] = dict(
-    name=name,
-    variant=text,
-    seed=whole,
-    point=each(number),
-    settings=SETTINGS,
-    before=name,
-    curves=each(each(number, key=int)),
-    metrics=each(number),
-    images_per_second=number,
-    probe=PROBE,
-    probe_before=PROBE,
-    test=SCORES,
-    test_tta=SCORES,
-    cost=COST,
-    seconds=number,
-    language_init=text,
-    environment=_anything,
-)
-RUN = _with_initialisation(**_RUN)
+_RUN = {
+    "name": name,
+    "variant": text,
+    "initialisation": text,
+    "arm": text,
+    "seed": whole,
+    "point": {str: number},
+    "settings": SETTINGS,
+    "before": name,
+    "curves": {str: {int: number}},
+    "metrics": {str: number},
+    "images_per_second": number,
+    "probe": PROBE,
+    "probe_before": PROBE,
+    "test": SCORES,
+    "test_tta": SCORES,
+    "cost": COST,
+    "seconds": number,
+    "language_init": text,
+    "environment": _ANY,
+}
+RUN = _object(_RUN)
 """What a sweep writes of one run, in its folder."""
-SWEEP_RUN = _with_initialisation(
+SWEEP_RUN = _object(
+    _RUN,
     *("name", "variant", "initialisation", "seed", "point", "metrics"),
     *("environment", "seconds"),
-    **_RUN,
 )
 """And in the results of all of them, for tables."""
-SWEEP = fields("plan", "runs", plan=text, constant=each(number), runs=many(anything))
-"""What a sweep writes of all its runs; each of them is a RUN."""
-ANSWERS = many(
-    fields(
-        *("sample_id", "question", "said", "score"),
-        sample_id=text,
-        question=text,
-        said=text,
-        score=number,
-        answers=many(text),
-        question_type=text,
-        img_paths=many(text),
-    )
+SWEEP = _object(
+    {"plan": text, "constant": {str: number}, "runs": [anything]}, "plan", "runs"
 )
+"""What a sweep writes of all its runs; each of them is a RUN."""
+_ANSWER = {
+    "sample_id": text,
+    "question": text,
+    "said": text,
+    "score": number,
+    "answers": [text],
+    "question_type": text,
+    "img_paths": [text],
+}
+ANSWERS = [_object(_ANSWER, "sample_id", "question", "said", "score")]
 """What VQAMetric writes."""
 
-
-def _same_size(place: str, *lists: Any) -> None:
-    if len({len(one) for one in lists}) > 1:
-        sizes = " and ".join(str(len(one)) for one in lists)
-        raise ValueError(f"{place} should be of one size, got {sizes}")
-
-
-def _landscape(value: Any, place: str) -> dict[str, Any]:
-    surface = fields("loss", loss=_matrix, steps=_row)
-    shape = fields(steps=_row, centre=number, filter_normalised=surface, plain=surface)
-    found = shape(value, place)
-    for kind in {"filter_normalised", "plain"} & {*found}:
-        steps = found[kind].get("steps") or found.get("steps") or []
-        rows = found[kind]["loss"]
-        _same_size(f"{place}.{kind}: steps, rows and columns", steps, rows, *rows)
-        if not rows:
-            raise ValueError(f"{place}.{kind}.loss is empty")
-    return found
-
-
-_SEPARABILITY: tuple[str, ...] = (
-    "silhouette",
-    "knn_accuracy",
-    "kmeans_nmi",
-    "kmeans_ari",
-)
-_SEPARABILITY += ("tsne_nmi", "tsne_ari")
-
-
-def _separability(value: Any, place: str) -> dict[str, Any]:
-    numbers = dict.fromkeys(_SEPARABILITY, number)
-    found = fields(points=many(_row), labels=many(whole), **numbers)(value, place)
-    points, labels = found.get("points", []), found.get("labels", [])
-    if points:
-        _same_size(f"{place}.points and {place}.labels", points, labels)
-    for point in points:
-        _same_size(f"{place}.points, x and y", point, "xy")
-    return found
-
-
-def _probe_grid(value: Any, place: str) -> dict[str, Any]:
-    keys = dict(lrs=_row, weight_decays=_row, test_top1=_matrix)
-    found = fields(*keys, **keys)(value, place)
-    _same_size(f"{place}.lrs and test_top1", found["lrs"], found["test_top1"])
-    for row in found["test_top1"]:
-        _same_size(f"{place}.weight_decays and test_top1", found["weight_decays"], row)
-    return found
-
-
-_basis = fields(
-    curve=_row,
-    off_diagonal=number,
-    off_diagonal_deviation=number,
-    leading=each(number),
-)
-_side = fields(eigenvalues=_row, data=_basis, rotated=_basis)
-_aligned = fields(now=_side, initial=_side, before=_side, after=_side, eigenvalues=_row)
-_blocks = many(fields("block", "ratio", block=whole, ratio=number))
+_ROW = [number]
+_BASIS = {
+    "curve": _ROW,
+    "off_diagonal": number,
+    "off_diagonal_deviation": number,
+    "leading": {str: number},
+}
+_SIDE = {"eigenvalues": _ROW, "data": _BASIS, "rotated": _BASIS}
+_ALIGNED = {
+    **dict.fromkeys(("now", "initial", "before", "after"), _SIDE),
+    "eigenvalues": _ROW,
+}
+_BLOCKS = [_object({"block": whole, "ratio": number}, "block", "ratio")]
+_SURFACE = _object({"loss": [[number_or_none]], "steps": _ROW}, "loss")
+_GRID = {"lrs": _ROW, "weight_decays": _ROW, "test_top1": [[number_or_none]]}
 RESULTS: dict[str, Shape] = {
-    "outliers": fields(
-        threshold=number,
-        sigmas=number,
-        total=each(number),
-        by_block=each(each(number)),
-        histogram=fields(edges=_row, counts=_row),
-    ),
-    "activation": fields(zero=_blocks, reference=_blocks),
-    "alignment": _aligned,
-    "synthetic_alignment": _aligned,
-    "landscape": _landscape,
-    "curvature": fields(
-        rest=either(number, many(anything), fields(value=number, error=number)),
-        density=fields(grid=_row, values=_row),
-        most_sensitive=text,
-    ),
-    "separability": _separability,
-    "retrieval": each(number),
-    "probe_grid": _probe_grid,
+    "outliers": {
+        "threshold": number,
+        "sigmas": number,
+        "total": {str: number},
+        "by_block": {str: {str: number}},
+        "histogram": {"edges": _ROW, "counts": _ROW},
+    },
+    "activation": {"zero": _BLOCKS, "reference": _BLOCKS},
+    "alignment": _ALIGNED,
+    "synthetic_alignment": _ALIGNED,
+    "landscape": {
+        "steps": _ROW,
+        "centre": number,
+        "filter_normalised": _SURFACE,
+        "plain": _SURFACE,
+    },
+    "curvature": {
+        "density": {"grid": _ROW, "values": _ROW},
+        "most_sensitive": text,
+        str: (number, [anything], {"value": number, "error": number}),
+    },
+    "separability": {
+        "points": [_ROW],
+        "labels": [whole],
+        **dict.fromkeys(("silhouette", "knn_accuracy", "kmeans_nmi"), number),
+        **dict.fromkeys(("kmeans_ari", "tsne_nmi", "tsne_ari"), number),
+    },
+    "retrieval": {str: number},
+    "probe_grid": _object(_GRID, *_GRID),
 }
 """Measurement -> what docs/analysis.md says of its ``result``."""
-_texts: tuple[str, ...] = (
-    "name",
-    "stage",
-    "labels",
-    "language_model",
-    "copied_into",
-    "config",
-)
-_texts += ("checkpoint", "sha256", "fingerprint")
-RECORD = fields(
-    "measurement",
-    "model",
-    measurement=name,
-    error=text,
-    result=_anything,
-    model=_with_initialisation(**dict.fromkeys(_texts, text)),
-    data=fields(dataset=text, split=text, images=whole, fingerprint=text),
-    settings=_anything,
-    provenance=fields(command=text),
-    seconds=number,
-)
-"""What tools/analyze.py writes."""
+_texts = ("name", "initialisation", "arm", "stage", "labels", "language_model")
+_MODEL = dict.fromkeys((*_texts, "copied_into", "config"), text)
+_MODEL |= dict.fromkeys(("checkpoint", "sha256", "fingerprint"), text)
+_RECORD = {
+    "measurement": name,
+    "error": text,
+    "result": _ANY,
+    "model": _object(_MODEL),
+    "data": {"dataset": text, "split": text, "images": whole, "fingerprint": text},
+    "settings": _ANY,
+    "provenance": {"command": text},
+    "seconds": number,
+}
 
 
 def record(value: Any, place: str) -> dict[str, Any]:
-    """Accept a measurement with the result that belongs to it."""
-    found = RECORD(value, place)
+    """Accept what tools/analyze.py writes: a measurement and what belongs to it."""
+    found = check(value, _RECORD, place, ("measurement", "model"))
     if found["model"].get("labels") == "correct":  # as 0.1.0 called them
         found["model"]["labels"] = "true"
-    shape = RESULTS.get(found["measurement"])
-    if shape and "result" in found:
-        found["result"] = shape(found["result"], "result")
+    if "result" in found:
+        shape = RESULTS.get(found["measurement"], anything)
+        found["result"] = check(found["result"], shape, "result")
+        _check_sizes(found["measurement"], found["result"])
     return found
+
+
+def _check_sizes(measurement: str, result: Mapping[str, Any]) -> None:
+    """Refuse lists that belong to each other and differ in length."""
+    together: dict[str, tuple[Any, ...]] = {}
+    if measurement == "landscape":
+        for kind in {"filter_normalised", "plain"} & {*result}:
+            rows = result[kind]["loss"]
+            steps = result[kind].get("steps") or result.get("steps") or []
+            together[f"{kind}: steps, rows and columns"] = (steps, rows, *rows)
+            if not rows:
+                raise ValueError(f"result.{kind}.loss is empty")
+    elif measurement == "separability" and result.get("points"):
+        together["points and labels"] = (result["points"], result.get("labels", []))
+        together["points, x and y"] = ("xy", *result["points"])
+    elif measurement == "probe_grid":
+        rows = result["test_top1"]
+        together["lrs and test_top1"] = (result["lrs"], rows)
+        together["weight_decays and test_top1"] = (result["weight_decays"], *rows)
+    for words, lists in together.items():
+        sizes = list(dict.fromkeys(len(one) for one in lists))
+        if len(sizes) > 1:
+            shown = " and ".join(map(str, sizes[:5]))
+            raise ValueError(f"result.{words} should be of one size, got {shown}")

@@ -15,7 +15,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tools"))
 import _launch  # noqa: E402
-from paper.choice import SweepRun, chosen_table, grid_table
+from paper.choice import chosen_table, grid_table
 from paper.page import build_sections
 from paper.plan import PlanError, read_plan
 from paper.sweep_figures import (
@@ -29,6 +29,7 @@ from paper.sweep_figures import (
 from lbbt_mm.runs import shapes
 from lbbt_mm.runs.files import read_json
 from lbbt_mm.runs.find import gather
+from lbbt_mm.runs.run import run_from_sweep
 
 HOME = Path(__file__).resolve().parent
 ROOT = HOME.parents[1]
@@ -66,7 +67,7 @@ class Log:
                 f"{self.record['plan']!r}, which would be run."
             )
         self.plan = read_plan(plan)
-        self.runs = [SweepRun.from_record(run) for run in runs]
+        self.runs = [run_from_sweep(run, path) for run in runs]
 
     @property
     def constant(self) -> dict[str, float]:

@@ -31,7 +31,7 @@ from _subtask import (  # noqa: E402
     stop_all,
     stopping_together,
 )
-from paper.choice import SweepRun, chosen_table, grid_table  # noqa: E402
+from paper.choice import chosen_table, grid_table  # noqa: E402
 from paper.one_run import (  # noqa: E402
     finish_record,
     read_constant,
@@ -40,6 +40,8 @@ from paper.one_run import (  # noqa: E402
 )
 from paper.plan import Plan, PlanError, Task, read_plan  # noqa: E402
 
+from lbbt_mm.runs import shapes  # noqa: E402
+from lbbt_mm.runs.run import Run, run_from_sweep  # noqa: E402
 from lbbt_mm.version import __version__  # noqa: E402
 
 
@@ -152,11 +154,8 @@ def collect(plan: Plan, tasks: list[Task], folder: Path) -> list[dict[str, Any]]
     return records
 
 
-def show(
-    plan: Plan, records: list[dict[str, Any]], constant: dict[str, float] | None
-) -> None:
+def show(plan: Plan, runs: list[Run], constant: dict[str, float] | None) -> None:
     """Print the tables."""
-    runs = [SweepRun.from_record(record) for record in records]
     table = chosen_table(runs, plan.selection, plan.thresholds, constant=constant)
     print(f"\n{table.to_text()}")
     if plan.selection.over:
@@ -201,12 +200,14 @@ def main() -> None:
         _launch.fail(f"{error} Delete it, and call the same command again.")
     if not records:
         _launch.fail("\n".join([f"{folder} holds no finished run.", *failures]))
-    show(plan, records, constant)
+    results = folder / "results.json"
+    checked = [shapes.SWEEP_RUN(record, record["name"]) for record in records]
+    show(plan, [run_from_sweep(one, results) for one in checked], constant)
     result = dict(plan=args.plan, name=plan.name, lbbt_mm=__version__, runs=records)
     if constant:
         result["constant"] = constant
     text = json.dumps(result, indent=1) + "\n"
-    for path in filter(None, (folder / "results.json", args.out)):
+    for path in filter(None, (results, args.out)):
         _launch.write_whole(path, text)
         print(f"Written to {path}")
     if failures:

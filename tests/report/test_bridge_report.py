@@ -14,6 +14,7 @@ from lbbt_mm.runs.log import (
     read_bridge_curve,
     read_scores,
 )
+from lbbt_mm.runs.run import Run
 
 
 def log(folder: Path, start: str, *records: dict) -> None:
@@ -91,17 +92,22 @@ def report() -> BridgeReport:
         "language": BridgeCurve({1: 20.0, 2: 80.0}, {2: 91.5}, {2: 9.5}, 77.0),
         "scratch": BridgeCurve({1: 12.0, 2: 40.0}, {2: 44.0}, {}),
     }
-    probes = {
-        "language": {
-            "unbridged": {"last_test_top1": 71.0},
-            "bridged": {"last_test_top1": 74.25},
-        },
-        "scratch": {
-            "unbridged": {"last_test_top1": 81.0},
-            "bridged": {"last_test_top1": 69.0},
-        },
+    probes = dict(language=(71.0, 74.25), scratch=(81.0, 69.0))
+    runs = {
+        start: Run(
+            Path("runs", start),
+            start,
+            curve=curve,
+            probes={
+                when: {"last_test_top1": top1}
+                for when, top1 in zip(
+                    ("unbridged", "bridged"), probes[start], strict=True
+                )
+            },
+        )
+        for start, curve in curves.items()
     }
-    return BridgeReport(curves, probes, 10.0, {"command": "x", "seed": 0})
+    return BridgeReport(runs, 10.0, {"command": "x", "seed": 0})
 
 
 def test_report_says_every_number_and_chance(report: BridgeReport) -> None:

@@ -76,11 +76,18 @@ def page_and_problems(folder: Path) -> tuple[str, list[str]]:
     return build_page(sections, "made by a test"), found.problems
 
 
+def cut(value: Any) -> Any:
+    """Cut all lists: of a hundred points each is like the next."""
+    if isinstance(value, dict):
+        return {key: cut(one) for key, one in value.items()}
+    return [cut(one) for one in value[:4]] if isinstance(value, list) else value
+
+
 def kinds(work_dir) -> list[Path]:
     """Write one run with all its measurements; give a file of each kind."""
     run = work_dir.run()
     for name, make in work_dir.results.items():
-        work_dir.measure(run, name, make(1))
+        work_dir.measure(run, name, cut(make(1)))
     files = ["result.json", "settings.json", "linear_probe.json"]
     for name, content in (
         ("cost.json", dict(images=1, steps=2, flops=1e9)),
@@ -109,7 +116,7 @@ def test_every_value_of_every_file_may_be_anything(work_dir, change) -> None:
         for place in list(places(content))[1:]:
             try:
                 edited = json.loads(json.dumps(mutated(content, place, change)))
-                shape(edited, "")
+                shapes.check(edited, shape)
             except ValueError as error:
                 assert "\n" not in str(error) and len(str(error)) < 300
                 refused.append((path, place))

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from lbbt_mm.report.tables import Table, interval
+from lbbt_mm.runs.run import Run
 
 METRICS = {
     "train_acc": "train acc.",
@@ -38,49 +38,9 @@ METRICS = {
 _OF_TEST_IMAGES = {*METRICS} - {"train_acc", "random_acc", "true_acc"}
 
 
-@dataclass(frozen=True)
-class SweepRun:
-    """One finished run.
-
-    Attributes:
-        name: Name of its folder.
-        variant: Name of its variant.
-        initialisation: Name of its initialisation.
-        seed: Its seed.
-        point: Axis of the grid -> value.
-        metrics: Name -> number, of those in :data:`METRICS` and others.
-        curves: Metric -> epoch or iteration -> value, in %.
-    """
-
-    name: str
-    variant: str
-    initialisation: str
-    seed: int
-    point: Mapping[str, Any]
-    metrics: Mapping[str, float]
-    curves: Mapping[str, Mapping[int, float]] = field(default_factory=dict)
-
-    @property
-    def train_acc(self) -> Mapping[int, float]:
-        """Epoch -> running training accuracy, in %."""
-        return self.curves.get("train_acc", {})
-
-    @classmethod
-    def from_record(cls, record: Mapping[str, Any]) -> SweepRun:
-        """Read what ``sweep.py`` wrote."""
-        curves = record.get("curves", {})
-        # What a copy of language blocks does not get right belongs to its name.
-        note = re.search(r" \(inexact: .*\)$", record.get("language_init", ""))
-        start = record["initialisation"] + (note[0] if note else "")
-        return cls(
-            *(record["name"], record["variant"], start, record["seed"]),
-            point=record["point"],
-            metrics=record["metrics"],
-            curves={
-                name: {int(step): value for step, value in curve.items()}
-                for name, curve in curves.items()
-            },
-        )
+def start_of(run: Run) -> str:
+    """Name what a run starts from, with what a copy of it does not get right."""
+    return run.initialisation + run.inexact
 
 
 def epochs_to(train_acc: Mapping[int, float], accuracy: float) -> int | None:
@@ -121,8 +81,8 @@ class Selection:
 
 
 def group_runs(
-    runs: Sequence[SweepRun], over: Sequence[str]
-) -> dict[tuple[Any, ...], dict[tuple[Any, ...], list[SweepRun]]]:
+    runs: Sequence[Run], over: Sequence[str]
+) -> dict[tuple[Any, ...], dict[tuple[Any, ...], list[Run]]]:
     """Sort runs by variant, initialisation and fixed axes, then by the chosen axes.
 
     Args:
@@ -133,16 +93,16 @@ def group_runs(
         (variant, fixed axes' values, initialisation) -> values of ``over`` -> the
         seeds' runs.
     """
-    groups: dict[tuple[Any, ...], dict[tuple[Any, ...], list[SweepRun]]] = {}
+    groups: dict[tuple[Any, ...], dict[tuple[Any, ...], list[Run]]] = {}
     for run in runs:
         fixed = tuple((k, v) for k, v in run.point.items() if k not in over)
         chosen = tuple(run.point.get(axis) for axis in over)
-        group = groups.setdefault((run.variant, fixed, run.initialisation), {})
+        group = groups.setdefault((run.variant, fixed, start_of(run)), {})
         group.setdefault(chosen, []).append(run)
     return groups
 
 
-def mean_metric(runs: Sequence[SweepRun], metric: str) -> float:
+def mean_metric(runs: Sequence[Run], metric: str) -> float:
     """Average a metric over runs; minus infinity if one of them lacks it."""
     values = [run.metrics.get(metric) for run in runs]
     numbers = [v for v in values if v is not None and math.isfinite(v)]
@@ -150,8 +110,8 @@ def mean_metric(runs: Sequence[SweepRun], metric: str) -> float:
 
 
 def select(
-    runs: Sequence[SweepRun], selection: Selection
-) -> dict[tuple[Any, ...], tuple[tuple[Any, ...], list[SweepRun]]]:
+    runs: Sequence[Run], selection: Selection
+) -> dict[tuple[Any, ...], tuple[tuple[Any, ...], list[Run]]]:
     """Choose a point for each variant and initialisation.
 
     Args:
@@ -177,7 +137,7 @@ def select(
 
 
 def chosen_table(
-    runs: Sequence[SweepRun],
+    runs: Sequence[Run],
     selection: Selection,
     thresholds: Sequence[float] = (),
     metrics: Mapping[str, str] = METRICS,
@@ -227,7 +187,7 @@ def chosen_table(
     return Table(headings, rows, caption + ".")
 
 
-def grid_table(runs: Sequence[SweepRun], selection: Selection, metric: str) -> Table:
+def grid_table(runs: Sequence[Run], selection: Selection, metric: str) -> Table:
     """Lay out one metric at every point of the chosen axes.
 
     Args:
@@ -252,8 +212,9 @@ def grid_table(runs: Sequence[SweepRun], selection: Selection, metric: str) -> T
     return Table(headings, rows, METRICS.get(metric, metric) + ", %.")
 
 
-def _epochs_cell(runs: Sequence[SweepRun], accuracy: float) -> str:
-    reached = [epochs_to(run.train_acc, accuracy) for run in runs if run.train_acc]
+def _epochs_cell(runs: Sequence[Run], accuracy: float) -> str:
+    curves = [run.curve.train_acc for run in runs]
+    reached = [epochs_to(curve, accuracy) for curve in curves if curve]
     numbers = [epoch for epoch in reached if epoch is not None]
     if not reached:
         return ""

@@ -9,13 +9,14 @@ from typing import Any
 from lbbt_mm.files import write_whole
 from lbbt_mm.report.chart import COLOURS, SOFT, chance_line, panels, style
 from lbbt_mm.report.tables import interval
-from paper.choice import METRICS, Selection, SweepRun, select
+from lbbt_mm.runs.run import Run
+from paper.choice import METRICS, Selection, select, start_of
 
 _BARS = {"probe_before": "unbridged", "probe_after": "bridged"}
 
 
 @style()
-def bridge_figure(runs: Sequence[SweepRun], chance: float, path: Path) -> None:
+def bridge_figure(runs: Sequence[Run], chance: float, path: Path) -> None:
     """Draw training curves, one panel a variant, and the probes beside them.
 
     Args:
@@ -29,17 +30,15 @@ def bridge_figure(runs: Sequence[SweepRun], chance: float, path: Path) -> None:
     figure, shown = panels(len(variants) + 1)
     for axes, variant in zip(shown, variants, strict=False):
         for run in (r for r in runs if r.variant == variant):
-            epochs = sorted(run.train_acc)
+            epochs = sorted(run.curve.train_acc)
             axes.plot(
                 epochs,
-                [run.train_acc[epoch] for epoch in epochs],
-                color=colour_of(run.initialisation),
+                [run.curve.train_acc[epoch] for epoch in epochs],
+                color=colour_of(start_of(run)),
                 marker="o",
                 ms=3,
                 lw=1.2,
-                label=run.initialisation
-                if run.seed == min(r.seed for r in runs)
-                else None,
+                label=start_of(run) if run.seed == min(r.seed for r in runs) else None,
             )
         chance_line(axes, chance)
         axes.set(
@@ -55,17 +54,16 @@ def bridge_figure(runs: Sequence[SweepRun], chance: float, path: Path) -> None:
 
 
 def _probe_bars(
-    axes: Any, runs: Sequence[SweepRun], variants: Sequence[str], chance: float
+    axes: Any, runs: Sequence[Run], variants: Sequence[str], chance: float
 ) -> None:
-    starts = list(dict.fromkeys(run.initialisation for run in runs))
+    starts = list(dict.fromkeys(start_of(run) for run in runs))
     groups = [(variant, start) for variant in variants for start in starts]
     for place, (variant, start) in enumerate(groups):
         for side, (metric, when) in enumerate(_BARS.items()):
             found = [
                 r.metrics[metric]
                 for r in runs
-                if (r.variant, r.initialisation) == (variant, start)
-                and metric in r.metrics
+                if (r.variant, start_of(r)) == (variant, start) and metric in r.metrics
             ]
             if not found:
                 continue
@@ -90,7 +88,7 @@ def _probe_bars(
 
 
 @style()
-def variants_figure(runs: Sequence[SweepRun], selection: Selection, path: Path) -> None:
+def variants_figure(runs: Sequence[Run], selection: Selection, path: Path) -> None:
     """Draw what each variant does to the bridge and to the probe.
 
     Args:
@@ -138,7 +136,7 @@ def variants_figure(runs: Sequence[SweepRun], selection: Selection, path: Path) 
 
 @style()
 def few_labels_figure(
-    runs: Sequence[SweepRun],
+    runs: Sequence[Run],
     labels: Mapping[str, int],
     metrics: Mapping[str, str],
     path: Path,
@@ -152,7 +150,7 @@ def few_labels_figure(
         path: Picture to write.
     """
     figure, shown = panels(len(metrics))
-    starts = list(dict.fromkeys(run.initialisation for run in runs))
+    starts = list(dict.fromkeys(start_of(run) for run in runs))
     for axes, (metric, title) in zip(shown, metrics.items(), strict=True):
         for start in starts:
             line = {}
@@ -160,7 +158,7 @@ def few_labels_figure(
                 found = [
                     run.metrics[metric]
                     for run in runs
-                    if (run.variant, run.initialisation) == (variant, start)
+                    if (run.variant, start_of(run)) == (variant, start)
                     and metric in run.metrics
                 ]
                 if found:
@@ -191,7 +189,7 @@ def few_labels_figure(
 
 @style()
 def score_figure(
-    runs: Sequence[SweepRun],
+    runs: Sequence[Run],
     metric: str,
     path: Path,
     constant: float | None = None,
@@ -205,26 +203,22 @@ def score_figure(
         path: Picture to write; its suffix decides the format.
         constant: Score of an answer that never looks at an image.
     """
-    groups = list(dict.fromkeys(run.initialisation.partition(", ")[2] for run in runs))
+    groups = list(dict.fromkeys(start_of(run).partition(", ")[2] for run in runs))
     figure, shown = panels(len(groups))
-    highest = max(max(run.curves[metric].values()) for run in runs)
+    highest = max(max(run.curve.scores[metric].values()) for run in runs)
     for axes, group in zip(shown, groups, strict=True):
-        members = [
-            run for run in runs if run.initialisation.partition(", ")[2] == group
-        ]
+        members = [run for run in runs if start_of(run).partition(", ")[2] == group]
         first = min(run.seed for run in members)
         for run in members:
-            curve = run.curves[metric]
+            curve = run.curve.scores[metric]
             axes.plot(
                 sorted(curve),
                 [curve[step] for step in sorted(curve)],
-                color=colour_of(run.initialisation),
-                marker="s" if "scratch" in run.initialisation else "o",
+                color=colour_of(start_of(run)),
+                marker="s" if "scratch" in start_of(run) else "o",
                 ms=3,
                 lw=1.2,
-                label=run.initialisation.partition(", ")[0]
-                if run.seed == first
-                else None,
+                label=start_of(run).partition(", ")[0] if run.seed == first else None,
             )
         if constant is not None:
             axes.axhline(constant, color=SOFT, ls=":", lw=1, label="never looks")
@@ -240,7 +234,7 @@ def score_figure(
 
 @style()
 def questions_figure(
-    runs: Sequence[SweepRun], path: Path, constant: Mapping[str, float] | None = None
+    runs: Sequence[Run], path: Path, constant: Mapping[str, float] | None = None
 ) -> None:
     """Draw accuracies by type of question, each run a dot, and the blind ones.
 
@@ -251,15 +245,15 @@ def questions_figure(
     """
     kinds = [m for m in METRICS if m.partition("_")[0] == "qa"]
     kinds = [m for m in kinds if all(m in run.metrics for run in runs)]
-    starts = list(dict.fromkeys(run.initialisation for run in runs))
+    starts = list(dict.fromkeys(start_of(run) for run in runs))
     markers = dict(zip(starts, "osD^v", strict=False))
     figure, (axes,) = panels(1, width=8.0)
     for place, kind in enumerate(kinds):
         blind = kind.replace("qa", "shuffled", 1)
         for run in runs:
             colour, number = (
-                colour_of(run.initialisation),
-                starts.index(run.initialisation),
+                colour_of(start_of(run)),
+                starts.index(start_of(run)),
             )
             x = place + 0.16 * (number - (len(starts) - 1) / 2)
             for metric, face, note in (
@@ -269,11 +263,11 @@ def questions_figure(
                 axes.plot(
                     x,
                     run.metrics.get(metric, float("nan")),
-                    markers[run.initialisation],
+                    markers[start_of(run)],
                     color=colour,
                     markerfacecolor=face,
                     ls="none",
-                    label=f"{run.initialisation}{note}",
+                    label=f"{start_of(run)}{note}",
                 )
         if constant and kind in constant:
             axes.plot(

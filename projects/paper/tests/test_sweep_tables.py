@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 from paper.choice import (
     Selection,
-    SweepRun,
     chosen_table,
     epochs_to,
     grid_table,
@@ -24,17 +23,24 @@ from paper.sweep_figures import (
 from PIL import Image
 
 from lbbt_mm.report.tables import interval
+from lbbt_mm.runs import shapes
+from lbbt_mm.runs.log import BridgeCurve
+from lbbt_mm.runs.run import Run, run_from_sweep
 
 
-def run(start: str, lr: float, train_acc: float, seed: int = 0, **metrics) -> SweepRun:
-    return SweepRun(
-        name=f"{start}{lr}{seed}",
-        variant="base",
-        initialisation=start,
-        seed=seed,
+def finished(start: str, seed: int = 0, variant: str = "v", **fields) -> Run:
+    fields |= dict(variant=variant, initialisation=start, seed=seed)
+    return Run(Path("runs"), "n", **fields)
+
+
+def run(start: str, lr: float, train_acc: float, seed: int = 0, **metrics) -> Run:
+    return finished(
+        start,
+        seed,
+        "base",
         point=dict(lr=lr),
         metrics=dict(train_acc=train_acc, **metrics),
-        curves=dict(train_acc={1: train_acc / 2, 2: train_acc}),
+        curve=BridgeCurve({1: train_acc / 2, 2: train_acc}),
     )
 
 
@@ -47,22 +53,15 @@ RUNS = [
 
 
 def test_an_inexact_copy_is_in_the_name_of_its_result() -> None:
-    record = dict(
-        name="n", variant="v", initialisation="language", seed=0, point={}, metrics={}
-    )
-    exact = SweepRun.from_record(dict(record, language_init="gpt2"))
-    inexact = dict(record, language_init="gpt2 (inexact: norm_order)")
-    assert (
-        exact.initialisation
-        == SweepRun.from_record(record).initialisation
-        == "language"
-    )
-    start = "language (inexact: norm_order)"
-    assert SweepRun.from_record(inexact).initialisation == start
-    runs = [exact, SweepRun.from_record(inexact)]
+    record = dict(name="n", variant="v", arm="language", seed=0, point={}, metrics={})
+    names = ("gpt2", "gpt2 (inexact: norm_order)")
+    runs = [
+        run_from_sweep(shapes.RUN(dict(record, language_init=name), ""), Path("r.json"))
+        for name in names
+    ]
     assert [row[0] for row in chosen_table(runs, Selection()).rows] == [
         "v language",
-        f"v {start}",
+        "v language (inexact: norm_order)",
     ]
 
 
@@ -70,7 +69,7 @@ def points(selection: Selection, runs=RUNS) -> dict[str, float]:
     return {key[2]: value[0][0] for key, value in select(runs, selection).items()}
 
 
-def test_each_arm_chooses_for_itself_or_one_for_all() -> None:
+def test_each_initialisation_chooses_for_itself_or_one_for_all() -> None:
     each = Selection(over=("lr",), metric="train_acc", by="each")
     assert points(each) == dict(language=0.1, scratch=0.2)
     baseline = Selection(over=("lr",), metric="train_acc", by="scratch")
@@ -143,7 +142,7 @@ def test_pictures_are_drawn(tmp_path: Path) -> None:
 
 def test_scores_are_drawn_for_each_kind_of_layers(tmp_path: Path) -> None:
     runs = [
-        SweepRun("n", "v", start, seed, {}, {}, dict(ap={1: 1.0, 2: 2.0 + seed}))
+        finished(start, seed, curve=BridgeCurve(scores=dict(ap={1: 1, 2: 2 + seed})))
         for start in ("MiniLM, stock", "scratch, stock", "GPT-2, pre-norm")
         for seed in (0, 1)
     ]
@@ -168,7 +167,7 @@ def test_questions_are_drawn_by_type_beside_the_blind_ones(
     monkeypatch.setattr(Figure, "savefig", savefig)
     kinds = dict(qa=60.0, qa_what=40.0, shuffled=30.0, shuffled_what=9.0)
     runs = [
-        SweepRun("n", "v", start, seed, {}, {k: v + seed for k, v in kinds.items()})
+        finished(start, seed, metrics={k: v + seed for k, v in kinds.items()})
         for start in ("language", "scratch")
         for seed in (0, 1)
     ]
@@ -181,14 +180,13 @@ def test_questions_are_drawn_by_type_beside_the_blind_ones(
         "the type's commonest answer",
     }
     dots = [tuple(line.get_ydata()) for line in axes.lines]
-    assert (
-        len(dots) == 2 * 2 * 2 * 2 + 2
-    )  # initialisations, seeds, kinds, blind or not; lines
+    # Initialisations, seeds, kinds, blind or not; and the lines.
+    assert len(dots) == 2 * 2 * 2 * 2 + 2
     assert {(61.0,), (31.0,), (41.0,), (10.0,), (19.0, 19.0)} <= set(dots)
 
 
 def test_the_constant_answer_is_the_last_row() -> None:
-    runs = [SweepRun("n", "v", "language", 0, {}, dict(ap=5.0, ap50=9.0))]
+    runs = [finished("language", metrics=dict(ap=5.0, ap50=9.0))]
     table = chosen_table(runs, Selection(), constant=dict(ap=0.1))
     assert table.headings == ["run", "AP", "AP50"]
     assert table.rows[-1] == ["the same answer for every image", "0.1", ""]
