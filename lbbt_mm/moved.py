@@ -47,6 +47,9 @@ _ROOMS = {
     ),
     ("models", "models.objectives"): "bridge_classifier entropy_minimisation",
     ("optim", "optim"): "sharded_llava>sharded",
+    ("report", "report"): (
+        "answer_sheet>answers captioned_sheet>sheets contact_sheet>sheets"
+    ),
     ("report", "safety"): "dumped_config",
     ("report", "runs"): (
         "gather>find reading>files records>measurement shapes logs>log starts>log"

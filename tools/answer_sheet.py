@@ -12,7 +12,7 @@ from pathlib import Path
 
 import _launch
 
-from lbbt_mm.report.answer_sheet import (
+from lbbt_mm.report.answers import (
     answer_sheet,
     choose_questions,
     read_answers,

@@ -37,7 +37,7 @@ from lbbt_mm.models.checkpoint_config import (  # noqa: E402
     foreign_config,
     use_checkpoint_only,
 )
-from lbbt_mm.report.contact_sheet import AnnotatedImage, comparison_sheet  # noqa: E402
+from lbbt_mm.report.sheets import AnnotatedImage, comparison_sheet  # noqa: E402
 
 
 def parse_args() -> argparse.Namespace:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
+
+from lbbt_mm.report.sheets import label_font
 
 _LARGEST, _SMALLEST = 16, 9  # pixels, of the font
 _PATCH = 96  # pixels, the least side of a patch in the picture
@@ -104,11 +105,11 @@ def _write(
     left, top, wide, tall = place
     room = wide - 2 * _MARGIN - 2
     for size in range(min(_LARGEST, tall - 2), _SMALLEST - 1, -1):
-        font = _font(size)
+        font = label_font(size)
         if draw.textlength(text, font=font) <= room:
             break
     else:
-        font = _font(_SMALLEST)
+        font = label_font(_SMALLEST)
         while text and draw.textlength(f"{text}…", font=font) > room:
             text = text[:-1]
         text += "…"
@@ -131,11 +132,3 @@ def _write(
         stroke_width=0 if dark else 1,
         stroke_fill="black",
     )
-
-
-def _font(size: int) -> Any:
-    # matplotlib brings a font along; Pillow's own has one size before Pillow 10.1.
-    from matplotlib import get_data_path
-
-    path = Path(get_data_path(), "fonts", "ttf", "DejaVuSans.ttf")
-    return ImageFont.truetype(str(path), size)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lbbt_mm.report.answer_sheet import choose_questions
+from lbbt_mm.report.answers import choose_questions
 
 
 def write(path: Path, said: dict[str, tuple[str, float]], image: Path) -> Path:

@@ -19,6 +19,7 @@ import numpy as np
 import PIL
 from PIL import Image
 
+from fashion_scenes.contact_sheet import contact_sheet
 from fashion_scenes.scenes import (
     GARMENTS,
     PALETTE,
@@ -28,7 +29,7 @@ from fashion_scenes.scenes import (
     Scene,
     compose_scene,
 )
-from lbbt_mm.report.contact_sheet import AnnotatedImage, contact_sheet
+from lbbt_mm.report.sheets import AnnotatedImage
 from lbbt_mm.version import __version__
 
 FOLDERS = {"train": "training", "val": "validation"}  # ADE20K's names

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from PIL import Image
 
-from lbbt_mm.report.captioned_sheet import Captioned, captioned_sheet
+from lbbt_mm.report.sheets import Captioned, captioned_sheet
 
 # One word for each class, in the order of Fashion-MNIST.
 WORDS = (

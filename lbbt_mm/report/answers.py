@@ -1,4 +1,4 @@
-"""Images with a question under each, the right answer, and what several models said."""
+"""What several models said of the same images: read, chosen, and drawn on one sheet."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from PIL import Image
 
-from lbbt_mm.report.captioned_sheet import Captioned, captioned_sheet
+from lbbt_mm.report.sheets import Captioned, captioned_sheet
 from lbbt_mm.runs import shapes
 from lbbt_mm.runs.files import UnreadableError, read_json
 
@@ -78,7 +78,7 @@ def choose_questions(
     kinds: dict[str, list[str]] = {}
     for name, record in sorted(answers.items()):
         kinds.setdefault(record.get("question_type") or "", []).append(name)
-    rows = [sorted(kinds[kind])[first : first + count] for kind in sorted(kinds)]
+    rows = [kinds[kind][first : first + count] for kind in sorted(kinds)]
     return [row[n] for n in range(count) for row in rows if n < len(row)]
 
 
@@ -104,14 +104,11 @@ def answer_sheet(
     """
     absent = [n for n, said in models.items() if any(c not in said for c in chosen)]
     if not models or not chosen or absent:
+        unanswered = f", some of them not answered by {', '.join(absent)}"
         raise ValueError(
             "Expected answers of one or more models to the same questions, got "
             f"{len(models)} model(s), {len(chosen)} question(s)"
-            + (
-                f", some of them not answered by {', '.join(absent)}."
-                if absent
-                else "."
-            )
+            f"{unanswered if absent else ''}."
         )
     images, first = [], next(iter(models.values()))
     for name in chosen:

@@ -1,4 +1,4 @@
-"""Many small annotated images on one sheet, for people."""
+"""Many small images on one sheet, annotated or with lines of text, for people."""
 
 from __future__ import annotations
 
@@ -9,9 +9,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-_GAP = 6  # pixels between images
+GAP = 6  # pixels between images
 _FONT_SIZE = 12  # pixels
 _DIMMED = 0.6  # brightness of what is not annotated
+_LINE, _WIDTH = 16, 340  # pixels of a caption; the width fits a question
+
+Colour = tuple[int, int, int]
 
 
 class AnnotatedImage(NamedTuple):
@@ -30,52 +33,22 @@ class AnnotatedImage(NamedTuple):
     masks: Sequence[np.ndarray] = ()
 
 
-def contact_sheet(
-    images: Sequence[AnnotatedImage],
-    classes: Sequence[str],
-    palette: Sequence[tuple[int, int, int]],
-    columns: int = 3,
-    zoom: int = 2,
-) -> Image.Image:
-    """Show each image as it is, and under it what is annotated on it.
+class Captioned(NamedTuple):
+    """An image, and what is written under it.
 
-    There the image is grey, and the objects have the colour of their class.
-
-    Args:
-        images: One or more, all of one size.
-        classes: Name of each label.
-        palette: RGB colour of each label.
-        columns: Images in a row.
-        zoom: Times that an image is enlarged.
-
-    Returns:
-        The sheet.
+    Attributes:
+        path: The image's file; None: its place stays white.
+        lines: A text and its colour each.
     """
-    font = label_font()
-    height, width = (zoom * side for side in images[0].image.shape[:2])
-    columns = min(columns, len(images))
-    rows = -(-len(images) // columns)
-    sheet = Image.new(
-        "RGB",
-        (columns * (width + _GAP) + _GAP, rows * 2 * (height + _GAP) + _GAP),
-        "white",
-    )
-    for number, annotated in enumerate(images):
-        row, column = divmod(number, columns)
-        x, y = _GAP + column * (width + _GAP), _GAP + 2 * row * (height + _GAP)
-        bare = Image.fromarray(annotated.image).resize(
-            (width, height), Image.Resampling.NEAREST
-        )
-        sheet.paste(bare, (x, y))
-        drawn = _draw(annotated, classes, palette, zoom, font)
-        sheet.paste(drawn, (x, y + height + _GAP // 3))
-    return sheet
+
+    path: str | Path | None
+    lines: Sequence[tuple[str, Any]]
 
 
 def comparison_sheet(
     rows: Mapping[str, Sequence[AnnotatedImage]],
     classes: Sequence[str],
-    palette: Sequence[tuple[int, int, int]],
+    palette: Sequence[Colour],
     zoom: int = 2,
 ) -> Image.Image:
     """Show what several models say of the same images, one row a model.
@@ -99,47 +72,39 @@ def comparison_sheet(
     legend = sorted({label for image in shown for label in image.labels})
     if any(image.boxes for image in shown):
         legend = []
-    sheet = Image.new(
-        "RGB",
-        (
-            len(first) * (width + _GAP) + _GAP,
-            len(rows) * (tall + height) + _GAP + (tall if legend else 0),
-        ),
-        "white",
-    )
+    bottom = len(rows) * (tall + height)
+    size = (len(first) * (width + GAP) + GAP, bottom + GAP + (tall if legend else 0))
+    sheet = Image.new("RGB", size, "white")
     draw = ImageDraw.Draw(sheet)
     for row, (name, images) in enumerate(rows.items()):
         y = row * (tall + height)
-        draw.text((_GAP, y + 4), name, "black", font=font)
+        draw.text((GAP, y + 4), name, "black", font=font)
         for column, annotated in enumerate(images):
-            drawn = _draw(annotated, classes, palette, zoom, font)
-            sheet.paste(drawn, (_GAP + column * (width + _GAP), y + tall))
-    left, top = float(_GAP), len(rows) * (tall + height) + 4
+            drawn = draw_annotated(annotated, classes, palette, zoom)
+            sheet.paste(drawn, (GAP + column * (width + GAP), y + tall))
+    left = float(GAP)
     for label in legend:
         wide = draw.textlength(classes[label], font=font) + 5
-        place = (left, top, left + wide, top + _FONT_SIZE + 4)
-        _plate(draw, place, label, classes, palette)
-        left += wide + _GAP
+        place = (left, bottom + 4, left + wide, bottom + _FONT_SIZE + 8)
+        _plate(draw, place, classes[label], palette[label])
+        left += wide + GAP
     return sheet
 
 
-def label_font() -> Any:
-    """Load the font of what is written on a sheet."""
-    # matplotlib brings a font along; Pillow's own has one size before Pillow 10.1.
-    from matplotlib import get_data_path
-
-    path = Path(get_data_path(), "fonts", "ttf", "DejaVuSans.ttf")
-    return ImageFont.truetype(str(path), _FONT_SIZE)
-
-
-def _draw(
+def draw_annotated(
     annotated: AnnotatedImage,
     classes: Sequence[str],
-    palette: Sequence[tuple[int, int, int]],
-    zoom: int,
-    font: Any,
+    palette: Sequence[Colour],
+    zoom: int = 2,
 ) -> Image.Image:
-    """Enlarge an image and draw its masks, boxes and class names on it."""
+    """Make an image grey and its objects their classes' colours, with the names.
+
+    Args:
+        annotated: The image.
+        classes: Name of each label.
+        palette: RGB colour of each label.
+        zoom: Times that the image is enlarged.
+    """
     pixels = np.repeat(annotated.image.mean(axis=2, keepdims=True), 3, axis=2)
     pixels *= _DIMMED
     for label, mask in zip(annotated.labels, annotated.masks, strict=False):
@@ -158,7 +123,7 @@ def _draw(
     tall = _FONT_SIZE + 4
     taken: list[tuple[float, float, float]] = []
     for label, left, top, bottom in corners:  # after all boxes: no line crosses a name
-        wide = draw.textlength(classes[label], font=font) + 5
+        wide = draw.textlength(classes[label], font=label_font()) + 5
         left = max(0, min(left, width - wide))
         # Above the box, or where no other name stands: in it, or under it.
         places = [y for y in (top - tall, top, bottom, bottom - tall) if y >= 0]
@@ -171,20 +136,63 @@ def _draw(
                 for a, b, w in taken
             )
         )
-        place = next(free, places[0])
-        taken.append((left, place, wide))
-        _plate(draw, (left, place, left + wide, place + tall), label, classes, palette)
+        y = next(free, places[0])
+        taken.append((left, y, wide))
+        place = (left, y, left + wide, y + tall)
+        _plate(draw, place, classes[label], palette[label])
     return image
 
 
-def _plate(
-    draw: Any,
-    place: tuple[float, float, float, float],
-    label: int,
-    classes: Sequence[str],
-    palette: Sequence[tuple[int, int, int]],
-) -> None:
+def captioned_sheet(
+    images: Sequence[Captioned], columns: int = 4, side: int = 256
+) -> Image.Image:
+    """Draw images with lines of text under each.
+
+    Args:
+        images: One or more.
+        columns: Images in a row.
+        side: Longer side of each image in the sheet, in pixels.
+    """
+    font, gap = label_font(), 8
+    wide = max(_WIDTH, side + gap)
+    tall = side + max(len(image.lines) for image in images) * _LINE + 2 * gap
+    rows = -(-len(images) // columns)
+    size = (min(columns, len(images)) * wide + gap, rows * tall + gap)
+    sheet = Image.new("RGB", size, "white")
+    draw = ImageDraw.Draw(sheet)
+    for number, (path, lines) in enumerate(images):
+        row, column = divmod(number, columns)
+        x, y = gap + column * wide, gap + row * tall
+        if path is not None:
+            with Image.open(path) as image:
+                sheet.paste(_fitted(image.convert("RGB"), side), (x, y))
+        for place, (text, colour) in enumerate(lines):
+            draw.text((x, y + side + 4 + place * _LINE), text, colour, font=font)
+    return sheet
+
+
+def label_font(size: int = _FONT_SIZE) -> Any:
+    """Load the font of what is written on a sheet.
+
+    Args:
+        size: In pixels.
+    """
+    # matplotlib brings a font along; Pillow's own has one size before Pillow 10.1.
+    from matplotlib import get_data_path
+
+    path = Path(get_data_path(), "fonts", "ttf", "DejaVuSans.ttf")
+    return ImageFont.truetype(str(path), size)
+
+
+def _fitted(image: Image.Image, side: int) -> Image.Image:
+    factor = side / max(image.size)
+    size = [max(1, round(factor * length)) for length in image.size]
+    smooth = Image.Resampling.NEAREST if factor > 1 else Image.Resampling.BICUBIC
+    return image.resize(size, smooth)
+
+
+def _plate(draw: Any, place: tuple[float, ...], name: str, colour: Colour) -> None:
     """Write a class's name on its colour."""
-    draw.rectangle(place, fill=palette[label])
-    dark = "black" if sum(palette[label]) > 330 else "white"
-    draw.text((place[0] + 3, place[1] + 1), classes[label], dark, font=label_font())
+    draw.rectangle(place, fill=colour)
+    ink = "black" if sum(colour) > 330 else "white"
+    draw.text((place[0] + 3, place[1] + 1), name, ink, font=label_font())
