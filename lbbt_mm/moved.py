@@ -19,6 +19,7 @@ _ROOMS = {
         "categories damaged guard label_maps left_out same_images"
     ),
     ("", ""): "evaluation>metrics",
+    ("analysis", ""): "progress",
     ("analysis", "analysis"): "plain>json_values watch>during_training",
     ("analysis", "measure"): "measurements subject>measured_model",
     ("evaluation", "metrics"): (

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from lbbt_mm.analysis.progress import follow_images
+from lbbt_mm.analysis.images import follow_images
 from lbbt_mm.models import LanguageBackbone
 
 RULES = ("zero", "reference")

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lbbt_mm.analysis.progress import follow_images
+from lbbt_mm.analysis.images import follow_images
 
 
 class Covariance(NamedTuple):

@@ -21,8 +21,8 @@ import torch
 from torch import Tensor
 
 from lbbt_mm.analysis.lanczos import Tridiagonal, dot, lanczos, rounding
-from lbbt_mm.analysis.progress import follow
 from lbbt_mm.analysis.scalar_loss import Estimate, ScalarLoss
+from lbbt_mm.progress import follow
 
 
 class Eigenvalues(NamedTuple):

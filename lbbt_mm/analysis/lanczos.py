@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lbbt_mm.analysis.progress import follow
 from lbbt_mm.analysis.scalar_loss import ScalarLoss
+from lbbt_mm.progress import follow
 
 
 class Tridiagonal(NamedTuple):

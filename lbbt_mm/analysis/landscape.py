@@ -24,8 +24,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lbbt_mm.analysis.progress import follow
 from lbbt_mm.analysis.scalar_loss import ScalarLoss
+from lbbt_mm.progress import follow
 
 NORMALISATIONS = ("filter_normalised", "plain")
 

@@ -15,8 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lbbt_mm.analysis.progress import follow
 from lbbt_mm.analysis.weight_names import block_path, weight_kind
+from lbbt_mm.progress import follow
 
 _CHUNK = 1 << 18  # weights that are looked at together: 2 MiB in float64
 _GRID_BITS = 16  # |w| is counted on bfloat16's grid, the upper half of a float32

@@ -16,8 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lbbt_mm.analysis.progress import follow
 from lbbt_mm.analysis.scalar_loss import Estimate, ScalarLoss, image_error
+from lbbt_mm.progress import follow
 
 
 class NoiseSensitivity(NamedTuple):

@@ -13,7 +13,6 @@ from mmengine.registry import DATASETS, init_default_scope
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from lbbt_mm.analysis.progress import follow
 from lbbt_mm.analysis.scalar_loss import ScalarLoss
 from lbbt_mm.datasets.arguments import with_pipeline
 from lbbt_mm.datasets.checks.guard import build_guarded
@@ -28,6 +27,7 @@ from lbbt_mm.models.pretrained import load_part
 from lbbt_mm.probe.feature_key import UnknownContentError, images_sha256
 from lbbt_mm.probe.features import Features, pool_features, true_labels
 from lbbt_mm.probe.setup import find_pipeline, true_label_dataset
+from lbbt_mm.progress import follow
 
 _FINGERPRINTED = 16  # images that tell one dataset from another
 # Of mmdet and mmseg, by name: neither need be installed.

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import sys
-import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,10 +13,10 @@ import safetensors
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
-from tqdm import tqdm
 
 from lbbt_mm.files import write_whole
 from lbbt_mm.language.storage import tensor_bytes
+from lbbt_mm.progress import follow
 
 
 @dataclass(frozen=True)
@@ -91,7 +89,7 @@ def extract_features(
     features: Tensor | None = None
     labels = torch.empty(total, dtype=torch.int64)
     done = 0
-    for batch in show_progress(dataloader, len(dataloader), description):
+    for batch in follow(dataloader, description, unit="batches"):
         batch = model.data_preprocessor(batch, False)
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=amp):
             output = model.extract_feat(batch["inputs"], stage="backbone")
@@ -125,37 +123,6 @@ def true_labels(data_samples: list) -> Tensor:
             "train_dataloader.dataset.KEY=VALUE."
         )
     return torch.cat(found).cpu()
-
-
-def show_progress(
-    items: Iterable, total: int, description: str, unit: str = "batches"
-) -> Iterator:
-    """Show a progress bar on a terminal, and a line per tenth in a log file.
-
-    Args:
-        items: What to loop over.
-        total: How many there are.
-        description: What is being done.
-        unit: What an item is, in the plural.
-
-    Yields:
-        The items.
-    """
-    if sys.stderr.isatty():
-        yield from tqdm(items, description, total, file=sys.stderr)
-        return
-    start, tenth = time.perf_counter(), 0
-    for done, item in enumerate(items, 1):
-        yield item
-        if done * 10 // total > tenth:
-            tenth = done * 10 // total
-            seconds = time.perf_counter() - start
-            print(
-                f"{description}: {done * 100 // total} % ({done}/{total} {unit}, "
-                f"{seconds:.0f} s)",
-                file=sys.stderr,
-                flush=True,
-            )
 
 
 def _content_sha256(features: Features) -> str:

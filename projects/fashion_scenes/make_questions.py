@@ -62,14 +62,14 @@ def main() -> None:
         shares,
     )
 
-    from lbbt_mm.probe.features import show_progress
+    from lbbt_mm.progress import follow
 
     made, described = {}, []
     try:
         refuse_existing(args.out)
         for split in FOLDERS:
             scenes = read_scenes(args.scenes, split)
-            shown = show_progress(scenes, len(scenes), split, unit="scenes")
+            shown = follow(scenes, split, unit="scenes")
             made[split] = make_questions(shown, split, getattr(args, split), args.seed)
             if split == "train":
                 described = captions(scenes, split)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import shlex
 import sys
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -125,7 +124,7 @@ def main() -> None:
     )
     from fashion_scenes.scenes import Recipe, load_garments
 
-    from lbbt_mm.probe.features import show_progress
+    from lbbt_mm.progress import follow
 
     def chosen(kind: type) -> dict[str, Any]:
         return {name: getattr(args, name) for name in kind.__dataclass_fields__}
@@ -146,7 +145,9 @@ def main() -> None:
             sizes,
             args.out,
             command=same_again({**chosen(Recipe), **chosen(Sizes)}),
-            progress=partial(show_progress, unit="scenes"),
+            progress=lambda scenes, total, split: follow(
+                scenes, split, total=total, unit="scenes"
+            ),
         )
     except OSError as error:
         if error.errno is None:  # ours: the folder exists by now

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import io
 import os
 import resource
 import warnings
@@ -126,22 +125,6 @@ def test_pooling():
 def test_outputs_that_are_no_features_are_refused(output):
     with pytest.raises(ValueError, match="expects the backbone's last output to be"):
         pool_features(output)
-
-
-def test_progress_in_a_log_file_is_lines(capsys):
-    assert list(module.show_progress(range(40), 40, "train features")) == [*range(40)]
-    lines = capsys.readouterr().err.splitlines()
-    assert len(lines) == 10
-    assert lines[0].startswith("train features: 10 % (4/40 batches")
-    assert lines[-1].startswith("train features: 100 % (40/40 batches")
-
-
-def test_progress_on_a_terminal_is_a_bar(monkeypatch):
-    terminal = io.StringIO()
-    terminal.isatty = lambda: True
-    monkeypatch.setattr(module.sys, "stderr", terminal)
-    assert list(module.show_progress(iter("abc"), 3, "x")) == ["a", "b", "c"]
-    assert "x: 100%" in terminal.getvalue() and "3/3" in terminal.getvalue()
 
 
 def test_second_call_reads_the_file(tmp_path, some_features):

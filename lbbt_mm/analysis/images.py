@@ -1,46 +1,12 @@
-"""One progress bar for everything here that takes long."""
+"""Images as the measurements read them."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable, Iterator
-from typing import TypeVar
 
 from torch import Tensor
-from tqdm import tqdm
 
-T = TypeVar("T")
-
-
-def follow(
-    items: Iterable[T], description: str, progress: bool, total: int | None = None
-) -> Iterator[T]:
-    """Loop over items, with a bar on stderr if it is asked for.
-
-    The bar is gone when the loop ends, however it ends. Into a file it writes a line
-    every half a minute.
-
-    Args:
-        items: What to loop over.
-        description: What is being done.
-        progress: Whether to show the bar.
-        total: How many items there are; their own length by default, if they have one.
-
-    Yields:
-        The items.
-    """
-    if not progress:
-        yield from items
-        return
-    with tqdm(
-        items,
-        description,
-        total,
-        leave=False,
-        file=sys.stderr,
-        mininterval=0.2 if sys.stderr.isatty() else 30,
-    ) as bar:
-        yield from bar
+from lbbt_mm.progress import follow
 
 
 def follow_images(

@@ -1,4 +1,4 @@
-"""A bar when it is asked for, on stderr, and the same numbers with it."""
+"""Measurements say how far they are when they are asked to; numbers stay the same."""
 
 from __future__ import annotations
 
@@ -18,7 +18,6 @@ from lbbt_mm.analysis import (
     spectral_density,
     weight_statistics,
 )
-from lbbt_mm.analysis.progress import follow
 from lbbt_mm.models import LanguageBackbone
 
 
@@ -60,26 +59,10 @@ MEASURES = {
 
 
 @pytest.mark.parametrize("description", MEASURES)
-def test_a_bar_and_the_same_numbers(description: str, capsys) -> None:
+def test_progress_and_the_same_numbers(description: str, capsys) -> None:
     quiet = MEASURES[description](progress=False)
     assert capsys.readouterr().err == ""
     shown = MEASURES[description](progress=True)
     assert f"{description}: " in capsys.readouterr().err
     # arrays and tensors, inside named tuples, to the bit
     assert repr(shown) == repr(quiet)
-
-
-def test_a_bar_knows_how_many_there_are_and_goes_when_the_loop_ends(capsys) -> None:
-    assert list(follow(range(7), "loop", True)) == list(range(7))
-    assert list(follow(iter("ab"), "stream", True, total=2)) == ["a", "b"]
-    err = capsys.readouterr().err
-    assert "loop:   0%" in err and "/7 [" in err and "/2 [" in err
-    assert err.endswith("\r")  # wiped, so that the next line begins where it was
-
-
-def test_a_loop_that_is_left_early_closes_its_bar(capsys) -> None:
-    with pytest.raises(ValueError, match="stop"):
-        for number in follow(range(7), "loop", True):
-            if number == 2:
-                raise ValueError("stop")
-    assert capsys.readouterr().err.endswith("\r")
