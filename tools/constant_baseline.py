@@ -17,8 +17,6 @@ import _launch
 
 _launch.hide_gpus_if_asked()
 
-from _subtask import Progress  # noqa: E402
-
 from lbbt_mm.datasets.checks.damaged import DataError  # noqa: E402
 from lbbt_mm.measure.baseline import score_baseline, scored_part  # noqa: E402
 
@@ -37,15 +35,13 @@ def main() -> None:
         if not cfg.get(key):
             _launch.fail(f"{args.config} has no {key}: there is nothing to score.")
     _launch.prepare_dataloaders(cfg, "train_dataloader", f"{part}_dataloader")
-    progress = Progress("constant baseline")
-    progress.show("reads the training annotations", important=True)
+    print("constant baseline: reads the training annotations", flush=True)
     try:
-        scores = score_baseline(cfg, progress.show)
+        scores = score_baseline(cfg, progress=True)
     except ValueError as error:
         _launch.fail(str(error))
     except DataError as error:
         _launch.fail(error.sentence)
-    progress.close("done")
     for name, value in scores.items():
         print(f"{name}: {value:.4g}")
     if args.out:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -11,6 +10,7 @@ from mmengine.runner import Runner
 
 from lbbt_mm.datasets.checks.guard import build_guarded
 from lbbt_mm.metrics.constant_baseline import CommonestAnswers, ConstantBaseline
+from lbbt_mm.progress import follow
 
 
 def scored_part(cfg: Any) -> str:
@@ -18,9 +18,7 @@ def scored_part(cfg: Any) -> str:
     return "val" if cfg.get("blind_train") else "test"
 
 
-def score_baseline(
-    cfg: Any, say: Callable[[str], Any] = lambda text: None
-) -> dict[str, float]:
+def score_baseline(cfg: Any, progress: bool = False) -> dict[str, float]:
     """Evaluate the constant answer.
 
     Args:
@@ -28,7 +26,7 @@ def score_baseline(
             training questions, their commonest answers are scored on ``val_dataloader``
             by ``val_evaluator``; otherwise boxes or classes of ``train_dataloader`` on
             ``test_dataloader`` by ``test_evaluator``.
-        say: Told where the work stands.
+        progress: Show how far it is.
 
     Raises:
         ValueError: The training images have neither boxes nor label maps.
@@ -50,9 +48,8 @@ def score_baseline(
     metrics = cfg[f"{part}_evaluator"]
     evaluator = EVALUATOR.build(dict(type="Evaluator", metrics=metrics))
     evaluator.dataset_meta = getattr(loader.dataset, "metainfo", None)
-    for number, batch in enumerate(loader, 1):
+    for batch in follow(loader, "constant baseline", progress, unit="batches"):
         samples = baseline.predict(batch["data_samples"])
         evaluator.process(data_samples=samples, data_batch=batch)
-        say(f"batch {number} of {len(loader)}")
     scores = evaluator.evaluate(len(loader.dataset))
     return {name: float(value) for name, value in scores.items()}
