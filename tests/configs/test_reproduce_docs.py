@@ -70,10 +70,10 @@ def read_rows() -> list[Row]:
         r"^(\|.*)\| `([^`]*configs/\S+?\.py[^`]*)` \|$", TEXT, re.M
     ):
         config = re.search(r"configs/\S+?\.py", command)[0]
-        law = re.search(r'LAW="(.*?)"', TEXT)[1]
-        words = re.findall(r"(?<= )([\w.]+)=(\S+)", command.replace("$LAW", law))
+        rule = re.search(r'RULE="(.*?)"', TEXT)[1]
+        words = re.findall(r"(?<= )([\w.]+)=(\S+)", command.replace("$RULE", rule))
         if command.startswith("row "):
-            words += [("seed", "0"), tuple(law.split("="))]
+            words += [("seed", "0"), tuple(rule.split("="))]
         options = {key: DictAction._parse_iterable(value) for key, value in words}
         rows.append(Row(cells, command, config, tuple(options.items())))
     return rows
@@ -183,7 +183,7 @@ def check_row(row: Row) -> None:
     if not re.search(r"/(bridge|sharded)/", row.config):
         return
     ratio = cfg.train_dataloader.dataset.ratio
-    if "correct" in said:
+    if "true labels" in said:
         assert ratio == 0 == cfg.val_dataloader.dataset.ratio
         assert fields[2] == "correct"
     elif share := re.search(r"(\d+) %", said):
@@ -198,13 +198,13 @@ def check_row(row: Row) -> None:
     models |= {"Qwen3-14B": "Qwen/Qwen3-14B", "LLaMA": "meta-llama/Llama-3.2-1B"}
     (model,) = [m for word, m in models.items() if word in said] or ["gpt2-medium"]
     assert cfg.model.backbone.language_model == model
-    law = cfg.train_dataloader.dataset.exclude_true_label
+    rule = cfg.train_dataloader.dataset.exclude_true_label
     if (
         row.command.startswith("row ")
         or "random100" in row.config
         and "8 --" in row.command
     ):
-        assert law and cfg.val_dataloader.dataset.exclude_true_label
+        assert rule and cfg.val_dataloader.dataset.exclude_true_label
 
 
 def test_measurements_are_those_of_the_contract() -> None:
@@ -224,7 +224,7 @@ def test_options_name_knobs_or_keys_of_the_configs() -> None:
 
 def test_the_function_of_the_page(tmp_path: Path) -> None:
     """``row`` in a shell, with a python that says what it was asked for."""
-    function = re.search(r"```bash\n(LAW=.*?)```", TEXT, flags=re.S)[1]
+    function = re.search(r"```bash\n(RULE=.*?)```", TEXT, flags=re.S)[1]
     config = "configs/bridge/gpt2-medium_language_random100_400e_cifar10.py"
     (tmp_path / "configs").symlink_to(ROOT / "configs")
     knobs = "pretrained=False random_ratio=0.15 a.b=1"
@@ -254,9 +254,9 @@ def test_the_snippet_draws(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     matplotlib.use("Agg")
     snippets = re.findall(r"```python\n(.*?)```", TEXT, flags=re.S)
     (snippet,) = (one for one in snippets if "figure12" in one)
-    for arm in ("language", "scratch"):
+    for start in ("language", "scratch"):
         for ratio in (15, 100):
-            name = f"gpt2-medium_{arm}_random{ratio}_400e_cifar100"
+            name = f"gpt2-medium_{start}_random{ratio}_400e_cifar100"
             assert name in {row.name for row in ROWS}
             log = tmp_path / "work_dirs" / name / "run/vis_data/scalars.json"
             log.parent.mkdir(parents=True)
