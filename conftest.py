@@ -18,8 +18,11 @@ import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 import quick_logs  # noqa: E402
 import torch  # noqa: E402
+import torch.utils.data._utils  # noqa: E402
 
 quick_logs.install()
+# In a quarter of all cases torch waits that long for a worker whose batch failed: 5 s.
+torch.utils.data._utils.MP_STATUS_CHECK_INTERVAL = 0.5
 
 # A small project, and tools/ and projects/ run in it or loaded into this process.
 pytest_plugins = ["tool_project", "report_work_dir"]
