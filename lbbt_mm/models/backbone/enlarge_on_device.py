@@ -39,6 +39,11 @@ class EnlargeOnDevice(BaseDataPreprocessor):
     Raises:
         ValueError: ``size`` or ``mode`` is none of these; in a forward pass: an image
             is larger than ``size``, which would alias.
+
+    Example:
+        >>> normalise = dict(type="mmpretrain.ClsDataPreprocessor", num_classes=10)
+        >>> data_preprocessor = dict(
+        ...     type="lbbt_mm.EnlargeOnDevice", size=224, preprocessor=normalise)
     """
 
     def __init__(

@@ -15,23 +15,16 @@ from lbbt_mm.registry import MODELS
 class FeatureHead(BaseModule):
     """Writes an image's feature into its data sample, for ``lbbt_mm.RetrievalMetric``.
 
-    In the place of a classifier's head, for testing only::
-
-        model = dict(head=dict(_delete_=True, type="lbbt_mm.FeatureHead"))
-        test_evaluator = dict(type="lbbt_mm.RetrievalMetric")
-
-    A checkpoint's own head is then left out of the model, with mmengine's warning.
+    In the place of a classifier's head, for testing only. A checkpoint's own head is
+    left out of the model, with mmengine's warning.
 
     Args:
-        name: Of the feature in the data sample.
         init_cfg: mmengine's initialisation.
-    """
 
-    def __init__(
-        self, name: str = "feature", init_cfg: dict[str, Any] | None = None
-    ) -> None:
-        super().__init__(init_cfg=init_cfg)
-        self.name = name
+    Example:
+        >>> model = dict(head=dict(_delete_=True, type="lbbt_mm.FeatureHead"))
+        >>> test_evaluator = dict(type="lbbt_mm.RetrievalMetric")
+    """
 
     def pre_logits(self, feats: Sequence[Tensor]) -> Tensor:
         """Pick the last stage.
@@ -57,33 +50,21 @@ class FeatureHead(BaseModule):
     def predict(
         self, feats: Sequence[Tensor], data_samples: list[Any], **kwargs: Any
     ) -> list[Any]:
-        """Write the features.
+        """Write each image's feature into its data sample, as ``feature``.
 
         Args:
             feats: As for :meth:`pre_logits`.
             data_samples: mmpretrain's, one an image.
             kwargs: Ignored; classifiers pass them on.
-
-        Returns:
-            The same data samples.
         """
         for sample, feature in zip(data_samples, self.pre_logits(feats), strict=True):
-            sample.set_field(feature, self.name)
+            sample.set_field(feature, "feature")
         return data_samples
 
     def loss(
         self, feats: Sequence[Tensor], data_samples: list[Any], **kwargs: Any
     ) -> NoReturn:
-        """Refuse: there is nothing to train.
-
-        Args:
-            feats: As for :meth:`pre_logits`.
-            data_samples: mmpretrain's.
-            kwargs: Ignored.
-
-        Raises:
-            TypeError: Always.
-        """
+        """Refuse with a ``TypeError``: there is nothing to train."""
         raise TypeError(
             "FeatureHead has nothing to train; use it in a config for tools/test.py."
         )

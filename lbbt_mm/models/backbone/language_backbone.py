@@ -69,9 +69,9 @@ class LanguageBackbone(LateArchitecture):
         language_model: Hub id, folder, file or ``'package:NAME/FILE'``; see
             :func:`lbbt_mm.language.open_checkpoint`. A checkpoint of ours brings its
             patch embedding along, if patch size and channels are the same.
-        pretrained: Whether the blocks start from the language model's weights (the
-            language arm) or from its family's own initialisation (the scratch arm,
-            which needs no file for a known model).
+        pretrained: Whether the blocks start from the language model's weights, or
+            from its family's own initialisation ("scratch", which needs no file for a
+            known model).
         num_layers: Use the first blocks only; all by default.
         img_size: Height and width of the images in pixels, or one number for both.
             Other sizes work at run time.
@@ -113,6 +113,13 @@ class LanguageBackbone(LateArchitecture):
             is an error at its first use only: the architecture may come from the
             checkpoint that ``init_cfg`` names, that the runner will load, or that is
             loaded into the model later.
+
+    Example:
+        >>> backbone = dict(type="lbbt_mm.LanguageBackbone", language_model="gpt2")
+        >>> model = LanguageBackbone("gpt2", num_layers=6, out_type="featmap")
+        >>> model.init_weights()
+        >>> model(torch.rand(2, 3, 224, 224))[0].shape
+        torch.Size([2, 768, 14, 14])
     """
 
     def __init__(

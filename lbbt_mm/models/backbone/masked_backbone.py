@@ -34,6 +34,10 @@ class MaskedLanguageBackbone(LanguageBackbone):
         ValueError: The ratio leaves nothing out or nothing over, or the family has
             positions inside its attention (rotary ones, T5's), which count tokens and
             not places.
+
+    Example:
+        >>> model = dict(type="MAE", backbone=dict(
+        ...     type="lbbt_mm.MaskedLanguageBackbone", language_model="gpt2-medium"))
     """
 
     def __init__(self, *args: Any, mask_ratio: float = 0.75, **kwargs: Any) -> None:

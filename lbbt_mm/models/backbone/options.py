@@ -110,11 +110,7 @@ def _nearest(name: str, own: Collection[str]) -> str:
 
 
 def check_choice(name: str, value: Any, choices: tuple[object, ...]) -> None:
-    """Refuse what is not among the choices.
-
-    Raises:
-        ValueError: It is not.
-    """
+    """Refuse with a ``ValueError`` what is not among the choices."""
     if not any(value is choice or value == choice for choice in choices):
         ours = _VALUES.get(value) if isinstance(value, str) else None
         raise ValueError(
@@ -124,11 +120,7 @@ def check_choice(name: str, value: Any, choices: tuple[object, ...]) -> None:
 
 
 def check_flag(name: str, value: Any) -> None:
-    """Refuse what is neither true nor false.
-
-    Raises:
-        ValueError: It is something else, as a path in ``pretrained``.
-    """
+    """Refuse what is neither true nor false, such as a path in ``pretrained``."""
     if not isinstance(value, bool):
         meant = ""
         if name == "pretrained" and isinstance(value, str):
@@ -141,21 +133,13 @@ def check_flag(name: str, value: Any) -> None:
 
 
 def check_rate(name: str, value: Any) -> None:
-    """Refuse what is not a probability below 1.
-
-    Raises:
-        ValueError: It is not.
-    """
+    """Refuse what is not a probability below 1."""
     if not _is_number(value) or not 0.0 <= value < 1.0:
         raise ValueError(f"{name} must be at least 0 and below 1; got {value!r}.")
 
 
 def check_scale(value: Any) -> None:
-    """Refuse what is neither a positive number nor ``'residual'``.
-
-    Raises:
-        ValueError: It is neither.
-    """
+    """Refuse what is neither a positive number nor ``'residual'``."""
     if value != "residual" and not (_is_number(value) and 0 < value < math.inf):
         raise ValueError(
             f"token_scale must be a positive number or 'residual'; got {value!r}."
@@ -163,11 +147,7 @@ def check_scale(value: Any) -> None:
 
 
 def whole(name: str, value: Any, unit: str) -> int:
-    """Return a positive whole number.
-
-    Raises:
-        ValueError: It is something else, a text or a bool included.
-    """
+    """Return a positive whole number; a text or a bool is none."""
     if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
         raise ValueError(
             f"{name} must be a positive whole number of {unit}; got {value!r}."
@@ -176,11 +156,7 @@ def whole(name: str, value: Any, unit: str) -> int:
 
 
 def side(patch_size: Any) -> int:
-    """Return the side of a square patch, given as a number or as two equal ones.
-
-    Raises:
-        ValueError: It is not square, or no positive whole number of pixels.
-    """
+    """Return the side of a square patch, given as a number or as two equal ones."""
     if _is_sequence(patch_size) and len(patch_size) == 2:
         if patch_size[0] != patch_size[1]:
             raise ValueError(
@@ -192,11 +168,7 @@ def side(patch_size: Any) -> int:
 
 
 def height_and_width(img_size: Any) -> tuple[int, int]:
-    """Return the height and the width of images, given as one number or as two.
-
-    Raises:
-        ValueError: They are not positive whole numbers of pixels.
-    """
+    """Return height and width of images, given as one number or as two."""
     if _is_sequence(img_size):
         if len(img_size) != 2:
             raise ValueError(
@@ -210,11 +182,7 @@ def height_and_width(img_size: Any) -> tuple[int, int]:
 
 
 def block_numbers(indices: Any, num_layers: int) -> list[int]:
-    """Return the blocks that ``out_indices`` names, counted from 0.
-
-    Raises:
-        ValueError: It names none, or one that does not exist.
-    """
+    """Return the blocks that ``out_indices`` names, counted from 0."""
     listed = list(indices) if _is_sequence(indices) else [indices]
     for index in listed or [None]:
         is_whole = isinstance(index, Integral) and not isinstance(index, bool)
@@ -227,12 +195,7 @@ def block_numbers(indices: Any, num_layers: int) -> list[int]:
 
 
 def say_equal_strides(strides: Sequence[int], blocks: Sequence[int]) -> None:
-    """Warn that several maps of one stride go out, which an FPN misunderstands.
-
-    Args:
-        strides: Of the maps, in pixels.
-        blocks: Whose outputs they are.
-    """
+    """Warn that several maps of one stride go out, which an FPN misunderstands."""
     if len(strides) > 1:
         print_log(
             f"LanguageBackbone returns {len(strides)} maps of one stride, {strides[0]} "

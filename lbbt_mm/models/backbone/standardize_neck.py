@@ -46,6 +46,9 @@ class StandardizeNeck(BaseModule):
     Args:
         input_features: Channels.
         init_cfg: mmengine's initialisation.
+
+    Example:
+        >>> neck = dict(type="lbbt_mm.StandardizeNeck", input_features=1024)
     """
 
     mean: Tensor

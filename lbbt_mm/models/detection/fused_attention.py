@@ -50,6 +50,12 @@ class FusedAttention(MultiheadAttention):
         dropout: mmdet's short form: replaces ``attn_drop`` and the probability of
             ``dropout_layer``.
         kwargs: For ``torch.nn.MultiheadAttention``.
+
+    Example:
+        >>> attn = dict(type="lbbt_mm.FusedAttention", embed_dims=768, num_heads=12)
+        >>> attention = FusedAttention(768, 12, batch_first=True)
+        >>> attention(torch.rand(2, 50, 768)).shape
+        torch.Size([2, 50, 768])
     """
 
     def __init__(

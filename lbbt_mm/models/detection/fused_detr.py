@@ -135,6 +135,10 @@ class FusedDETR(DETR):
 
     Raises:
         ValueError: The positional encoding's width is not the encoder's.
+
+    Example:
+        >>> _base_ = "mmdet::detr/detr_r50_8xb2-150e_coco.py"
+        >>> model = dict(type="lbbt_mm.FusedDETR")
     """
 
     encoder_type: type[FusedEncoder] = FusedEncoder

@@ -174,6 +174,10 @@ class PreNormDETR(FusedDETR):
     ``ffn_cfg.act_cfg=dict(type='GELU', approximate='tanh')``: with the positional
     encoding at zero and no dropout, the encoder then computes what the language model's
     blocks compute without their causal mask.
+
+    Example:
+        >>> _base_ = "mmdet::detr/detr_r50_8xb2-150e_coco.py"
+        >>> model = dict(type="lbbt_mm.PreNormDETR")  # and the widths: docs/plug_in.md
     """
 
     encoder_type = PreNormEncoder

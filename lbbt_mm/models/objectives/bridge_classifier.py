@@ -41,6 +41,10 @@ class BridgeClassifier(ImageClassifier):
     Raises:
         ValueError: There are no objectives, names are missing, double or unusable, or
             ``predict_with`` names none that can predict.
+
+    Example:
+        >>> random = dict(name="random", type="lbbt_mm.LabelObjective", num_classes=10)
+        >>> model = dict(type="lbbt_mm.BridgeClassifier", objectives=[random])
     """
 
     def __init__(

@@ -23,15 +23,10 @@ class EntropyMinimisation(BaseModel):
     For each batch, the scales and shifts of the norms take ``steps`` steps of Adam that
     lower the mean entropy of the predictions (Wang et al. 2021, "Tent"); then the batch
     is predicted. No label is read and nothing else changes. For testing only, around a
-    classifier of any config::
-
-        model = dict(_delete_=True, type="lbbt_mm.EntropyMinimisation",
-                     classifier=_base_.model)
-
-    The checkpoint is the classifier's own. What differs from the paper: norms of
-    transformers have no statistics of a batch to exchange, so those of batch norms stay
-    what training left; and the prediction comes after the last step, at the price of
-    one more forward pass.
+    classifier of any config. The checkpoint is the classifier's own. What differs from
+    the paper: norms of transformers have no statistics of a batch to exchange, so those
+    of batch norms stay what training left; and the prediction comes after the last
+    step, at the price of one more forward pass.
 
     Unless ``episodic``, a batch starts from where the one before left the norms, so
     results depend on the order and the size of batches, and each process of several
@@ -49,6 +44,10 @@ class EntropyMinimisation(BaseModel):
     Raises:
         ValueError: ``steps`` or ``lr`` is out of range, or the classifier has no norm
             with a scale.
+
+    Example:
+        >>> model = dict(_delete_=True, type="lbbt_mm.EntropyMinimisation",
+        ...              classifier=_base_.model)
     """
 
     def __init__(

@@ -33,6 +33,10 @@ class LabelObjective(BaseModule):
     Raises:
         ValueError: ``weight`` is negative. When training: a sample has no such label,
             or it is none of the head's classes.
+
+    Example:
+        >>> objective = dict(name="turn", type="lbbt_mm.LabelObjective",
+        ...                  label="rotation_label", num_classes=4)
     """
 
     def __init__(
@@ -126,6 +130,12 @@ class ContrastiveObjective(BaseModule):
 
     Raises:
         ValueError: ``weight`` is negative. When training: there are not two views.
+
+    Example:
+        >>> loss = dict(type="CrossEntropyLoss")
+        >>> objective = dict(name="contrastive", type="lbbt_mm.ContrastiveObjective",
+        ...     neck=dict(type="NonLinearNeck", hid_channels=384, out_channels=128),
+        ...     head=dict(type="ContrastiveHead", loss=loss, temperature=0.1))
     """
 
     def __init__(
