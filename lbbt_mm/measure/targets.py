@@ -118,7 +118,7 @@ class Target:
             return [f"{self.folder}: {error}"]
         failures = []
         # What this model has no way to measure is said first, not after the long ones.
-        for name in sorted(names, key=lambda name: _misfit(name, measured) is None):
+        for name in sorted(names, key=lambda name: _fits(name, measured)):
             start, found = time.monotonic(), dict[str, Any]()
             try:
                 found["result"], found["data"] = _measure(name, measured, settings)
@@ -268,13 +268,13 @@ def _measure(
     return outlier_result(weight_statistics(language_model_weights(measured))), {}
 
 
-def _misfit(name: str, measured: MeasuredModel | str) -> ValueError | None:
+def _fits(name: str, measured: MeasuredModel | str) -> bool:
     try:
         if isinstance(measured, MeasuredModel):
             refuse_unfit(name, measured)
-    except ValueError as misfit:
-        return misfit
-    return None
+    except ValueError:
+        return False
+    return True
 
 
 def _in_words(problem: Exception) -> str:
