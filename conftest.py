@@ -50,8 +50,11 @@ def _seeded() -> None:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _format_a_config_once():
-    """mmengine asks yapf five times a run for the same text, up to a second each."""
+def _nothing_slow_that_tells_nothing():
+    """No fsync, which waits for the disk, and each config is formatted once.
+
+    mmengine asks yapf five times a run for the same text, up to a second each.
+    """
     from yapf.yapflib import yapf_api
 
     plain, known = yapf_api.FormatCode, dict[str, tuple]()
@@ -64,6 +67,7 @@ def _format_a_config_once():
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(yapf_api, "FormatCode", once)
+        patch.setattr(os, "fsync", lambda descriptor: None)
         yield
 
 
