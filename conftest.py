@@ -50,23 +50,9 @@ def _seeded() -> None:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _nothing_slow_that_tells_nothing():
-    """No fsync, which waits for the disk, and each config is formatted once.
-
-    mmengine asks yapf five times a run for the same text, up to a second each.
-    """
-    from yapf.yapflib import yapf_api
-
-    plain, known = yapf_api.FormatCode, dict[str, tuple]()
-
-    def once(text: str, **options) -> tuple:
-        if text not in known:
-            known.clear()  # the next run
-            known[text] = plain(text, **options)
-        return known[text]
-
+def _no_power_cut():
+    """Files need not be on the disk: waiting for it takes seconds on a busy machine."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(yapf_api, "FormatCode", once)
         patch.setattr(os, "fsync", lambda descriptor: None)
         yield
 

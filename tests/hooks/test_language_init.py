@@ -23,11 +23,6 @@ def bert(tmp_path_factory) -> str:
     return vision_runs.save_bert(tmp_path_factory.mktemp("bert"))
 
 
-@pytest.fixture(autouse=True)
-def quick(monkeypatch) -> None:
-    monkeypatch.setattr("mmengine.runner.runner.collect_env", dict)
-
-
 def train(cfg, name: str = "run", hooks: tuple[Hook, ...] = ()):
     """Train; return the runner and the weights before the first batch."""
     cfg = copy.deepcopy(cfg)
