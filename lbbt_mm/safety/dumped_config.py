@@ -13,9 +13,6 @@ from typing import Any
 def read_dumped_config(path: Path) -> dict[str, Any]:
     """Read what mmengine dumped: assignments of literals and of ``dict(...)``.
 
-    Args:
-        path: A Python file.
-
     Returns:
         Name -> value. What is not a literal is left out.
 
@@ -56,12 +53,7 @@ def parse_dumped_config(text: str, where: str) -> dict[str, Any]:
 
 
 def at(config: Any, *keys: str) -> Any:
-    """Follow keys into nested dicts; ``None`` where one is missing.
-
-    Args:
-        config: A dict, or an mmengine config, which is no mapping.
-        keys: From the outermost in.
-    """
+    """Follow keys into nested dicts or an mmengine config; ``None`` if one is missing."""
     here = config
     for key in keys:
         get = getattr(here, "get", None)
@@ -70,14 +62,7 @@ def at(config: Any, *keys: str) -> Any:
 
 
 def plain_model(config: Any) -> Any:
-    """Find the model in what stands around it, as its ``module`` in all of mmengine.
-
-    Args:
-        config: Of the run.
-
-    Returns:
-        The dict of the model; ``None`` if there is none.
-    """
+    """Find the model, if any, in what stands around it: it is the ``module`` there."""
     model = at(config, "model")
     inner = at(model, "module")
     # The config that tools/test.py --tta dumps is the run's latest.
@@ -89,9 +74,7 @@ def language_hooks(
 ) -> list[Mapping[str, Any]]:
     """Find the LanguageInitHooks: what they copy belongs to the model's start.
 
-    Args:
-        config: Of the run.
-        names_of: See :func:`describe_labels`.
+    `names_of` is that of :func:`describe_labels`.
     """
     hooks = at(config, "custom_hooks")
     return [
@@ -106,10 +89,6 @@ def language_start(
     config: Any, names_of: Callable[[Any], set[str]] | None = None
 ) -> tuple[str, str | None] | None:
     """Say what a model starts from, where LanguageInitHook decides it.
-
-    Args:
-        config: Of the run.
-        names_of: See :func:`describe_labels`.
 
     Returns:
         ``'language'`` or ``'scratch'``, and the language model; ``None`` without such
@@ -128,12 +107,7 @@ def _class_name(kind: Any) -> str:
 
 
 def innermost_dataset(config: Mapping[str, Any], loader: str) -> Mapping[str, Any]:
-    """Find the dataset in all its wrappers.
-
-    Args:
-        config: Of the run.
-        loader: ``'train_dataloader'`` or another.
-    """
+    """Find the dataset of a loader in all its wrappers."""
     dataset = at(config, loader, "dataset")
     while isinstance(at(dataset or {}, "dataset"), Mapping):
         dataset = dataset["dataset"]
@@ -190,11 +164,7 @@ def describe_labels(
 
 
 def describe_dataset(config: Mapping[str, Any]) -> str:
-    """Name a run's training images as its config does, such as ``'fashion-mnist'``.
-
-    Args:
-        config: Of the run.
-    """
+    """Name a run's training images as its config does, such as ``'fashion-mnist'``."""
     dataset = innermost_dataset(config, "train_dataloader")
     kind = str(dataset.get("type", "")).rpartition(".")[2]
     if kind == "IdxDataset" and isinstance(dataset.get("classes"), str):
