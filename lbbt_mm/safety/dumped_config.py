@@ -53,7 +53,7 @@ def parse_dumped_config(text: str, where: str) -> dict[str, Any]:
 
 
 def at(config: Any, *keys: str) -> Any:
-    """Follow keys into nested dicts or an mmengine config; ``None`` if one is missing."""
+    """Follow keys into nested dicts or a config; ``None`` where one is missing."""
     here = config
     for key in keys:
         get = getattr(here, "get", None)
