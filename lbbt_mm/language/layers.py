@@ -10,10 +10,10 @@ import math
 from collections.abc import Callable
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lbbt_mm.language.config import LanguageConfig
+from lbbt_mm.language.kernels import Dropout, attention
 
 _ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "gelu": nn.GELU,
@@ -174,8 +174,8 @@ class TransformerBlock(nn.Module):
         self.up = nn.Linear(width, ffn_width, bias=config.ffn_bias)
         self.activation = _ACTIVATIONS[config.activation]()
         self.down = nn.Linear(ffn_width, width, bias=config.ffn_bias)
-        self.drop = nn.Dropout(config.residual_drop)
-        self.hidden_drop = nn.Dropout(config.ffn_drop)
+        self.drop = Dropout(config.residual_drop)
+        self.hidden_drop = Dropout(config.ffn_drop)
 
     def forward(
         self,
@@ -253,13 +253,13 @@ class TransformerBlock(nn.Module):
             mask = self._biased_mask(relative.to(q_BHTD.dtype), causal, last_only)
         else:
             mask = self._window_mask(x, causal, last_only)
-        mixed_BHTD = F.scaled_dot_product_attention(
+        mixed_BHTD = attention(
             q_BHTD,
             k_BKTD,
             v_BKTD,
-            attn_mask=mask,
-            dropout_p=config.attn_drop if self.training else 0.0,
-            is_causal=causal and not last_only and mask is None,
+            bias=mask,
+            p=config.attn_drop if self.training else 0.0,
+            causal=causal and not last_only and mask is None,
             scale=None if config.attn_scaled else 1.0,
         )
         return self.out(mixed_BHTD.transpose(1, 2).flatten(2))

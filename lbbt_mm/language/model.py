@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from lbbt_mm.language.checkpoint import Checkpoint
 from lbbt_mm.language.config import LanguageConfig
 from lbbt_mm.language.errors import CheckpointError
+from lbbt_mm.language.kernels import Dropout
 from lbbt_mm.language.layers import (
     Relative,
     RotaryPositions,
@@ -93,8 +94,8 @@ class LanguageModel(nn.Module):
             )
             self.final_norm = build_norm(config) if config.final_norm else nn.Identity()
         self.to_empty(device=device)
-        self.drop = nn.Dropout(config.embed_drop)
-        self.final_drop = nn.Dropout(config.final_drop)
+        self.drop = Dropout(config.embed_drop)
+        self.final_drop = Dropout(config.final_drop)
         rotary = use_positions and config.position == "rotary"
         self.rotary = RotaryPositions(config) if rotary else None
         if initialise:

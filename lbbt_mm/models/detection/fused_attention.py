@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
+import functools
+import math
 from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from mmcv.cnn.bricks.transformer import MultiheadAttention
 from torch import Tensor, nn
 
-try:
-    from torch import get_autocast_dtype
-    from torch.nn.attention import SDPBackend, sdpa_kernel
-except ImportError:  # before torch 2.4, which leaves the choice to torch
-    sdpa_kernel = None  # type: ignore[assignment]
-
-# Tokens up to which torch's plain attention trains faster in bfloat16 on a CPU than its
-# fused one, forward and backward together: twice as fast with 64, slower with 196.
-_FEW_TOKENS = 100
+from lbbt_mm.language.kernels import attention
 
 
 class FusedAttention(MultiheadAttention):
@@ -27,9 +21,8 @@ class FusedAttention(MultiheadAttention):
     Two things differ from mmcv's class.
 
     mmcv asks torch for the attention weights and throws them away, which keeps torch
-    from its fused kernels; this class does not ask. (With dropout of the attention
-    weights torch has a fused kernel on a GPU, none on a CPU. Few tokens in bfloat16 on
-    a CPU are trained without: there the fused kernel is the slower one.)
+    from its fused kernels; this class does not ask, and computes as
+    :func:`lbbt_mm.language.kernels.attention` does.
 
     mmcv's ``dropout_layer`` has a default that all attentions of the process share, and
     ``dropout=0.1``, as in mmdet's DETR, writes into it: every attention built later
@@ -86,58 +79,104 @@ class FusedAttention(MultiheadAttention):
             batch_first=batch_first,
             **kwargs,
         )
-        # A hook, so that everything else in mmcv's forward pass stays mmcv's.
-        self.attn.register_forward_pre_hook(_without_weights, with_kwargs=True)
+        # Of another class and otherwise the same: parameters, their draws and their
+        # names stay torch's, and everything around it mmcv's.
+        self.attn.__class__ = _Attention
 
-    def forward(
-        self, query: Tensor, key: Tensor | None = None, *args: Any, **kwargs: Any
-    ) -> Tensor:
-        """Attend; see mmcv's class.
+
+class _Attention(nn.MultiheadAttention):
+    """torch's module, whose output projection is called and whose tokens stay in order.
+
+    torch multiplies by ``out_proj.weight`` and never calls the module, so that LoRA or
+    a hook there would have no effect. And it multiplies tokens that were transposed,
+    for which a CPU in bfloat16 copies the weight once a token where no gradients are
+    wanted.
+    """
+
+    def forward(  # type: ignore[override]  # returns no weights
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        key_padding_mask: Tensor | None = None,
+        attn_mask: Tensor | None = None,
+        need_weights: bool = False,
+        **kwargs: Any,
+    ) -> tuple[Tensor, None]:
+        """Attend.
 
         Args:
-            query: ``(B, T, C)``, or ``(T, B, C)`` without ``batch_first``.
-            key: ``(B, S, C)`` or ``(S, B, C)``; by default the query.
-            args: As for mmcv's class.
-            kwargs: As for mmcv's class.
+            query: ``(T, B, C)``, or ``(B, T, C)`` with ``batch_first``.
+            key: ``(S, B, C)`` or ``(B, S, C)``.
+            value: As ``key``.
+            key_padding_mask: ``(B, S)``, true where a key is padding, or added to the
+                logits.
+            attn_mask: ``(T, S)`` or ``(B * H, T, S)``, true where a query may not look,
+                or added to the logits.
+            need_weights: Not used: weights are never returned.
+            kwargs: As for torch's module, for its unusual kinds.
 
         Returns:
-            As ``query``, with the identity added.
-
-        Raises:
-            TypeError: Something stands in the place of ``attn.out_proj``, as LoRA on it
-                would: torch multiplies by its weight and never calls it.
+            As ``query``, and ``None``.
         """
-        attention = self.attn
-        if isinstance(attention, nn.MultiheadAttention) and not isinstance(
-            attention.out_proj, nn.Linear
-        ):
-            raise TypeError(
-                f"torch's MultiheadAttention never calls its out_proj, so the "
-                f"{type(attention.out_proj).__name__} there would have no effect; let "
-                f"it take the place of the whole attention (target_modules=['attn'] in "
-                f"peft)."
+        plain = self._qkv_same_embed_dim and self.bias_k is None
+        if not plain or self.add_zero_attn or kwargs.get("is_causal"):
+            return super().forward(
+                query,
+                key,
+                value,
+                key_padding_mask=key_padding_mask,
+                attn_mask=attn_mask,
+                need_weights=False,
+                **kwargs,
             )
-        dim = 1 if self.batch_first else 0
-        tokens = max(x.shape[dim] for x in (query, key) if x is not None)
-        with _kernels(query.device.type, tokens):
-            return super().forward(query, key, *args, **kwargs)
+        inputs = (query, key, value)
+        if not self.batch_first:
+            inputs = tuple(x.transpose(0, 1) for x in inputs)
+        biases = (
+            (None,) * 3 if self.in_proj_bias is None else self.in_proj_bias.chunk(3)
+        )
+        heads = (
+            F.linear(x.contiguous(), weight, bias)
+            .unflatten(-1, (self.num_heads, -1))
+            .transpose(1, 2)
+            for x, weight, bias in zip(
+                inputs, self.in_proj_weight.chunk(3), biases, strict=True
+            )
+        )
+        q_BHTD, k_BHSD, v_BHSD = heads
+        mixed = attention(
+            q_BHTD,
+            k_BHSD,
+            v_BHSD,
+            bias=self._where_to_look(q_BHTD, key_padding_mask, attn_mask),
+            p=self.dropout if self.training else 0.0,
+        )
+        out = self.out_proj(mixed.transpose(1, 2).flatten(2))
+        return (out if self.batch_first else out.transpose(0, 1)), None
 
-
-def _without_weights(
-    attention: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    return args, {**kwargs, "need_weights": False}
-
-
-def _kernels(device: str, tokens: int) -> AbstractContextManager[Any]:
-    """Keep torch from its fused kernel where that is the slower one."""
-    if (
-        sdpa_kernel is not None
-        and device == "cpu"
-        and tokens <= _FEW_TOKENS
-        and torch.is_grad_enabled()
-        and torch.is_autocast_enabled("cpu")
-        and get_autocast_dtype("cpu") == torch.bfloat16
-    ):
-        return sdpa_kernel(SDPBackend.MATH)
-    return nullcontext()
+    def _where_to_look(
+        self, q_BHTD: Tensor, padding: Tensor | None, mask: Tensor | None
+    ) -> Tensor | None:
+        """Join both masks into one for ``attention``: true where a query may look."""
+        found = []
+        if padding is not None:
+            found.append(padding[:, None, None])
+        if mask is not None:
+            if mask.ndim == 3:
+                mask = mask.unflatten(0, (-1, self.num_heads))
+            found.append(mask)
+        if not found:
+            return None
+        if all(one.dtype is torch.bool for one in found):
+            return ~functools.reduce(torch.logical_or, found)
+        nothing = q_BHTD.new_zeros(())
+        return functools.reduce(
+            torch.add,
+            (
+                nothing.masked_fill(one, -math.inf)
+                if one.dtype is torch.bool
+                else one.to(nothing.dtype)
+                for one in found
+            ),
+        )

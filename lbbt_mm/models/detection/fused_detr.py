@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from mmcv.cnn import build_norm_layer
+from mmcv.cnn.bricks.drop import Dropout as MmcvDropout
 from mmcv.cnn.bricks.transformer import FFN
 from mmdet.models.detectors import DETR
 from mmdet.models.layers import (
@@ -23,6 +24,7 @@ from mmengine.model import ModuleList
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint as recompute
 
+from lbbt_mm.language.kernels import Dropout
 from lbbt_mm.language.layers import stream_dtype
 from lbbt_mm.models.detection.fused_attention import FusedAttention
 
@@ -42,6 +44,7 @@ class FusedEncoderLayer(DetrTransformerEncoderLayer):
         self.embed_dims = self.self_attn.embed_dims
         self.ffn = FFN(**self.ffn_cfg)
         self.norms = _norms(2, self.norm_cfg, self.embed_dims)
+        use_fast_dropout(self)
 
 
 class FusedDecoderLayer(DetrTransformerDecoderLayer):
@@ -59,6 +62,7 @@ class FusedDecoderLayer(DetrTransformerDecoderLayer):
         self.embed_dims = self.self_attn.embed_dims
         self.ffn = FFN(**self.ffn_cfg)
         self.norms = _norms(3, self.norm_cfg, self.embed_dims)
+        use_fast_dropout(self)
 
 
 class FusedEncoder(DetrTransformerEncoder):
@@ -201,6 +205,15 @@ class FusedDETR(DETR):
         numbers = torch.arange(self.num_queries, device=memory.device)
         positions = self.query_embedding(numbers).expand(len(memory), -1, -1)
         return dict(decoder, query_pos=positions), head
+
+
+def use_fast_dropout(module: nn.Module) -> None:
+    """Put the faster dropout in the place of mmcv's and torch's, inside ``module``."""
+    for name, child in module.named_children():
+        if type(child) in (nn.Dropout, MmcvDropout):
+            setattr(module, name, Dropout(child.p))
+        else:
+            use_fast_dropout(child)
 
 
 def _norms(count: int, cfg: dict[str, Any], channels: int) -> ModuleList:
