@@ -123,7 +123,6 @@ def build(args: argparse.Namespace) -> tuple[dict[str, Callable[[], float]], int
         wrapper.update_params(loss)
         return float(loss)
 
-
     embed = copy.deepcopy(model.backbone.patch_embed)
     head = torch.nn.Linear(width, 10)
     head.load_state_dict(model.head.fc.state_dict())

@@ -93,7 +93,7 @@ class _Attention(nn.MultiheadAttention):
     wanted.
     """
 
-    def forward(  # type: ignore[override]  # returns no weights
+    def forward(  # type: ignore[override]  # the others are in kwargs
         self,
         query: Tensor,
         key: Tensor,
@@ -102,7 +102,7 @@ class _Attention(nn.MultiheadAttention):
         attn_mask: Tensor | None = None,
         need_weights: bool = False,
         **kwargs: Any,
-    ) -> tuple[Tensor, None]:
+    ) -> tuple[Tensor, Tensor | None]:
         """Attend.
 
         Args:
@@ -130,9 +130,9 @@ class _Attention(nn.MultiheadAttention):
                 need_weights=False,
                 **kwargs,
             )
-        inputs = (query, key, value)
+        inputs = [query, key, value]
         if not self.batch_first:
-            inputs = tuple(x.transpose(0, 1) for x in inputs)
+            inputs = [x.transpose(0, 1) for x in inputs]
         biases = (
             (None,) * 3 if self.in_proj_bias is None else self.in_proj_bias.chunk(3)
         )

@@ -210,7 +210,8 @@ class FusedDETR(DETR):
 def use_fast_dropout(module: nn.Module) -> None:
     """Put the faster dropout in the place of mmcv's and torch's, inside ``module``."""
     for name, child in module.named_children():
-        if type(child) in (nn.Dropout, MmcvDropout):
+        # Neither's subclasses, which may drop something else.
+        if isinstance(child, nn.Dropout) and type(child) in (nn.Dropout, MmcvDropout):
             setattr(module, name, Dropout(child.p))
         else:
             use_fast_dropout(child)
