@@ -1,4 +1,4 @@
-"""One way to draw: matplotlib, one style, one pair of colours for both arms.
+"""One way to draw: matplotlib, one style, a colour for each initialisation.
 
 A panel of a page is an SVG about as wide as a phone; its colours become CSS variables
 there, so that one drawing serves by day, by night and in print.
@@ -61,6 +61,7 @@ _STYLE = {
     "path.simplify": False,
     "svg.fonttype": "none",  # words stay words
 }
+_RULE: dict[str, Any] = dict(color=SOFT, ls=DASHES["dot"], lw=1, zorder=0.5)
 _LARGEST = 1e30  # no measurement; matplotlib's ticks overflow beyond
 
 
@@ -159,17 +160,22 @@ def panels(count: int, height: float = 4.2, width: float = 5.2) -> tuple[Any, An
 
 def chance_line(axes: Any, value: float, words: str = "chance") -> None:
     """Draw chance behind everything, its name beside the panel, where no line runs."""
-    axes.axhline(value, color=SOFT, ls=DASHES["dot"], lw=1, zorder=0.5)
-    axes.annotate(
-        words,
-        (1, value),
-        xycoords=("axes fraction", "data"),
-        xytext=(3, 0),
-        textcoords="offset points",
-        va="center",
-        color=SOFT,
-        fontsize=8,
-    )
+    axes.axhline(value, **_RULE)
+    _write(axes, words, (1, value), (3, 0), x="axes fraction", color=SOFT, fontsize=8)
+
+
+def _write(
+    axes: Any,
+    words: str,
+    place: tuple[float, float],
+    offset: tuple[float, float],
+    x: str = "data",
+    y: str = "data",
+    **look: Any,
+) -> None:
+    """Write words some points beside a place, in the coordinates named."""
+    look = {"va": "center", **look}
+    axes.annotate(words, place, offset, (x, y), textcoords="offset points", **look)
 
 
 def line_chart(
@@ -262,47 +268,33 @@ def change_chart(
     def draw(axes: Any) -> None:
         for place, one in enumerate(changes):
             y, colour = -place, COLOURS.get(one.colour, COLOURS["other"])[0]
-            means = [pair[0] for pair in (one.before, one.after) if pair]
+            pairs = [(pair, PAGE) for pair in [one.before] if pair]
+            pairs += [(pair, colour) for pair in [one.after] if pair]
+            # Of two numbers the larger has its digits at the right; a tie, the second.
+            means = [pair[0] for pair, _ in pairs]
+            first_is_larger = len(means) == 2 and means[0] > means[1]
             axes.plot(means, [y] * len(means), color=colour, lw=2.5, alpha=0.45)
-            for pair, face in ((one.before, PAGE), (one.after, colour)):
-                if not pair:
-                    continue
+            for number, (pair, face) in enumerate(pairs):
                 axes.plot(pair[1:], [y, y], color=INK, lw=1)
                 axes.plot(pair[0], y, "o", color=colour, mfc=face, ms=7)
-                right = pair[0] == max(means) if len(set(means)) > 1 else bool(face)
-                if len(set(means)) == 1 and len(means) == 2:
-                    right = pair is one.after
-                axes.annotate(
-                    f"{pair[0]:.1f}",
-                    (max(pair) if right else min(pair), y),
-                    xytext=(7 if right else -7, 0),
-                    textcoords="offset points",
-                    ha="left" if right else "right",
-                    va="center",
+                right = len(pairs) == 1 or bool(number) != first_is_larger
+                end, shift, side = (
+                    (max(pair), 7, "left") if right else (min(pair), -7, "right")
                 )
-            axes.annotate(
-                one.name.replace("$", r"\$"),
-                (0, y),
-                xycoords=("axes fraction", "data"),
-                xytext=(0, 10),
-                textcoords="offset points",
-                fontsize=9,
-                bbox=dict(facecolor=PAGE, edgecolor="none", pad=1),
+                _write(axes, f"{pair[0]:.1f}", (end, y), (shift, 0), ha=side)
+            name = one.name.replace("$", r"\$")
+            plate = dict(facecolor=PAGE, edgecolor="none", pad=1)
+            look: dict[str, Any] = dict(
+                x="axes fraction", va="baseline", fontsize=9, bbox=plate
             )
+            _write(axes, name, (0, y), (0, 10), **look)
         axes.set(xlabel=xlabel, yticks=[], ylim=(-len(changes) + 0.4, 0.75))
         axes.spines["left"].set_visible(False)
         axes.margins(x=0.16)
         if chance is not None:
-            axes.axvline(chance, color=SOFT, ls=DASHES["dot"], lw=1, zorder=0.5)
-            axes.annotate(
-                f"chance, {chance:g}",
-                (chance, 0),
-                xycoords=("data", "axes fraction"),
-                xytext=(3, 3),
-                textcoords="offset points",
-                color=SOFT,
-                fontsize=8,
-            )
+            axes.axvline(chance, **_RULE)
+            look = dict(y="axes fraction", va="baseline", color=SOFT, fontsize=8)
+            _write(axes, f"chance, {chance:g}", (chance, 0), (3, 3), **look)
 
     words = [
         f"{one.name}: "

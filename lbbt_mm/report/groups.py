@@ -179,14 +179,7 @@ class Group:
 
 
 def make_groups(found: Gathered) -> list[Group]:
-    """Keep apart what must not be compared: other images, blocks or recipes.
-
-    Args:
-        found: Everything.
-
-    Returns:
-        One group for each kind; within it, initialisations, labels and seeds.
-    """
+    """Keep apart what must not be compared: other images, blocks or recipes."""
     groups: dict[tuple[Any, ...], Group] = {}
     for run in found.runs:
         groups.setdefault(run.group, Group(run.group)).runs.append(run)

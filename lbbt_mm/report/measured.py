@@ -32,13 +32,7 @@ PARTS: dict[str, tuple[str, Callable[[Section, Models], None]]] = {
 
 
 def guarded(section: Section, draw: Callable[[], None], command: str = "") -> None:
-    """Fill a section; files that hold something else cost one part, not the page.
-
-    Args:
-        section: Where to.
-        draw: Adds to it.
-        command: What measures again.
-    """
+    """Let ``draw`` fill a section; what it cannot draw costs one part, not the page."""
     lists: tuple[list[Any], ...] = (section.parts, section.charts, section.tables)
     before = [len(kept) for kept in lists]
     try:

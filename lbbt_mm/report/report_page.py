@@ -16,17 +16,13 @@ from lbbt_mm.version import __version__
 TITLE = "What a bridge did to a language model"
 _LEAD = (
     "Blocks of a language model are trained on images whose labels are random, next to "
-    "the same blocks drawn at random. A linear probe tells what the features are worth "
-    "before and after."
+    "the same blocks drawn at random. A linear probe tells what the features are worth, "
+    "unbridged and bridged."
 )
 
 
 def build_sections(found: Gathered) -> list[Section]:
-    """Build every section of the page, gaps marked.
-
-    Args:
-        found: What was gathered.
-    """
+    """Build every section of the page, gaps marked."""
     groups = make_groups(found)
     sections = [answer_section(groups), curves_section(groups)]
     names = [n for n in PARTS if any(n in {*g.measured, *g.failed} for g in groups)]
@@ -34,7 +30,7 @@ def build_sections(found: Gathered) -> list[Section]:
         chapter = Section("measured", "What was measured")
         chapter.text(
             "The colour tells what a model starts from, the dash what it was trained "
-            "on; dots are models before training."
+            "on; dots are unbridged models."
         )
         sections += [chapter, *(measured_section(name, groups) for name in names)]
     sections.append(runs_section(groups))
@@ -44,17 +40,8 @@ def build_sections(found: Gathered) -> list[Section]:
 def closing_sections(
     found: Gathered, groups: Sequence[Group], sections: Sequence[Section]
 ) -> list[Section]:
-    """Build the commands, and what is missing in the other sections.
-
-    Args:
-        found: What was gathered.
-        groups: Of it.
-        sections: Those whose gaps are listed; without the runs', which is made here.
-    """
-    return [
-        _reproduce(found, groups),
-        _missing(found, [*sections, runs_section(groups)]),
-    ]
+    """Build the commands, and what is missing in the other sections."""
+    return [_reproduce(found, groups), _missing(found, sections)]
 
 
 def build_page(
@@ -80,11 +67,7 @@ def build_page(
 
 
 def made_by(command: str) -> str:
-    """Say when, with what and by which command a page is made.
-
-    Args:
-        command: As it was typed.
-    """
+    """Say when, with what and by which command, as it was typed, a page is made."""
     when = datetime.now().strftime("%d %B %Y, %H:%M")
     return f"Made on {when}, with lbbt_mm {__version__}, by: {command}"
 

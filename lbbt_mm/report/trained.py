@@ -16,11 +16,7 @@ _PROBES = ("unbridged", "bridged")
 
 
 def answer_section(groups: Sequence[Group]) -> Section:
-    """Answer first: both probes, language against scratch.
-
-    Args:
-        groups: All.
-    """
+    """Answer first: both probes, language against scratch."""
     section = Section("answer", "What the bridge did")
     charts, rows = [], []
     for group in groups:
@@ -103,11 +99,7 @@ def _in_a_sentence(pairs: Mapping[Model, _Pair]) -> str:
 
 
 def curves_section(groups: Sequence[Group]) -> Section:
-    """Draw the training curves, each setting by itself.
-
-    Args:
-        groups: All.
-    """
+    """Draw the training curves, each setting by itself."""
     section = Section("curves", "How training went")
     if not any(run.curve.train_acc for group in groups for run in group.runs):
         section.gap("training curves", "No run logged its training accuracy.")
@@ -177,11 +169,7 @@ def _mark_missing(section: Section, group: Group) -> None:
 
 
 def runs_section(groups: Sequence[Group]) -> Section:
-    """Lay out every run, and what a comparison lacks.
-
-    Args:
-        groups: All.
-    """
+    """Lay out every run, and what a comparison lacks."""
     section = Section("runs", "What was run")
     for group in groups:
         starts = dict.fromkeys(r.initialisation for r in group.runs if r.initialisation)

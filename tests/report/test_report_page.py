@@ -282,8 +282,11 @@ def test_the_run_knows_best_what_it_was_trained_on(work_dir) -> None:
 
 def test_one_initialisation_alone_is_said(work_dir) -> None:
     work_dir.run(initialisation="language")
-    runs = section(page_of(work_dir.folder), "runs")
+    page = page_of(work_dir.folder)
+    runs = section(page, "runs")
     assert "Missing: scratch initialisation" in runs
+    missing = section(page, "missing")
+    assert missing.count("There is nothing to compare language with") == 1
     assert "model.backbone.pretrained=False --work-dir" in runs
 
 

@@ -26,18 +26,14 @@ TABLES = (
 
 
 def build_sections(found: Gathered) -> list[Section]:
-    """Build every section of the page, gaps marked.
-
-    Args:
-        found: What was gathered.
-    """
+    """Build every section of the page, gaps marked."""
     groups = make_groups(found)
     sections = [answer_section(groups), curves_section(groups)]
     chapter = Section("figures", "The paper's figures, ours")
     chapter.text(
         "Each part says what the paper's figure shows, in one line, and then what was "
         "measured here. The colour tells what a model starts from, the dash what it "
-        "was trained on; dots are models before training."
+        "was trained on; dots are unbridged models."
     )
     sections += [chapter, *(_figure(name, groups) for name in FIGURES)]
     chapter = Section("tables", "The paper's tables, with ours beside")

@@ -63,6 +63,17 @@ def faked(monkeypatch: pytest.MonkeyPatch):
     return install
 
 
+def test_a_plan_of_0_1_0_has_arms(plan: Path) -> None:
+    from paper.plan import read_plan
+
+    now = read_plan(plan)
+    old = plan.read_text().replace("initialisations =", "arms =")
+    plan.write_text(old.replace("{initialisation}", "{arm}"))
+    with pytest.warns(FutureWarning, match="`arms` is `initialisations` now"):
+        then = read_plan(plan)
+    assert [t.settings() for t in then.tasks()] == [t.settings() for t in now.tasks()]
+
+
 def test_runs_what_the_plan_says_and_nothing_twice(
     tool, plan: Path, faked, capsys, project
 ) -> None:
