@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -109,10 +109,7 @@ class ScalarLoss:
         total = torch.zeros_like(self.flat())
         with torch.enable_grad():
             for one in self.losses:
-                slopes = torch.autograd.grad(
-                    self._with_graph(one), self.parameters, allow_unused=True
-                )
-                total += self._joined(slopes)
+                total += _joined(self._slopes(self._with_graph(one)))
         return _finite(total / len(self.losses), "gradient")
 
     def hessian_product(self, vector: Tensor) -> Tensor:
@@ -137,23 +134,15 @@ class ScalarLoss:
         total = torch.zeros_like(self.flat())
         with torch.enable_grad(), _plain_attention():
             for one in self.losses:
-                slopes = torch.autograd.grad(
-                    self._with_graph(one),
-                    self.parameters,
-                    create_graph=True,
-                    allow_unused=True,
-                )
+                slopes = self._slopes(self._with_graph(one), create_graph=True)
                 along = [
                     (slope * part).sum()
                     for slope, part in zip(slopes, parts, strict=True)
-                    if slope is not None and slope.requires_grad
+                    if slope.requires_grad
                 ]
                 if not along:  # the loss is linear: its Hessian is 0
                     continue
-                second = torch.autograd.grad(
-                    torch.stack(along).sum(), self.parameters, allow_unused=True
-                )
-                total += self._joined(second)
+                total += _joined(self._slopes(torch.stack(along).sum()))
         return _finite(total / len(self.losses), "product with the Hessian")
 
     def without(self, group: int, groups: int) -> ScalarLoss:
@@ -170,7 +159,7 @@ class ScalarLoss:
 
     def flat(self) -> Tensor:
         """Return a copy of the parameters as one vector ``(P,)``."""
-        return torch.cat([p.detach().reshape(-1) for p in self.parameters])
+        return _joined(self.parameters)
 
     def split(self, vector: Tensor) -> list[Tensor]:
         """Cut a vector ``(P,)`` into tensors of the parameters' shapes."""
@@ -205,6 +194,11 @@ class ScalarLoss:
             )
         return loss.squeeze()
 
+    def _slopes(self, value: Tensor, **options: Any) -> tuple[Tensor, ...]:
+        return torch.autograd.grad(
+            value, self.parameters, materialize_grads=True, **options
+        )
+
     def _with_graph(self, one: Callable[[], Tensor]) -> Tensor:
         loss = self._call(one)
         if not loss.requires_grad:
@@ -213,14 +207,6 @@ class ScalarLoss:
                 "constant: compute it with this model, and not under no_grad()."
             )
         return loss
-
-    def _joined(self, slopes: Sequence[Tensor | None]) -> Tensor:
-        return torch.cat(
-            [
-                (torch.zeros_like(p) if slope is None else slope).detach().reshape(-1)
-                for slope, p in zip(slopes, self.parameters, strict=True)
-            ]
-        )
 
 
 def image_error(
@@ -247,6 +233,10 @@ def image_error(
     mean = sum(found) / groups
     squares = sum((one - mean) ** 2 for one in found)
     return _STUDENT[groups] * math.sqrt((groups - 1) / groups * squares)
+
+
+def _joined(parts: Iterable[Tensor]) -> Tensor:
+    return torch.cat([part.detach().reshape(-1) for part in parts])
 
 
 def _finite(vector: Tensor, name: str) -> Tensor:
