@@ -44,7 +44,8 @@ class BridgeAccuracy(BaseMetric):
     """Top-1 accuracy on the labels that are trained and on those that are true.
 
     Meant for the training images, wrapped in ``RandomLabelDataset`` and run through a
-    pipeline without augmentation. Reports, in per cent:
+    pipeline without augmentation. mmpretrain's Accuracy knows one label only, and does
+    not tell scores that are not finite from wrong ones. Reports, in per cent:
 
     - ``random_label/top1``: against ``gt_label``, the label that the bridge trains.
     - ``true_label/top1``: against ``true_label``, over the images that carry one. It
