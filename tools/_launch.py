@@ -7,12 +7,14 @@ been read: mmengine picks its device while it is being imported.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib.util
 import logging
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -24,7 +26,7 @@ _lifetime.follow_parent()
 
 
 def require_torch() -> None:
-    """End with a sentence where this is not the interpreter of the environment."""
+    """Refuse an interpreter that is not the environment's."""
     lacking = [n for n in ("torch", "mmengine") if importlib.util.find_spec(n) is None]
     if lacking:
         fail(
@@ -35,13 +37,7 @@ def require_torch() -> None:
 
 
 def hide_gpus_if_asked(argv: list[str] | None = None) -> None:
-    """Make ``--device cpu`` true for torch and mmengine; call before importing them.
-
-    Ends with a sentence where they are not installed.
-
-    Args:
-        argv: Command-line arguments, default: those of this process.
-    """
+    """Make ``--device cpu`` true for torch and mmengine; call before importing them."""
     require_torch()
     early = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     early.add_argument("--device")
@@ -50,34 +46,41 @@ def hide_gpus_if_asked(argv: list[str] | None = None) -> None:
 
 
 class Refused(SystemExit):
-    """The end of a tool that could not do what it was asked; status 2, as argparse's.
-
-    Args:
-        message: What was said on standard error.
-    """
+    """The end of a tool that could not do what it was asked."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message)
-        self.code = 2
+        self.code = 2  # as argparse's
 
 
 def fail(message: str) -> NoReturn:
-    """End with one sentence instead of a traceback.
-
-    Args:
-        message: What was expected, what was found, what to do.
-    """
+    """End with one sentence: what was expected, what was found, what to do."""
     message = f"{Path(sys.argv[0]).name}: error: {message}"
     print(message, file=sys.stderr)
     raise Refused(message)
 
 
-def add_common_options(parser: argparse.ArgumentParser) -> None:
-    """Add ``config``, ``--work-dir``, ``--cfg-options`` and ``--device``.
+@contextlib.contextmanager
+def refusals(*more: type[Exception]) -> Iterator[None]:
+    """End with the sentence of errors that say what is wrong with a user's files.
 
     Args:
-        parser: Edited in place.
+        more: Other errors whose message is such a sentence.
     """
+    from lbbt_mm.datasets.checks.damaged import DataError
+    from lbbt_mm.language.errors import CheckpointError
+    from lbbt_mm.transplant.errors import TransplantError
+
+    try:
+        yield
+    except DataError as error:
+        fail(error.sentence)
+    except (CheckpointError, TransplantError, *more) as error:
+        fail(str(error))
+
+
+def add_common_options(parser: argparse.ArgumentParser) -> None:
+    """Add ``config``, ``--work-dir``, ``--cfg-options`` and ``--device``."""
     from mmengine.config import DictAction
 
     class KeyValue(DictAction):
@@ -114,11 +117,7 @@ def add_common_options(parser: argparse.ArgumentParser) -> None:
 
 
 def add_launcher_options(parser: argparse.ArgumentParser) -> None:
-    """Add ``--launcher`` and ``--local_rank``.
-
-    Args:
-        parser: Edited in place.
-    """
+    """Add ``--launcher`` and ``--local_rank``."""
     parser.add_argument(
         "--launcher",
         choices=["none", "pytorch", "slurm", "mpi"],
@@ -130,14 +129,7 @@ def add_launcher_options(parser: argparse.ArgumentParser) -> None:
 
 
 def load_config(args: argparse.Namespace) -> Any:
-    """Read the config and apply ``--cfg-options`` and ``--work-dir``.
-
-    Args:
-        args: Parsed options of :func:`add_common_options`.
-
-    Returns:
-        An ``mmengine.Config`` with a ``work_dir``.
-    """
+    """Read the config and apply ``--cfg-options`` and ``--work-dir``."""
     from mmengine.device import get_device
 
     from lbbt_mm.config import ConfigError
@@ -168,42 +160,61 @@ def load_config(args: argparse.Namespace) -> Any:
     return cfg
 
 
-def check_checkpoint(path: str, local: bool = False) -> None:
-    """End with a sentence if a local checkpoint does not exist or cannot be read.
+def check_checkpoint(checkpoint: str, local: bool = False) -> None:
+    """Refuse a local checkpoint that does not exist or cannot be read.
 
     Args:
-        path: A file, or an address that mmengine resolves (``https://...``).
+        checkpoint: A file, or an address that mmengine resolves (``https://...``).
         local: Whether it has to be a file on this machine.
     """
-    if local and "://" in path:
-        fail(
-            f"{path} is an address, and the results name the file by its content: "
-            "download it, and give its path."
-        )
-    problem = _lifetime.why_not_readable(path)
-    if problem:
-        fail(problem)
+    if "://" in checkpoint:
+        if local:
+            fail(
+                f"{checkpoint} is an address, and the results name the file by its "
+                "content: download it, and give its path."
+            )
+        return
+    path, said = Path(checkpoint).expanduser(), f"the checkpoint {checkpoint}"
+    try:
+        if path.is_dir():
+            fail(f"{said} is a folder: name a file in it, such as {path}/epoch_1.pth.")
+        if not path.exists():
+            fail(f"{said} does not exist (from {os.getcwd()}).")
+        with path.open("rb") as file:
+            if not file.read(1):
+                fail(
+                    f"{said} is empty: writing it was interrupted, take an earlier one."
+                )
+    except OSError as error:
+        fail(f"{said} cannot be read ({error.strerror or error}).")
 
 
-def check_work_dir(path: str | Path, *words: str) -> None:
-    """End with a sentence if a work folder cannot be made or written.
+def check_work_dir(
+    folder: str | Path, what: str = "work", option: str = "--work-dir"
+) -> None:
+    """Make a folder, or refuse one that cannot be made or written.
 
     Args:
-        path: It.
-        words: Of another folder, what it is called, and the option that names it.
+        folder: It.
+        what: What it is called.
+        option: Names another one.
     """
-    problem = _lifetime.why_not_writable(path, *words)
-    if problem:
-        fail(problem)
+    try:
+        os.makedirs(folder, exist_ok=True)
+        with tempfile.TemporaryFile(prefix=".lbbt_mm-", dir=folder):
+            return
+    except FileExistsError:
+        reason = "it is a file"
+    except OSError as error:
+        reason = error.strerror or str(error)
+    fail(
+        f"the {what} folder {folder} cannot be written ({reason}): name another one "
+        f"with {option}."
+    )
 
 
 def prepare_dataloaders(cfg: Any, *names: str) -> None:
-    """Complete data loaders as mmpretrain's own tools do, and where torch is strict.
-
-    Args:
-        cfg: Config; edited in place.
-        names: Which loaders, for example ``'train_dataloader'``.
-    """
+    """Complete data loaders as mmpretrain's own tools do, and where torch is strict."""
     from mmengine.device import get_device
 
     for name in names:
@@ -221,30 +232,19 @@ def prepare_dataloaders(cfg: Any, *names: str) -> None:
     check_images(cfg, *names)
 
 
-def check_images(cfg: Any, *names: str) -> None:
-    """End with a sentence if images, or the files that list them, are not there.
-
-    Args:
-        cfg: Config.
-        names: Which loaders, for example ``'train_dataloader'``.
-    """
+def check_images(cfg: Any, *loaders: str) -> None:
+    """Refuse to begin if images, or the files that list them, are not there."""
     from _missing import missing_images
 
-    problem = missing_images(cfg, *names)
-    if problem:
+    if problem := missing_images(cfg, *loaders):
         fail(problem)
 
 
 def check_prerequisites(cfg: Any) -> None:
-    """End with a sentence if something that our own tools make is not there.
-
-    Args:
-        cfg: Config.
-    """
+    """Refuse to begin if something that our own tools make is not there."""
     from _missing import missing_prerequisite
 
-    problem = missing_prerequisite(cfg)
-    if problem:
+    if problem := missing_prerequisite(cfg):
         fail(problem)
 
 
@@ -267,11 +267,6 @@ def prepare_launch(cfg: Any, launcher: str, local_rank: int = 0) -> None:
 
     mmengine's launchers call ``torch.cuda`` and hand GPU numbers to the distributed
     wrapper. It leaves an existing process group alone, so on CPU one is made here.
-
-    Args:
-        cfg: Config; edited in place.
-        launcher: One of mmengine's.
-        local_rank: Rank on this machine, unless the environment has it.
     """
     from mmengine.device import get_device
 
@@ -302,9 +297,6 @@ def end_process(code: int = 0) -> None:
     At once: taking the interpreter down with gloo's threads in it now and then aborts
     ("terminate called without an active exception"), and the launcher calls that a
     failure of the run.
-
-    Args:
-        code: Exit status.
     """
     import torch.distributed as dist
 
@@ -359,14 +351,18 @@ def write_whole(path: Path, content: str | bytes | Callable[[Path], Any]) -> Non
     write_whole(path, content)
 
 
-def fail_to_write(what: str, path: str | Path, error: OSError) -> NoReturn:
-    """End with a sentence about a file that could not be written.
+def write_or_fail(
+    what: str, path: str | Path, content: str | bytes | Callable[[Path], Any]
+) -> None:
+    """Write a file whole, or end with a sentence about what is in it."""
+    try:
+        write_whole(Path(path), content)
+    except OSError as error:
+        fail_to_write(what, path, error)
 
-    Args:
-        what: What is in it.
-        path: Where it should be.
-        error: Why it is not.
-    """
+
+def fail_to_write(what: str, path: str | Path, error: OSError) -> NoReturn:
+    """End with a sentence about a file that could not be written."""
     fail(
         f"{what} could not be written to {path} ({error.strerror or error}). Free some "
         "space or name another file, and run it again."
@@ -386,12 +382,8 @@ def git_commit() -> str | None:
 def build_runner(cfg: Any) -> Any:
     """Build mmengine's runner, or the one that ``runner_type`` names.
 
-    Args:
-        cfg: A complete config.
-
-    Returns:
-        The runner, ready to train or test; it runs no code from checkpoints, and says
-        in one sentence which file of its data is wrong.
+    It runs no code from checkpoints, and says in one sentence which file of its data
+    is wrong.
     """
     check_work_dir(cfg.work_dir)
     from mmengine.registry import RUNNERS

@@ -10,10 +10,9 @@ import logging
 import os
 import signal
 import sys
-import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +22,7 @@ _PR_SET_PDEATHSIG = 1
 
 
 def follow_parent() -> None:
-    """End like on SIGTERM when the tool that started this process is gone.
-
-    Also when that was killed without a chance to say so. Other processes, which nobody
-    waits for, are not changed.
-    """
+    """End like on SIGTERM when the tool that started this process is gone."""
     # Not for the children of this one.
     parent = int(os.environ.pop(PARENT, "0"))
     if not parent or os.name == "nt":
@@ -96,12 +91,8 @@ def last_words() -> Iterator[None]:
 def _refusal(error: BaseException | None) -> str | None:
     """Find what this package said of a value, behind what a registry made of it.
 
-    Args:
-        error: What ended the tool.
-
-    Returns:
-        The sentence; ``None`` of an error that nobody raised on purpose, or that comes
-        from elsewhere: its traceback is of use.
+    Of an error that nobody raised on purpose, or that comes from elsewhere, the
+    traceback is of use: nothing is found.
     """
     import lbbt_mm
 
@@ -119,90 +110,26 @@ def _refusal(error: BaseException | None) -> str | None:
     return None
 
 
-def why_not_writable(
-    folder: str | os.PathLike[str], what: str = "work", option: str = "--work-dir"
-) -> str | None:
-    """Say why nothing can be written into a folder; make it if it is missing.
-
-    Args:
-        folder: It.
-        what: Which folder it is.
-        option: Names another one.
-
-    Returns:
-        A sentence, or None if all is well.
-    """
-    try:
-        os.makedirs(folder, exist_ok=True)
-        with tempfile.TemporaryFile(prefix=".lbbt_mm-", dir=folder):
-            return None
-    except FileExistsError:
-        reason = "it is a file"
-    except OSError as error:
-        reason = error.strerror or str(error)
-    return (
-        f"the {what} folder {folder} cannot be written ({reason}): name another one "
-        f"with {option}."
-    )
-
-
-def why_not_readable(checkpoint: str) -> str | None:
-    """Say why a local checkpoint cannot be read.
-
-    Args:
-        checkpoint: A file, or an address that mmengine resolves (``https://...``).
-
-    Returns:
-        A sentence, or None if it can be tried.
-    """
-    if "://" in checkpoint:
-        return None
-    path = Path(checkpoint).expanduser()
-    try:
-        if path.is_dir():
-            return (
-                f"the checkpoint {checkpoint} is a folder: name a file in it, such as "
-                f"{path / 'epoch_1.pth'}."
-            )
-        if not path.exists():
-            return f"the checkpoint {checkpoint} does not exist (from {os.getcwd()})."
-        with path.open("rb") as file:
-            if not file.read(1):
-                return (
-                    f"the checkpoint {checkpoint} is empty: writing it was "
-                    "interrupted, take an earlier one."
-                )
-    except OSError as error:
-        return (
-            f"the checkpoint {checkpoint} cannot be read ({error.strerror or error})."
-        )
-    return None
-
-
 def say_once_that_the_log_is_full(logger: logging.Logger) -> None:
-    """One sentence for a log that cannot be written, in place of tracebacks.
-
-    Args:
-        logger: Whose files.
-    """
+    """One sentence for a log that cannot be written, in place of tracebacks."""
     for handler in logger.handlers:
         if isinstance(handler, logging.FileHandler):
-            handler.handleError = _Once(handler.baseFilename)  # type: ignore[method-assign]
+            handler.handleError = _say_once(handler.baseFilename)  # type: ignore[method-assign]
 
 
-class _Once:
-    def __init__(self, path: str) -> None:
-        self.path = path
-        self.said = False
+def _say_once(path: str) -> Callable[[logging.LogRecord], None]:
+    said = []
 
-    def __call__(self, record: logging.LogRecord) -> None:
+    def handle(record: logging.LogRecord) -> None:
         error = sys.exc_info()[1]
         if not isinstance(error, OSError):
             logging.Handler().handleError(record)
-        elif not self.said:
-            self.said = True
+        elif not said:
+            said.append(path)
             print(
-                f"The log {self.path} cannot be written ({error.strerror}): what "
-                "follows is on the screen only.",
+                f"The log {path} cannot be written ({error.strerror}): what follows is "
+                "on the screen only.",
                 file=sys.stderr,
             )
+
+    return handle

@@ -66,10 +66,7 @@ def main() -> None:
         sheet = answer_sheet(models, chosen)
     except (ValueError, OSError) as error:
         _launch.fail(str(error))
-    try:
-        _launch.write_whole(args.out, lambda part: sheet.save(part))
-    except OSError as error:
-        _launch.fail_to_write("the picture", args.out, error)
+    _launch.write_or_fail("the picture", args.out, sheet.save)
     print(f"Written to {args.out}")
 
 

@@ -69,10 +69,7 @@ def main() -> None:
     from lbbt_mm.report.word_patches import word_patches
 
     picture = word_patches(tile, grid, words, weights, args.most)
-    try:
-        _launch.write_whole(args.words, lambda part: picture.save(part))
-    except OSError as error:
-        _launch.fail_to_write("the picture", args.words, error)
+    _launch.write_or_fail("the picture", args.words, picture.save)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,6 @@ import _launch
 
 _launch.hide_gpus_if_asked()
 
-from lbbt_mm.datasets.checks.damaged import DataError  # noqa: E402
 from lbbt_mm.measure.baseline import score_baseline, scored_part  # noqa: E402
 
 
@@ -36,20 +35,13 @@ def main() -> None:
             _launch.fail(f"{args.config} has no {key}: there is nothing to score.")
     _launch.prepare_dataloaders(cfg, "train_dataloader", f"{part}_dataloader")
     print("constant baseline: reads the training annotations", flush=True)
-    try:
+    with _launch.refusals(ValueError):
         scores = score_baseline(cfg, progress=True)
-    except ValueError as error:
-        _launch.fail(str(error))
-    except DataError as error:
-        _launch.fail(error.sentence)
     for name, value in scores.items():
         print(f"{name}: {value:.4g}")
     if args.out:
         text = json.dumps(scores, indent=1) + "\n"
-        try:
-            _launch.write_whole(args.out, text)
-        except OSError as error:
-            _launch.fail_to_write("the scores", args.out, error)
+        _launch.write_or_fail("the scores", args.out, text)
         print(f"Written to {args.out}")
 
 

@@ -29,8 +29,6 @@ from mmengine.device import get_device  # noqa: E402
 from mmengine.logging import MMLogger  # noqa: E402
 from mmengine.utils.dl_utils import set_multi_processing  # noqa: E402
 
-from lbbt_mm.datasets.checks.damaged import DataError  # noqa: E402
-from lbbt_mm.language.errors import CheckpointError  # noqa: E402
 from lbbt_mm.probe.run import ProbeSettings, run_probe  # noqa: E402
 from lbbt_mm.probe.selection import (  # noqa: E402
     DEFAULT_HELD_OUT,
@@ -181,7 +179,8 @@ def main() -> None:
         not args.no_standardize,
         args.seed,
     )
-    try:
+    # What is wrong with the config, the checkpoint or the data is in the message.
+    with _launch.refusals(ValueError, OSError):
         data = probe_features(
             cfg,
             args.checkpoint,
@@ -195,11 +194,6 @@ def main() -> None:
             how = "read from the cache" if cached else "extracted"
             say(f"{split} features: {how} in {data.seconds[split]:.1f} s")
         run = run_probe(data, settings, args.lr_sweep, args.held_out, get_device(), say)
-    except (ValueError, OSError, CheckpointError) as error:
-        # What is wrong with the config, the checkpoint or the data is in the message.
-        _launch.fail(str(error))
-    except DataError as error:
-        _launch.fail(error.sentence)
     say(f"\n{run.table(args.checkpoint or 'the unbridged model')}\n")
     name = "linear_probe.json" if args.checkpoint else "linear_probe_unbridged.json"
     out = Path(args.out) if args.out else work_dir / name
@@ -224,10 +218,8 @@ def main() -> None:
             cpus=os.cpu_count(),
         ),
     )
-    try:
-        _launch.write_whole(out, json.dumps(record, indent=2) + "\n")
-    except OSError as error:
-        _launch.fail_to_write("the result above", out, error)
+    text = json.dumps(record, indent=2) + "\n"
+    _launch.write_or_fail("the result above", out, text)
     print(f"Written to {out}")
 
 

@@ -29,9 +29,7 @@ from mmengine.registry import MODELS, init_default_scope  # noqa: E402
 from mmengine.runner import Runner, load_checkpoint  # noqa: E402
 from PIL import Image  # noqa: E402
 
-from lbbt_mm.datasets.checks.damaged import DataError  # noqa: E402
 from lbbt_mm.datasets.checks.guard import build_guarded  # noqa: E402
-from lbbt_mm.language import CheckpointError  # noqa: E402
 from lbbt_mm.models.checkpoint_config import (  # noqa: E402
     building_foreign,
     foreign_config,
@@ -168,21 +166,14 @@ def main() -> None:
     for word in args.run:
         name, _, folder = word.partition("=")
         progress.show(name, important=True)
-        try:
+        with _launch.refusals(ValueError, ImportError, OSError):
             samples, metainfo = predict(Path(folder), args)
-        except (ValueError, CheckpointError, ImportError, OSError) as error:
-            _launch.fail(str(error))
-        except DataError as error:
-            _launch.fail(error.sentence)
         truth = [annotate(sample, True, args.score) for sample in samples]
         rows.setdefault("truth", truth)
         rows[name] = [annotate(sample, False, args.score) for sample in samples]
     palette = [tuple(colour) for colour in metainfo["palette"]]
     sheet = comparison_sheet(rows, metainfo["classes"], palette)
-    try:
-        _launch.write_whole(args.out, lambda part: sheet.save(part))
-    except OSError as error:
-        _launch.fail_to_write("the picture", args.out, error)
+    _launch.write_or_fail("the picture", args.out, sheet.save)
     progress.close(f"written to {args.out}")
 
 

@@ -19,8 +19,6 @@ from mmengine.hooks import Hook  # noqa: E402
 from mmengine.logging import print_log  # noqa: E402
 from mmengine.registry import HOOKS  # noqa: E402
 
-from lbbt_mm.datasets.checks.damaged import DataError  # noqa: E402
-from lbbt_mm.language.errors import CheckpointError  # noqa: E402
 from lbbt_mm.models.pretrained import require_same_blocks  # noqa: E402
 from lbbt_mm.registry import names_of  # noqa: E402
 
@@ -162,22 +160,15 @@ def main() -> None:
     _launch.prepare_dataloaders(cfg, "test_dataloader")
     _launch.prepare_launch(cfg, args.launcher, args.local_rank)
 
-    try:
+    with _launch.refusals():
         runner = _launch.build_runner(cfg)
         runner.register_hook(SameBlocks())
         if args.out and args.out.endswith(".pkl"):
             runner.test_evaluator.metrics.append(Predictions(args.out))
         metrics = runner.test()
-    except CheckpointError as error:
-        _launch.fail(str(error))
-    except DataError as error:
-        _launch.fail(error.sentence)
     if args.out and args.out.endswith(".json") and is_main_process():
         text = mmengine.dump(metrics, file_format="json", indent=2)
-        try:
-            _launch.write_whole(Path(args.out), text)
-        except OSError as error:
-            _launch.fail_to_write("the metrics", args.out, error)
+        _launch.write_or_fail("the metrics", args.out, text)
     if Predictions.problem:
         _launch.fail_to_write("the predictions", args.out, Predictions.problem)
 

@@ -15,7 +15,6 @@ import torch  # noqa: E402
 from mmengine.device import get_device  # noqa: E402
 from mmengine.optim import AmpOptimWrapper, OptimWrapper  # noqa: E402
 
-from lbbt_mm.datasets.checks.damaged import DataError  # noqa: E402
 from lbbt_mm.folder_lock import FolderInUseError, FolderLock  # noqa: E402
 from lbbt_mm.hooks.atomic_checkpoint import (  # noqa: E402
     CheckpointWriteError,
@@ -24,10 +23,8 @@ from lbbt_mm.hooks.atomic_checkpoint import (  # noqa: E402
 )
 from lbbt_mm.hooks.random_state import RandomStateHook  # noqa: E402
 from lbbt_mm.hooks.termination import RunEnded, TerminationHook  # noqa: E402
-from lbbt_mm.language.errors import CheckpointError  # noqa: E402
 from lbbt_mm.optim import AutocastOptimWrapper  # noqa: E402
 from lbbt_mm.registry import OPTIM_WRAPPERS, find_type  # noqa: E402
-from lbbt_mm.transplant.errors import TransplantError  # noqa: E402
 
 
 def parse_args() -> argparse.Namespace:
@@ -186,6 +183,22 @@ def take_folder(work_dir: str) -> FolderLock | None:
         return None
 
 
+def see_to_the_end(runner: Any) -> None:
+    """Let the run end with a checkpoint, and say if it cannot go on exactly."""
+    kinds = [type(hook) for hook in runner.hooks]
+    if not any(issubclass(kind, TerminationHook) for kind in kinds):
+        runner.register_hook(TerminationHook())
+    exact = any(issubclass(kind, RandomStateHook) for kind in kinds)
+    if runner.cfg.get("resume") and not exact:
+        runner.logger.warning(
+            "Without lbbt_mm.RandomStateHook the resumed run is a valid one, but not "
+            "the one that was interrupted: its random numbers (augmentation, dropout) "
+            "begin anew, and gradients in flight are lost. With dict(type="
+            "'lbbt_mm.RandomStateHook') in custom_hooks, from the first start on, it "
+            "goes on exactly."
+        )
+
+
 def main() -> None:
     """Train."""
     args = parse_args()
@@ -201,28 +214,14 @@ def main() -> None:
     _launch.check_work_dir(cfg.work_dir)
     lock = take_folder(cfg.work_dir) if is_first_process(args.launcher) else None
     try:
-        runner = _launch.build_runner(cfg)
-        _lifetime.say_once_that_the_log_is_full(runner.logger)
-        if not any(isinstance(hook, TerminationHook) for hook in runner.hooks):
-            runner.register_hook(TerminationHook())
-        if cfg.get("resume") and not any(
-            isinstance(hook, RandomStateHook) for hook in runner.hooks
-        ):
-            runner.logger.warning(
-                "Without lbbt_mm.RandomStateHook the resumed run is a valid one, but "
-                "not the one that was interrupted: its random numbers (augmentation, "
-                "dropout) begin anew, and gradients in flight are lost. With dict(type="
-                "'lbbt_mm.RandomStateHook') in custom_hooks, from the first start on, "
-                "it goes on exactly."
-            )
-        runner.train()
+        with _launch.refusals(CheckpointWriteError):
+            runner = _launch.build_runner(cfg)
+            _lifetime.say_once_that_the_log_is_full(runner.logger)
+            see_to_the_end(runner)
+            runner.train()
     except RunEnded as end:
         _launch.end_process(end.code)
         raise
-    except (CheckpointError, CheckpointWriteError, TransplantError) as error:
-        _launch.fail(str(error))
-    except DataError as error:
-        _launch.fail(error.sentence)
     except OSError as error:
         if error.errno not in _lifetime.FULL:
             raise
