@@ -531,6 +531,7 @@ def test_folder_of_images_in_mmpretrain(tmp_path):
         assert sample.gt_label.item() == dataset.random_labels[i]
 
 
+@pytest.mark.slow
 def test_scope_prefix_is_enough(tmp_path):
     # In a fresh interpreter: here this package was imported long ago.
     save_images(tmp_path)

@@ -130,7 +130,9 @@ def test_the_config_of_a_folder_is_not_run(
             tool("prediction_sheet.py", f"a={run}", *options).main()
         assert not (tmp_path / "code-ran").exists()
     # Hooks are not built: anybody's may stand there.
-    config.write_text(whole + "custom_hooks = [dict(type='os.mkdir', path='code-ran')]")
+    config.write_text(
+        whole + "\ncustom_hooks = [dict(type='os.mkdir', path='code-ran')]"
+    )
     tool("prediction_sheet.py", f"a={run}", *options).main()
     assert not (tmp_path / "code-ran").exists()
     # Who names the config has read it.
