@@ -9,7 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from lbbt_mm.files import write_whole
-from lbbt_mm.report.chart import COLOURS, chance_line, panels, style
+from lbbt_mm.report.chart import (
+    Change,
+    Chart,
+    change_chart,
+    line_chart,
+    panels,
+    style,
+)
+from lbbt_mm.report.groups import Model
 from lbbt_mm.report.tables import Table, percent
 from lbbt_mm.runs.run import Run
 
@@ -81,58 +89,38 @@ class BridgeReport:
         text = json.dumps(record, indent=2, default=str) + "\n"
         write_whole(paths["results.json"], text)
         with style():
-            figure, (left, right) = panels(2, 4.0, 5.0)
-            self._draw_bridges(left)
-            self._draw_probes(right)
+            figure, axes = panels(2, 4.0, 5.0)
+            for axis, chart in zip(axes, self._charts(), strict=True):
+                chart.draw(axis)
+                axis.set_title(chart.title)
+            axes[0].legend(loc="upper left")
             write_whole(paths["curves.png"], lambda part: figure.savefig(part, dpi=150))
         return paths
 
-    def _draw_bridges(self, axes: Any) -> None:
-        from matplotlib.ticker import MaxNLocator
-
+    def _charts(self) -> tuple[Chart, Chart]:
+        series, changes = [], []
         for start, run in self.runs.items():
-            accuracies = dict(sorted(run.curve.train_acc.items()))
-            clean = dict(sorted(run.curve.random_acc.items()))
-            end = f"{start}: {_last(accuracies) or 0:.0f} % at the end"
-            look = dict(color=COLOURS[start][0], marker="o", ms=3, label=end)
-            axes.plot(list(accuracies), list(accuracies.values()), **look)
-            look |= dict(ls="none", marker="D", mfc="white", ms=4.5)
-            look |= dict(label=f"{start}, clean pass")
-            axes.plot(list(clean), list(clean.values()), **look)
-        chance_line(axes, self.chance)
-        axes.set(
-            title="Bridge: fitting random labels",
-            xlabel="epoch",
-            ylabel="training accuracy, %",
-            ylim=(0, 102),
+            model = Model(start, "random")
+            fit, clean = run.curve.train_acc, run.curve.random_acc
+            end = f"{start}: {_last(fit) or 0:.0f} % at the end"
+            series.append(model.line([*fit], [*fit.values()])._replace(name=end))
+            line = Model(start, "").line([*clean], [*clean.values()])
+            series.append(line._replace(name=f"{start}, clean pass"))
+            tops = [run.probe(when) for when in _PROBES]
+            ends = [None if top1 is None else (top1, top1, top1) for top1 in tops]
+            changes.append(Change(start, start, *ends))
+        bridges = line_chart(
+            "Bridge: fitting random labels",
+            series,
+            "epoch",
+            "training accuracy, %",
+            x_whole=True,
+            ranges=(None, (0, 102)),
+            rule=(self.chance, "chance"),
         )
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.margins(x=0.08)
-        axes.legend(loc="upper left")
-
-    def _draw_probes(self, axes: Any) -> None:
-        width = 0.35
-        for place, (start, run) in enumerate(self.runs.items()):
-            for side, when in enumerate(_PROBES):
-                top1 = run.probe(when) or 0.0
-                bar = axes.bar(
-                    place + (side - 0.5) * width,
-                    top1,
-                    width * 0.94,
-                    color=COLOURS[start][0],
-                    alpha=1.0 if side else 0.45,
-                )
-                label = f"{top1:.1f}\n{when}"
-                axes.bar_label(bar, labels=[label], padding=2, fontsize=9)
-        chance_line(axes, self.chance)
-        axes.set(
-            title="Linear probe: unbridged and bridged",
-            ylabel="test accuracy with true labels, %",
-            ylim=(0, 115),
-            xticks=range(len(self.runs)),
-            xticklabels=list(self.runs),
-            yticks=range(0, 101, 20),
-        )
+        words = "test accuracy with true labels, %"
+        title = "Linear probe: unbridged (hollow) and bridged"
+        return bridges, change_chart(title, changes, words, self.chance)
 
 
 def _last(values: Mapping[int, float]) -> float | None:

@@ -211,6 +211,7 @@ def line_chart(
                 ls=DASHES[one.dash],
                 marker={"circle": "o", "open": "o", "square": "s"}.get(one.marker),
                 mfc=PAGE if one.marker == "open" else None,
+                label=one.name,
             )
         axes.set(xlabel=xlabel, ylabel=ylabel)
         for name, axis, ends in zip(

@@ -34,13 +34,12 @@ def recorded(records: Iterable[MeasurementRecord]) -> list[str]:
 def train_command(run: Run, *options: str, folder: str = "") -> str:
     """Say how to train a run, or one that differs in some options.
 
+    It is of the dumped config where the one that that came from is not here.
+
     Args:
         run: The run.
         options: ``KEY=VALUE`` each.
         folder: Name of its work folder, beside this run's.
-
-    Returns:
-        The command; of the dumped config where the one that it came from is not here.
     """
     given = [f"{key}={value}" for key, value in run.options.items()]
     config = run.config
@@ -70,12 +69,7 @@ def with_checkpoint(run: Run, command: Sequence[str]) -> str:
 
 
 def probe_command(run: Run, when: str) -> str:
-    """Say how to probe a run.
-
-    Args:
-        run: The run.
-        when: ``'unbridged'`` or ``'bridged'``.
-    """
+    """Say how to probe a run, ``'unbridged'`` or ``'bridged'``."""
     command = ["python", "tools/linear_probe.py", shown_path(run.dumped or run.config)]
     command += [shown_path(run.folder / run.last)] if when == "bridged" else []
     command += ["--out", f"{shown_path(run.folder)}/linear_probe_{when}.json"]
@@ -83,13 +77,7 @@ def probe_command(run: Run, when: str) -> str:
 
 
 def analyze_command(run: Run | None, measurement: str, initial: bool = True) -> str:
-    """Say how to measure a run.
-
-    Args:
-        run: The run; there is no command without one.
-        measurement: Its name.
-        initial: Measure the unbridged model, too.
-    """
+    """Say how to measure a run, and with ``initial`` its unbridged model, too."""
     if not run:
         return ""
     config = shown_path(run.dumped or run.config)

@@ -166,15 +166,7 @@ def _with_classes(page: str) -> str:
 
 
 def write_charts(folder: Path, sections: Sequence[Section]) -> list[Path]:
-    """Write every panel as an SVG file of its own.
-
-    Args:
-        folder: Where to.
-        sections: Whose panels.
-
-    Returns:
-        The files.
-    """
+    """Write every panel of some sections as an SVG file of its own."""
     paths = []
     for section in sections:
         for name, chart in section.charts:

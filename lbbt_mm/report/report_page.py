@@ -16,8 +16,8 @@ from lbbt_mm.version import __version__
 TITLE = "What a bridge did to a language model"
 _LEAD = (
     "Blocks of a language model are trained on images whose labels are random, next to "
-    "the same blocks drawn at random. A linear probe tells what the features are worth, "
-    "unbridged and bridged."
+    "the same blocks drawn at random. A linear probe tells what the unbridged and the "
+    "bridged features are worth."
 )
 
 

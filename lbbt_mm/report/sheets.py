@@ -172,11 +172,7 @@ def captioned_sheet(
 
 
 def label_font(size: int = _FONT_SIZE) -> Any:
-    """Load the font of what is written on a sheet.
-
-    Args:
-        size: In pixels.
-    """
+    """Load the font of what is written on a sheet, ``size`` in pixels."""
     # matplotlib brings a font along; Pillow's own has one size before Pillow 10.1.
     from matplotlib import get_data_path
 

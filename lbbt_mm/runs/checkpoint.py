@@ -11,12 +11,7 @@ from lbbt_mm.runs.log import newest_training
 
 
 def reached(checkpoint: str, last: str) -> bool:
-    """Tell whether a training came to its end, or beyond one that was set later.
-
-    Args:
-        checkpoint: File name of its newest checkpoint.
-        last: File name of the checkpoint that its config ends with.
-    """
+    """Tell whether a training's newest checkpoint is its last, or beyond that."""
     done, wanted = (re.match(r"(epoch_|iter_)(\d+)", n) for n in (checkpoint, last))
     if done and wanted and done[1] == wanted[1]:
         return int(done[2]) >= int(wanted[2])

@@ -163,14 +163,7 @@ def records_of(work_dir: Path) -> Iterator[dict[str, Any]]:
     """Read what the newest training of a folder logged, without what it lost.
 
     An interrupted part goes on from a checkpoint: what it logged after that is not of
-    this training.
-
-    Args:
-        work_dir: Folder of the run.
-
-    Raises:
-        FileNotFoundError: The folder holds no log of a run.
-        ValueError: See :func:`newest_training`.
+    this training. Raises as :func:`newest_training`.
     """
     epoch = iteration = float("inf")
     kept: list[list[dict[str, Any]]] = []

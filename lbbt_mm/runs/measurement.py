@@ -46,25 +46,14 @@ class MeasurementRecord:
     seconds: float = 0.0
 
     def write(self, folder: Path) -> Path:
-        """Write ``MEASUREMENT.json``, whole or not at all, and give its path.
-
-        Args:
-            folder: Of this model's measurements; made if it is missing.
-        """
+        """Write ``MEASUREMENT.json`` into a folder, whole or not at all."""
         path = folder / f"{self.measurement}{SUFFIX}"
         write_whole(path, json.dumps(asdict(self), indent=1, allow_nan=True) + "\n")
         return path
 
     @classmethod
     def read(cls, path: Path) -> MeasurementRecord:
-        """Read what :meth:`write` wrote.
-
-        Args:
-            path: The file, in ``RUN/analysis/CHECKPOINT/``.
-
-        Raises:
-            ValueError: It is not such a file.
-        """
+        """Read what :meth:`write` wrote; anything else is a ValueError."""
         try:
             found = read_json(path, shapes.record, path.parents[2])
             return cls(**dict(dict(result=None, error=None), **found))
@@ -77,19 +66,10 @@ class MeasurementRecord:
 
 
 def record_folder(work_dir: Path, checkpoint: str | None) -> Path:
-    """Say where the measurements of one model of a run lie.
-
-    Args:
-        work_dir: Folder of the run.
-        checkpoint: File name of the checkpoint; ``None`` for the model as it is built.
-    """
+    """Say where measurements of a checkpoint lie, or (``None``) of the built model."""
     return work_dir / FOLDER / (Path(checkpoint).stem if checkpoint else "initial")
 
 
 def find_records(folder: Path) -> Iterator[Path]:
-    """Find all files of measurements below a folder, sorted.
-
-    Args:
-        folder: Of one run or of many.
-    """
+    """Find all files of measurements below a folder of one run or of many, sorted."""
     return iter(sorted(folder.rglob(f"{FOLDER}/*/*{SUFFIX}")))

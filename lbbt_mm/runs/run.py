@@ -164,7 +164,7 @@ def read_run(home: Path, reader: Reader | None = None) -> Run:
     config = _read_config(home, reader)
     run = Run(folder=home, name=home.name)
     _fill_from_config(run, config, record.get("settings", settings))
-    fill_from_record(run, record)
+    _fill_from_record(run, record)
     run.probes = _read_probes(home, reader)
     if "probe" in record:
         when = "bridged" if record.get("curves") else "unbridged"
@@ -222,13 +222,8 @@ def _fill_from_config(
         run.language_model = short_model(str(start[1] or ""))
 
 
-def fill_from_record(run: Run, record: Mapping[str, Any]) -> None:
-    """Take over what a sweep wrote of a run.
-
-    Args:
-        run: The run.
-        record: Of the shape :data:`lbbt_mm.runs.shapes.RUN`.
-    """
+def _fill_from_record(run: Run, record: Mapping[str, Any]) -> None:
+    """Take over what a sweep wrote of a run, of the shape ``shapes.RUN``."""
     run.name = record.get("name", run.name)
     start = record.get("initialisation", run.initialisation)
     run.initialisation = "language" if start.lower() == "lbbt" else start
@@ -261,7 +256,7 @@ def run_from_sweep(record: Mapping[str, Any], path: Path) -> Run:
     """Make a run of its entry in a sweep's results, where its folder is not there.
 
     Args:
-        record: Of the shape :data:`lbbt_mm.runs.shapes.RUN`.
+        record: Of the shape ``shapes.RUN``.
         path: File of the results.
     """
     settings = record.get("settings") or {}
@@ -278,7 +273,7 @@ def run_from_sweep(record: Mapping[str, Any], path: Path) -> Run:
     if ratio not in (None, 0, 1):
         run.labels = f"{100 * ratio:g} % random"
     run.images = whole_or_none(options.get("train_dataloader.dataset.dataset.indices"))
-    fill_from_record(run, record)
+    _fill_from_record(run, record)
     for key, when in (("probe", "bridged"), ("probe_before", "unbridged")):
         if key in record:
             run.probes[when] = record[key]
@@ -308,12 +303,7 @@ def _read_measurements(home: Path, reader: Reader) -> list[MeasurementRecord]:
 
 
 def read_measurement(path: Path, reader: Reader) -> MeasurementRecord | None:
-    """Read one measurement, and note why if it is left out or failed.
-
-    Args:
-        path: The file.
-        reader: Remembers it.
-    """
+    """Read one measurement; the reader notes why one is left out or failed."""
     try:
         record = MeasurementRecord.read(path)
     except ValueError as error:
