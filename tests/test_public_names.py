@@ -11,14 +11,14 @@ from lbbt_mm import registry
 from lbbt_mm.models.lazy import LAZY
 
 
-def registered() -> set[str]:
-    """Names in our registries, their rooms imported as mmengine does."""
-    names = set()
+def registered() -> dict[str, object]:
+    """What is in our registries, their rooms imported as mmengine does."""
+    found: dict[str, object] = {}
     for child in vars(registry).values():
         if getattr(child, "scope", None) == "lbbt_mm":
             child.import_from_location()
-            names |= set(child.module_dict)
-    return names
+            found |= child.module_dict
+    return found
 
 
 def test_every_registered_class_is_at_the_top() -> None:
@@ -28,7 +28,18 @@ def test_every_registered_class_is_at_the_top() -> None:
         "wrap_language_blocks",
         "wrap_transformer_blocks",
     }  # names for FSDP's configs, of no use in Python
-    assert registered() - functions - set(lbbt_mm.__all__) == set()
+    assert set(registered()) - functions - set(lbbt_mm.__all__) == set()
+
+
+def test_every_registered_class_shows_how_it_is_written() -> None:
+    silent = [
+        name
+        for name, kind in registered().items()
+        # What needs a library is registered as a function that loads it.
+        if f"lbbt_mm.{kind.__name__}"
+        not in getattr(kind, "load", lambda k=kind: k)().__doc__
+    ]
+    assert not silent, "give their docstrings an example"
 
 
 @pytest.mark.parametrize("name", sorted(set(lbbt_mm.__all__) - set(LAZY)))

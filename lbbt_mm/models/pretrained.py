@@ -11,6 +11,7 @@ from typing import Any
 
 from mmengine.logging import print_log
 from mmengine.model import PretrainedInit
+from mmengine.registry import WEIGHT_INITIALIZERS
 from mmengine.runner import CheckpointLoader
 from torch import nn
 
@@ -18,6 +19,7 @@ from lbbt_mm.language import CheckpointError
 from lbbt_mm.language.errors import MissingCheckpoint
 from lbbt_mm.language.record import RECORD_KEY
 from lbbt_mm.language.storage import load_state_dict, weights_in
+from lbbt_mm.registry import find_type
 
 InitCfg = Mapping[str, Any] | list[Mapping[str, Any]] | None
 
@@ -32,9 +34,10 @@ def split_pretrained(init_cfg: InitCfg) -> tuple[list[Mapping[str, Any]], InitCf
         The dicts of type ``Pretrained``, and an ``init_cfg`` of the others.
     """
     listed = [init_cfg] if isinstance(init_cfg, Mapping) else list(init_cfg or ())
-    kinds = ("Pretrained", PretrainedInit)
-    pretrained = [cfg for cfg in listed if cfg.get("type") in kinds]
-    others = [cfg for cfg in listed if cfg.get("type") not in kinds]
+    # Under whatever name; a subclass may load in its own way.
+    loads = [find_type(cfg, WEIGHT_INITIALIZERS) is PretrainedInit for cfg in listed]
+    pretrained = [cfg for cfg, loading in zip(listed, loads, strict=True) if loading]
+    others = [cfg for cfg, loading in zip(listed, loads, strict=True) if not loading]
     return pretrained, others or None
 
 
