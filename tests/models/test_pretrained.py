@@ -48,7 +48,7 @@ def bridged() -> LanguageBackbone:
 @pytest.mark.parametrize("prefix", ["backbone.", "backbone"])
 def test_every_weight_comes_over(bridged, tmp_path, saved_as, prefix) -> None:
     path = save(tmp_path / "epoch_3.pth", bridged.state_dict(), saved_as)
-    # The language arm needs no language file either: there is none here.
+    # Language weights need no language file either: there is none here.
     model = backbone(path, prefix, pretrained=True, trainable_layers="none")
     model.init_weights()
     for name, value in bridged.state_dict().items():

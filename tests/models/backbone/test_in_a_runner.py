@@ -206,7 +206,7 @@ def test_a_plain_runner_needs_the_checkpoint_only(
     _, first = train(config, "resumed", **options)
     for name, tensor in blocks(first).items():
         assert_close(tensor, trained[name], rtol=0, atol=0)
-    # A resumed language arm stays one for whoever reads its config.
+    # A resumed run from language stays one for whoever reads its config.
     dumped = max(Path(config.work_dir).glob("*.py"), key=lambda p: p.stat().st_mtime)
     assert Config.fromfile(dumped).model.backbone.get("pretrained", True) is True
 
