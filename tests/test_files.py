@@ -5,11 +5,13 @@ from __future__ import annotations
 import errno
 import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from forked import ForkedScript
 
 from lbbt_mm import files
 from lbbt_mm.files import is_alive, write_whole
@@ -80,19 +82,15 @@ def test_permissions_and_links_stay(tmp_path):
 
 
 def test_parts_of_dead_processes_are_removed(tmp_path):
-    killed = subprocess.run(
-        [
-            sys.executable,
-            "-c",
-            "import os, signal; from lbbt_mm.files import write_whole; "
-            "write_whole('a.txt', lambda p: (p.write_text('half'), "
-            "os.kill(os.getpid(), signal.SIGKILL)))",
-        ],
-        cwd=tmp_path,
-        env=os.environ | dict(PYTHONPATH=str(ROOT)),
+    code = (
+        "import os, signal; from lbbt_mm.files import write_whole; "
+        "write_whole('a.txt', lambda p: (p.write_text('half'), "
+        "os.kill(os.getpid(), signal.SIGKILL)))"
     )
+    killed = ForkedScript(["-c", code], tmp_path)
+    assert killed.wait() == -signal.SIGKILL
     (left,) = tmp_path.iterdir()
-    assert killed.returncode < 0 and left.read_text() == "half"
+    assert left.read_text() == "half"
     other = tmp_path / ".a.txt.123456-1-00.part"  # of another machine
     mine = tmp_path / f".a.txt.{files._HOST}-{os.getpid()}-00.part"  # at work
     for path in (other, mine):

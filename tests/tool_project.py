@@ -13,6 +13,7 @@ from types import ModuleType
 
 import numpy as np
 import pytest
+from forked import ForkedScript, run_two
 from mmengine.runner import CheckpointLoader, checkpoint
 from PIL import Image
 
@@ -94,17 +95,20 @@ class Project:
         _write_images(root / "test", 3, 2)  # 5: two processes have to pad
         self.config.write_text(CONFIG.format(root=str(root)))
 
-    def run(self, *command: str, ok: bool = True, env: dict | None = None) -> str:
-        """Run a tool; returns stdout and stderr, and checks the exit status."""
+    @staticmethod
+    def environment(**changes: str) -> dict[str, str]:
+        """Give the environment of a process that finds this repository."""
         defaults = dict(OMP_NUM_THREADS="1", PYTHON=sys.executable)
-        env = {**os.environ, **defaults, **(env or {})}
-        env["PYTHONPATH"] = os.pathsep.join(
-            filter(None, [str(REPO), env.get("PYTHONPATH", "")])
-        )
+        env = {**os.environ, **defaults, **changes}
+        paths = [str(REPO), env.get("PYTHONPATH", "")]
+        return dict(env, PYTHONPATH=os.pathsep.join(filter(None, paths)))
+
+    def run(self, *command: str, ok: bool = True, env: dict | None = None) -> str:
+        """Run a program; returns stdout and stderr, and checks the exit status."""
         done = subprocess.run(
             [str(part) for part in command],
             cwd=self.root,
-            env=env,
+            env=self.environment(**(env or {})),
             text=True,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -114,17 +118,19 @@ class Project:
 
     def tool(self, name: str, *options: str, ok: bool = True) -> str:
         """Run ``tools/NAME`` on the config, on the CPU, in the work folder."""
-        return self.run(
-            sys.executable,
-            REPO / "tools" / name,
-            self.config,
-            *options,
-            "--device",
-            "cpu",
-            "--work-dir",
-            self.work_dir,
-            ok=ok,
+        command = [REPO / "tools" / name, self.config, *options, "--device", "cpu"]
+        process = ForkedScript(
+            [*command, "--work-dir", self.work_dir], self.root, self.environment()
         )
+        said, _ = process.communicate()
+        assert (process.returncode == 0) == ok, said
+        return said
+
+    def tool_in_two(self, name: str, *options: str, env: dict | None = None) -> str:
+        """Run ``tools/NAME`` in two processes, on the CPU; returns what they said."""
+        command = [REPO / "tools" / name, *options]
+        command += ["--device", "cpu", "--launcher", "pytorch"]
+        return run_two(command, self.root, self.environment(**(env or {})))
 
     def scalars(self) -> list[dict]:
         """All records of the latest run that wrote scalars.json."""
@@ -165,6 +171,23 @@ def tool(monkeypatch: pytest.MonkeyPatch, project: Project) -> Iterator[Callable
 
     yield load
     sys.modules.pop("_launch", None)
+
+
+@pytest.fixture
+def ended(tool: Callable, capfd: pytest.CaptureFixture) -> Callable:
+    """Run a tool to its end; ``ended(path, *argv)`` tells of it as a process would."""
+
+    def run(name: str, *argv: object) -> subprocess.CompletedProcess:
+        capfd.readouterr()
+        status: object = 0
+        try:
+            tool(name, *map(str, argv)).main()
+        except SystemExit as end:
+            status = end.code
+        said = capfd.readouterr()
+        return subprocess.CompletedProcess(argv, status, said.out, said.err)
+
+    return run
 
 
 @pytest.fixture

@@ -1,16 +1,15 @@
-"""One launch in two processes; the tests examine what it left."""
+"""One start of two processes; the tests examine what it left."""
 
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import experiment
 import pytest
 import torch
+from forked import run_two
 
 HERE = Path(__file__).resolve().parent
 collect_ignore = []
@@ -42,14 +41,5 @@ def runs(
         max_position_embeddings=64,
     )
     hf.Qwen3Model(qwen3).save_pretrained(folder / "sharded")
-    paths = [str(HERE.parents[1]), os.environ.get("PYTHONPATH", "")]
-    done = subprocess.run(
-        [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-        + ["--nproc_per_node=2", str(HERE / "worker.py"), str(folder)],
-        env=dict(os.environ, PYTHONPATH=os.pathsep.join(filter(None, paths))),
-        text=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-    )
-    assert done.returncode == 0, done.stdout[-8000:]
+    run_two([HERE / "worker.py", folder], folder, os.environ)
     return experiment.Runs(folder)

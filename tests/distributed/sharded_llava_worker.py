@@ -5,18 +5,12 @@ A shipped second stage on a tiny language model, a encoder of one block and two 
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 
-os.environ["CUDA_VISIBLE_DEVICES"] = "-1"  # before mmengine looks for a device
-sys.modules["mmdet"] = None  # mmpretrain imports it if it can, for ten seconds
-
-import mmengine._strategy.base  # noqa: E402
-import torch  # noqa: E402
-from mmengine.config import Config  # noqa: E402
-from mmengine.hooks import Hook  # noqa: E402
-from mmengine.runner import runner as mmengine_runner  # noqa: E402
+import torch
+from mmengine.config import Config
+from mmengine.hooks import Hook
 
 ROOT = Path(__file__).resolve().parents[2]
 SHIPPED = "configs/llava/llava-1.6-vicuna-13b_language_stage2_llava-next-779k.py"
@@ -88,9 +82,6 @@ def train(folder: Path, name: str, processes: int) -> dict:
 
 
 if __name__ == "__main__":
-    # What only the log shows takes most of the time of so small a run.
-    Config.pretty_text = property(lambda cfg: "")
-    mmengine_runner.collect_env = mmengine._strategy.base.collect_env = dict
     folder, names = Path(sys.argv[1]), sys.argv[2:]
     for name in names:
         result = train(folder, name, processes=2)

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
+from forked import run_two
 from llava_tiny import random_images, write_chat_model
 from mmengine.config import Config
 from mmengine.registry import MODELS
@@ -45,17 +44,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         records.append(record)
     (folder / "data/all.json").write_text(json.dumps(records))
     write_first_stage(folder)
-    paths = [str(HERE.parents[1]), os.environ.get("PYTHONPATH", "")]
-    done = subprocess.run(
-        [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-        + ["--nproc_per_node=2", str(HERE / "sharded_llava_worker.py")]
-        + [str(folder), *NAMES],
-        env=dict(os.environ, PYTHONPATH=os.pathsep.join(filter(None, paths))),
-        text=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-    )
-    assert done.returncode == 0, done.stdout[-8000:]
+    run_two([HERE / "sharded_llava_worker.py", folder, *NAMES], folder, os.environ)
     return folder
 
 

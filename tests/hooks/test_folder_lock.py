@@ -6,12 +6,11 @@ import errno
 import os
 import platform
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
+from forked import ForkedScript
 from mmengine.model import BaseModel
 from mmengine.runner import Runner
 from torch import nn
@@ -35,13 +34,7 @@ time.sleep(30)
 @pytest.fixture
 def other(tmp_path):
     """Another process that holds the lock of the folder."""
-    process = subprocess.Popen(
-        [sys.executable, "-c", HOLD, str(tmp_path)],
-        env=os.environ | dict(PYTHONPATH=str(ROOT)),
-        stdout=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
+    process = ForkedScript(["-c", HOLD, tmp_path], tmp_path)
     assert process.stdout.readline() == "locked\n"
     yield process
     os.killpg(process.pid, signal.SIGKILL)

@@ -10,7 +10,7 @@ import pytest
 import quick_logs
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
+from forked import spawn_two
 from mmengine.evaluator import BaseMetric, Evaluator
 from mmengine.model import BaseModel
 from mmengine.runner import Runner
@@ -396,7 +396,7 @@ def one_of_two_processes(rank, folder):
 
 
 def test_two_processes(tmp_path):
-    mp.spawn(one_of_two_processes, (tmp_path,), nprocs=2)
+    spawn_two(one_of_two_processes, tmp_path)
     drawn = {
         (name, rank): (tmp_path / f"{name}_rank{rank}.txt").read_text().splitlines()
         for name in ("whole", "run", "whole_by_iterations", "run_by_iterations")

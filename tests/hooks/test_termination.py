@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
+from forked import spawn_two
 from mmengine.evaluator import BaseMetric, Evaluator
 from mmengine.hooks import Hook
 from mmengine.model import BaseModel
@@ -232,7 +232,7 @@ def one_of_two_processes(rank, folder):
 
 
 def test_two_processes_agree(tmp_path):
-    mp.spawn(one_of_two_processes, (tmp_path,), nprocs=2)
+    spawn_two(one_of_two_processes, tmp_path)
     assert [(tmp_path / f"{rank}.txt").read_text() for rank in (0, 1)] == ["143"] * 2
     assert latest_checkpoint(tmp_path) == str(tmp_path / "iter_4.pth")
     saved = torch.load(tmp_path / "iter_4.pth", weights_only=False)

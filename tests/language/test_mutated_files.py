@@ -5,15 +5,14 @@ from __future__ import annotations
 import faulthandler
 import itertools
 import json
-import os
 import random
 import resource
-import subprocess
 import sys
 from pathlib import Path
 
 import mutations
 import pytest
+from forked import ForkedScript
 
 pytestmark = pytest.mark.slow
 
@@ -97,14 +96,10 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> dict:
         tiny.save(tiny.build(name), folder / f"{name}-{kind}", kind)
         for name, kind in kinds
     ]
-    done = subprocess.run(
-        [sys.executable, __file__, "0", str(RANDOM), *files],
-        env={**os.environ, "PYTHONPATH": str(REPO), "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr  # a crash, or the watchdog
-    return json.loads(done.stdout)
+    done = ForkedScript([__file__, 0, RANDOM, *files], folder)
+    said, _ = done.communicate()
+    assert done.returncode == 0, said  # a crash, or the watchdog
+    return json.loads(said.splitlines()[-1])
 
 
 @pytest.mark.parametrize("kind", ["llama-file", "llama-gguf", "t5-file"])

@@ -1,4 +1,4 @@
-"""tools/dist_train.sh on a detector and a segmenter that start as a language model."""
+"""Two processes train a detector or segmenter with language blocks as one does."""
 
 from __future__ import annotations
 
@@ -51,10 +51,8 @@ def test_two_processes_train_as_one(task, project, tool, monkeypatch) -> None:
     cfg.dump(config)
 
     paths = f"{project.root}:{Path(vision_runs.__file__).parent}"
-    project.run(
-        "bash", project.tools / "dist_train.sh", config, "2", "--device", "cpu",
-        "--work-dir", project.root / "two", env=dict(PYTHONPATH=paths),
-    )  # fmt: skip
+    two = ("--work-dir", project.root / "two")
+    project.tool_in_two("train.py", config, *two, env=dict(PYTHONPATH=paths))
     monkeypatch.syspath_prepend(str(project.root))
     monkeypatch.delitem(sys.modules, "witness", raising=False)
     tool(

@@ -6,11 +6,10 @@ import errno
 import logging
 import os
 import signal
-import subprocess
-import sys
 import time
 
 import pytest
+from forked import ForkedScript
 
 pytestmark = pytest.mark.slow
 
@@ -48,14 +47,8 @@ def started(project):
     running = []
 
     def start(*command):
-        process = subprocess.Popen(
-            [sys.executable, *map(str, command)],
-            cwd=project.root,
-            env=os.environ | dict(PYTHONPATH=path, SLOW=str(told), OMP_NUM_THREADS="1"),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
+        env = os.environ | dict(PYTHONPATH=path, SLOW=str(told), OMP_NUM_THREADS="1")
+        process = ForkedScript(command, project.root, env)
         running.append(process)
 
         def wait():
@@ -218,20 +211,16 @@ def test_words_outside_of_a_training(tool, project, capsys, name):
 
 def test_two_trainings_in_one_folder(project, failing):
     code = (
-        "import sys; from lbbt_mm.folder_lock import FolderLock; "
-        "lock = FolderLock(sys.argv[1]); print('locked', flush=True); input()"
+        "import sys, time; from lbbt_mm.folder_lock import FolderLock; "
+        "lock = FolderLock(sys.argv[1]); print('locked', flush=True); time.sleep(600)"
     )
-    other = subprocess.Popen(
-        [sys.executable, "-c", code, project.work_dir],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        env=os.environ | dict(PYTHONPATH=str(project.repo)),
-    )
-    assert other.stdout.readline() == b"locked\n"
+    other = ForkedScript(["-c", code, project.work_dir], project.root)
+    assert other.stdout.readline() == "locked\n"
     words = f"process {other.pid} on"
     assert words in failing("train.py")
     assert [path.name for path in project.work_dir.iterdir()] == [".lock"]
-    other.communicate(b"\n")
+    other.kill()
+    other.wait()
 
 
 @pytest.mark.parametrize(

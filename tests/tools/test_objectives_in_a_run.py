@@ -93,9 +93,8 @@ def test_train_resume_and_evaluate(project, mix, tool, capfd):
 
 def test_two_processes(project, mix):
     # Of eight images two have their true labels: one process may meet none of them.
-    project.run(
-        project.tools / "dist_train.sh", mix, "2", "--device", "cpu",
-        "--work-dir", project.work_dir, "--no-validate",
+    project.tool_in_two(
+        "train.py", mix, "--work-dir", project.work_dir, "--no-validate",
         "--cfg-options", "train_cfg.max_epochs=2", "train_dataloader.batch_size=2",
     )  # fmt: skip
     steps = [record for record in project.scalars() if "loss" in record]

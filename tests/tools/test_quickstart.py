@@ -6,9 +6,12 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from forked import ForkedPython
 
 pytestmark = pytest.mark.slow
 
@@ -16,13 +19,16 @@ ROOT = Path(__file__).resolve().parents[2]
 NO_PACKAGES = {**os.environ, "PYTHONPATH": ""}
 
 
-def quickstart(*options: str) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        [sys.executable, "tools/quickstart.py", *options],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-    )
+@pytest.fixture
+def quickstart(ended: Callable, monkeypatch: pytest.MonkeyPatch) -> Callable:
+    """Run it in this process, and the tools that it starts in forked ones."""
+    monkeypatch.syspath_prepend(str(ROOT / "tools"))
+    import _subtask
+
+    started = SimpleNamespace(**vars(subprocess))
+    started.Popen = ForkedPython
+    monkeypatch.setattr(_subtask, "subprocess", started)
+    return lambda *options: ended("quickstart.py", *options)
 
 
 @pytest.fixture
@@ -42,7 +48,9 @@ def options(tmp_path: Path, write_idx_images) -> list[str]:
     ]
 
 
-def test_ends_with_a_table_and_does_nothing_twice(options, tmp_path: Path) -> None:
+def test_ends_with_a_table_and_does_nothing_twice(
+    quickstart, options, tmp_path
+) -> None:
     first = quickstart(*options)
     assert first.returncode == 0, first.stdout + first.stderr
     for words in ("chance", "linear probe: test images, bridged", "took", "next"):
@@ -86,14 +94,14 @@ def test_ends_with_a_table_and_does_nothing_twice(options, tmp_path: Path) -> No
         (["--epochs", "1"], "at least 2"),
     ],
 )
-def test_bad_options_are_one_sentence(options, wrong: list[str], words: str) -> None:
+def test_bad_options_are_one_sentence(quickstart, options, wrong, words: str) -> None:
     result = quickstart(*options, *wrong)
     assert result.returncode == 2
     assert words in result.stderr
     assert "Traceback" not in result.stderr
 
 
-def test_a_tool_that_fails_is_quoted(options, tmp_path: Path) -> None:
+def test_a_tool_that_fails_is_quoted(quickstart, options, tmp_path: Path) -> None:
     (tmp_path / "train-images-idx3-ubyte").write_bytes(b"broken")
     result = quickstart(*options)
     assert result.returncode == 2

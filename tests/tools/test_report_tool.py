@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
+import pytest
 
 
-def report(*words: str | Path) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        [sys.executable, "tools/report.py", *map(str, words)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-    )
+@pytest.fixture
+def report(ended: Callable) -> Callable:
+    return lambda *words: ended("report.py", *words)
 
 
 def write_run(folder: Path, top1: float) -> None:
@@ -28,7 +23,7 @@ def write_run(folder: Path, top1: float) -> None:
     (folder / "linear_probe.json").write_text(json.dumps(probe))
 
 
-def test_a_page_and_its_panels(tmp_path: Path) -> None:
+def test_a_page_and_its_panels(report: Callable, tmp_path: Path) -> None:
     write_run(tmp_path / "runs" / "one", 71.3)
     said = report(tmp_path / "runs", "--figures", tmp_path / "figures")
     assert said.returncode == 0, said.stderr
@@ -43,15 +38,17 @@ def test_a_page_and_its_panels(tmp_path: Path) -> None:
     assert "71.3" in other.read_text()
 
 
-def test_nothing_to_report_is_one_sentence(tmp_path: Path) -> None:
-    said = report(tmp_path)
+def test_nothing_to_report_is_one_sentence(report: Callable, tmp_path: Path) -> None:
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    said = report(empty)
     assert said.returncode != 0
     assert "Nothing to report below" in said.stderr and "--work-dir" in said.stderr
     assert "Traceback" not in said.stderr
-    assert list(tmp_path.iterdir()) == []
+    assert list(empty.iterdir()) == []
 
 
-def test_where_it_cannot_write_is_one_sentence(tmp_path: Path) -> None:
+def test_where_it_cannot_write_is_one_sentence(report, tmp_path: Path) -> None:
     write_run(tmp_path / "one", 71.3)
     (tmp_path / "taken").write_text("a file")
     said = report(tmp_path, "--out", tmp_path / "taken" / "page.html")

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import errno
 import json
-import os
 import signal
-import subprocess
 import sys
 
 import pytest
 import torch
+from forked import ForkedScript
 
 pytestmark = pytest.mark.slow
 
@@ -74,17 +73,14 @@ def run(project, tool, monkeypatch):
         if kill is None:
             tool("train.py", *command).main()
             return None
-        done = subprocess.run(
-            [sys.executable, project.tools / "train.py", *command, "--device", "cpu"],
-            cwd=project.root,
-            env=os.environ
-            | dict(PYTHONPATH=f"{project.root}:{project.repo}", KILL=kill),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
+        done = ForkedScript(
+            [project.tools / "train.py", *command, "--device", "cpu"],
+            project.root,
+            project.environment(PYTHONPATH=str(project.root), KILL=kill),
         )
-        assert done.returncode == -signal.SIGKILL, done.stdout
-        return done.stdout
+        said, _ = done.communicate()
+        assert done.returncode == -signal.SIGKILL, said
+        return said
 
     yield run
     sys.modules.pop("spy", None)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import torch
+from forked import ForkedScript
 from torch.testing import assert_close
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "hooks"))
@@ -52,17 +52,15 @@ def config(project, monkeypatch) -> Path:
 def test_goes_on_without_the_language_model(config, project, tool) -> None:
     whole = project.root / "whole"
     tool("train.py", config, "--work-dir", whole).main()
-    paths = [project.root, Path(vision_runs.__file__).parent, project.repo]
-    killed = subprocess.run(
-        [sys.executable, project.tools / "train.py", config, "--device", "cpu"],
-        cwd=project.root,
-        env=os.environ | dict(PYTHONPATH=os.pathsep.join(map(str, paths)), KILL="1"),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
+    paths = f"{project.root}{os.pathsep}{Path(vision_runs.__file__).parent}"
+    killed = ForkedScript(
+        [project.tools / "train.py", config, "--device", "cpu"],
+        project.root,
+        project.environment(PYTHONPATH=paths, KILL="1"),
     )
-    assert killed.returncode == -signal.SIGKILL, killed.stdout
-    assert "tensors copied" in killed.stdout
+    said, _ = killed.communicate()
+    assert killed.returncode == -signal.SIGKILL, said
+    assert "tensors copied" in said
     report = (project.work_dir / "language_init.json").read_bytes()
 
     shutil.rmtree(project.root / "bert")

@@ -6,8 +6,6 @@ import errno
 import itertools
 import json
 import os
-import subprocess
-import sys
 from dataclasses import asdict
 from pathlib import Path
 
@@ -20,6 +18,7 @@ from fashion_scenes.files import (
     write_fashion_scenes,
 )
 from fashion_scenes.scenes import GARMENTS, Recipe, compose_scene
+from forked import ForkedScript
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -244,8 +243,7 @@ def test_kill_9_leaves_nothing_that_looks_finished(
     toy_garments, tmp_path: Path
 ) -> None:
     target = tmp_path / "mine"
-    done = subprocess.run([sys.executable, "-c", KILLED, target], cwd=ROOT)
-    assert done.returncode == -9
+    assert ForkedScript(["-c", KILLED, target], ROOT).wait() == -9
     (left,) = tmp_path.iterdir()
     assert left.name.startswith(".mine.part-"), "hidden, and not the name asked for"
     # The same command again is not in its own way.

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from forked import ForkedScript
 
 pytestmark = pytest.mark.slow
 
@@ -231,19 +229,15 @@ def test_a_second_sweep_waits_outside(tool, plan: Path, faked, project) -> None:
     faked(module)
     folder = project.root / "work_dirs/sweeps/plan"
     code = (
-        "import sys; from lbbt_mm.folder_lock import FolderLock; "
-        "lock = FolderLock(sys.argv[1]); print('locked', flush=True); input()"
+        "import sys, time; from lbbt_mm.folder_lock import FolderLock; "
+        "lock = FolderLock(sys.argv[1]); print('locked', flush=True); time.sleep(600)"
     )
-    other = subprocess.Popen(
-        [sys.executable, "-c", code, folder],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        env=os.environ | dict(PYTHONPATH=str(project.repo)),
-    )
-    assert other.stdout.readline() == b"locked\n"
+    other = ForkedScript(["-c", code, folder], project.root)
+    assert other.stdout.readline() == "locked\n"
     with pytest.raises(SystemExit, match=f"another sweep: process {other.pid} on"):
         module.main()
-    other.communicate(b"\n")
+    other.kill()
+    other.wait()
     module.main()
 
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from forked import run_two
 from llava_tiny import (
     ONE_BATCH_OF_TWO,
     RECORDS,
@@ -187,17 +186,8 @@ def test_two_processes_are_one(chat_model: str, folder: Path) -> None:
 
     All answers have one length, so that the mean of the ranks' losses is the loss.
     """
-    paths = [str(ROOT), str(ROOT / "tests"), os.environ.get("PYTHONPATH", "")]
-    done = subprocess.run(
-        [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-        + ["--nproc_per_node=2", str(Path(__file__).with_name("llava_worker.py"))]
-        + [str(folder), chat_model],
-        env=dict(os.environ, PYTHONPATH=os.pathsep.join(filter(None, paths))),
-        text=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-    )
-    assert done.returncode == 0, done.stdout[-8000:]
+    worker = Path(__file__).with_name("llava_worker.py")
+    run_two([worker, folder, chat_model], folder, os.environ)
     ranks = [load(folder / f"rank{rank}.pth") for rank in (0, 1)]
     runner, steps = run_recorded(
         run_config(folder, chat_model, "one", **ONE_BATCH_OF_TWO)
