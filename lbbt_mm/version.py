@@ -9,7 +9,7 @@ from importlib import metadata
 from types import ModuleType
 from typing import Any
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 # module name -> (at least, below, known bad releases, how to install).
 # Versions are read from the module where it says one: the maintained fork (`onedl-*`)

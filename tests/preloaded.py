@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import importlib
+import os
 
 import mmengine._strategy  # noqa: F401
 import quick_logs
@@ -16,4 +17,5 @@ for _room in ("datasets", "hooks", "metrics", "models", "optim", "transplant"):
     importlib.import_module(f"lbbt_mm.{_room}")
 torch.set_num_threads(1)
 quick_logs.install()
+os.fsync = lambda descriptor: None  # as conftest.py
 gc.freeze()

@@ -10,6 +10,9 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
+
+import lbbt_mm
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "lbbt_mm"
@@ -110,3 +113,15 @@ def test_registry_locations_import(name: str) -> None:
 def test_files_stay_rooms_not_halls() -> None:
     long = {p.name: n for p in MODULES if (n := len(p.read_text().splitlines())) > 400}
     assert not long
+
+
+def test_the_newest_release_of_the_changelog_is_this_version() -> None:
+    changes = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    released = re.findall(r"^## (\d+\.\d+\.\d+) \((\d{4}-\d\d-\d\d)\)$", changes, re.M)
+    assert released[0][0] == lbbt_mm.__version__
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert (citation["version"], str(citation["date-released"])) == released[0]
+    needed = {"cff-version", "message", "title", "authors"}  # of the format
+    assert needed <= set(citation)
+    notes = re.findall(r"^## (.*)$", changes, re.M)
+    assert [n for n in notes if not re.match(r"\d", n)] in ([], ["Unreleased"])
