@@ -7,7 +7,6 @@ import types
 
 import numpy as np
 import pytest
-import quick_logs
 import torch
 import torch.distributed as dist
 from forked import spawn_two
@@ -360,7 +359,6 @@ class Spied(Noisy):
 
 
 def one_of_two_processes(rank, folder):
-    quick_logs.install()
     dist.init_process_group(
         "gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2
     )
