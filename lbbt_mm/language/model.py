@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from lbbt_mm.language.checkpoint import Checkpoint
 from lbbt_mm.language.config import LanguageConfig
 from lbbt_mm.language.errors import CheckpointError
+from lbbt_mm.language.initial import mimetic_
 from lbbt_mm.language.kernels import Dropout
 from lbbt_mm.language.layers import (
     Relative,
@@ -46,6 +47,7 @@ class LanguageModel(nn.Module):
             left as it is, for weights that are loaded next, and computes NaN.
         long_positions: What to do with more tokens than a position table has rows:
             ``'interpolate'`` it, or ``'refuse'``.
+        distribution: What ``reset_parameters`` draws from.
 
     Attributes:
         positions: What is learned of the positions, shaped as the configuration's
@@ -61,6 +63,7 @@ class LanguageModel(nn.Module):
         use_positions: bool = True,
         drop_rate: float | None = None,
         initialise: bool = True,
+        distribution: str = "family",
         long_positions: str = "interpolate",
     ) -> None:
         super().__init__()
@@ -98,6 +101,7 @@ class LanguageModel(nn.Module):
         self.final_drop = Dropout(config.final_drop)
         rotary = use_positions and config.position == "rotary"
         self.rotary = RotaryPositions(config) if rotary else None
+        self.distribution = distribution
         if initialise:
             self.reset_parameters()
             return
@@ -108,16 +112,22 @@ class LanguageModel(nn.Module):
 
     @torch.no_grad()
     def reset_parameters(self) -> None:
-        """Draw the family's own initialisation, as from scratch.
+        """Draw the blocks as from scratch, by the ``distribution`` of the constructor.
 
-        Linear weights and the position table are normal with ``init_std``, biases
-        zero, norms one. GPT-2 divides the two projections into the stream by
-        ``sqrt(2 * num_layers)``, counting the blocks that are there. T5 divides
+        ``'family'``: linear weights and the position table are normal with
+        ``init_std``, biases zero, norms one. GPT-2 divides the two projections into
+        the stream by ``sqrt(2 * num_layers)``, counting the blocks that are there. T5 divides
         ``init_std`` by the root of a weight's inputs, for queries also by that of
         ``head_dim`` in place of scaling the logits, and its norms start at
-        ``init_std``: 0.05 in Chronos, 1 in T5.
+        ``init_std``: 0.05 in Chronos, 1 in T5. ``'gpt2'``: as GPT-2 whatever the
+        family. ``'mimetic'``: the family's own, with attention by
+        :func:`lbbt_mm.language.initial.mimetic_`.
         """
         config = self.config
+        if self.distribution == "gpt2":
+            config = dataclasses.replace(
+                config, init_std=0.02, scaled_residual_init=True, fan_in_init=False
+            )
         spread = config.init_std
         for module in self.modules():
             if isinstance(module, nn.Linear):
@@ -144,7 +154,13 @@ class LanguageModel(nn.Module):
                 block.qkv.weight[: block.q_rows] /= math.sqrt(config.head_dim)
         if self.positions is not None:
             nn.init.normal_(self.positions, std=spread)
+        if self.distribution == "mimetic":
+            for block in self.blocks:
+                assert isinstance(block, TransformerBlock)
+                mimetic_(block)
         self.origin = {"source": None}
+        if self.distribution != "family":
+            self.origin["distribution"] = self.distribution
 
     @torch.no_grad()
     def load(self, checkpoint: Checkpoint) -> None:

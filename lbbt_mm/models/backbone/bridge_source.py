@@ -91,7 +91,8 @@ def describe_origin(origin: Mapping[str, Any] | None) -> str:
     """
     source = (origin or {}).get("source")
     if not source:
-        return "scratch (the family's own initialisation)"
+        drawn = (origin or {}).get("distribution", "the family's own")
+        return f"scratch ({drawn} initialisation)"
     parent = (origin or {}).get("parent")
     if not parent:
         return f"the weights of {source}"

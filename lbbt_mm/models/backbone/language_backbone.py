@@ -17,6 +17,7 @@ from lbbt_mm.language import (
     open_checkpoint,
 )
 from lbbt_mm.language.config import LanguageConfig
+from lbbt_mm.language.initial import DISTRIBUTIONS
 from lbbt_mm.language.layers import Relative
 from lbbt_mm.language.residual import (
     residual_rms,
@@ -72,6 +73,9 @@ class LanguageBackbone(LateArchitecture):
         pretrained: Whether the blocks start from the language model's weights, or
             from its family's own initialisation ("scratch", which needs no file for a
             known model).
+        initial_distribution: What scratch blocks are drawn from: ``'family'``,
+            ``'gpt2'`` whatever the family, or ``'mimetic'`` (arXiv 2305.09828:
+            attention in closed form, near trained vision transformers').
         num_layers: Use the first blocks only; all by default.
         img_size: Height and width of the images in pixels, or one number for both.
             Other sizes work at run time.
@@ -140,6 +144,7 @@ class LanguageBackbone(LateArchitecture):
         drop_path_rate: float = 0.0,
         with_cp: bool = False,
         long_positions: str = "interpolate",
+        initial_distribution: str = "family",
         init_cfg: dict[str, Any] | list[dict[str, Any]] | None = None,
         **unknown: Any,
     ) -> None:
@@ -148,6 +153,12 @@ class LanguageBackbone(LateArchitecture):
         check_choice("attention", attention, (*_ATTENTION, None))
         check_choice("position", position, _POSITION)
         check_choice("long_positions", long_positions, _LONG_POSITIONS)
+        check_choice("initial_distribution", initial_distribution, DISTRIBUTIONS)
+        if pretrained and initial_distribution != "family":
+            raise ValueError(
+                f"initial_distribution={initial_distribution!r} is for blocks from "
+                f"scratch and has no effect on language weights: set pretrained=False."
+            )
         check_choice("out_type", out_type, _OUT_TYPES)
         check_flag("pretrained", pretrained)
         check_flag("with_cp", with_cp)
@@ -172,6 +183,7 @@ class LanguageBackbone(LateArchitecture):
             drop_rate=drop_rate,
             drop_path_rate=drop_path_rate,
             long_positions=long_positions,
+            initial_distribution=initial_distribution,
         )
 
     def _build(self, config: LanguageConfig, options: Mapping[str, Any]) -> None:
@@ -202,6 +214,7 @@ class LanguageBackbone(LateArchitecture):
             drop_rate=options["drop_rate"],
             initialise=not self.pretrained,
             long_positions=options["long_positions"],
+            distribution=options["initial_distribution"],
         )
         self.language.check_length(math.prod(self.patch_embed.grid))
         self.language.use["position"] = position

@@ -1,0 +1,67 @@
+"""First weights in closed form, which no language model has seen."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from lbbt_mm.language.layers import TransformerBlock
+
+DISTRIBUTIONS = ("family", "gpt2", "mimetic")
+"""How blocks start without a language model; see ``LanguageModel.reset_parameters``."""
+
+
+def mimetic_(block: TransformerBlock) -> None:
+    """Draw a block's attention like a trained vision transformer's (arXiv 2305.09828).
+
+    The products of query and key weights of a head are near 0.7 times the identity, the
+    product of value and output weights near -0.4 times it, each with normal noise of
+    the same size; biases are zero. Where heads share keys and values, each head's
+    queries and outputs are the least-squares solution for what is shared, which is the
+    paper's own where nothing is.
+
+    Args:
+        block: Filled in place; norms and FFN stay as they are.
+    """
+    config = block.config
+    width, size = config.width, config.head_dim
+    heads, groups = config.num_heads, config.num_kv_heads
+    queries, keys, values = block.qkv.weight.split(config.qkv_rows)
+    for group in range(groups):
+        first, *others = range(group * heads // groups, (group + 1) * heads // groups)
+        left, right = _roots(_near_identity(width, 0.7))
+        shared = right[:size]  # (D, C)
+        rows(keys, group, size).copy_(shared)
+        rows(queries, first, size).copy_(left[:, :size].T)
+        inverse = torch.linalg.pinv(shared)
+        for head in others:
+            wanted = _near_identity(width, 0.7)
+            rows(queries, head, size).copy_((wanted @ inverse).T)
+    wanted = _near_identity(width, -0.4)
+    _, right = _roots(wanted)
+    values.copy_(right[: len(values)])
+    seen = values.unflatten(0, (groups, size)).repeat_interleave(heads // groups, 0)
+    block.out.weight.copy_(wanted @ torch.linalg.pinv(seen.flatten(0, 1)))
+    for layer in (block.qkv, block.out):
+        if layer.bias is not None:
+            layer.bias.zero_()
+
+
+def rows(weight: Tensor, head: int, size: int) -> Tensor:
+    """Return the rows of one head, as a view."""
+    return weight[head * size : (head + 1) * size]
+
+
+def _near_identity(width: int, factor: float) -> Tensor:
+    """Draw ``abs(factor) * noise + factor * identity``, the noise of variance 1 / C."""
+    noise = torch.randn(width, width) / math.sqrt(width)
+    return abs(factor) * noise + factor * torch.eye(width)
+
+
+def _roots(product: Tensor) -> tuple[Tensor, Tensor]:
+    """Split a matrix into two equally large factors, strongest directions first."""
+    left, strengths, right = torch.linalg.svd(product)
+    root = strengths.sqrt()
+    return left * root, root[:, None] * right
