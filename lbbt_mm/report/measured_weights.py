@@ -41,30 +41,16 @@ def outliers(section: Section, models: Models) -> None:
             lines.append(model.line(range(1, len(ys) + 1), ys))
         return lines
 
+    spread = [_distribution(m, r.get("histogram") or {}) for m, r in results.items()]
     key = by_block("share_above_sigmas", 100)
-    charts = [
-        line_chart(
-            "How the weights are distributed",
-            [_distribution(m, r.get("histogram") or {}) for m, r in results.items()],
-            "weight",
-            "share of the weights in a bin",
-            logs="y",
-        ),
-        line_chart(
-            f"Weights beyond {threshold}, by block",
-            by_block("above", 1),
-            "block",
-            f"number of |w| > {threshold}",
-            x_whole=True,
-        ),
-        line_chart(
-            f"Weights beyond {k} standard deviations, by block",
-            key,
-            "block",
-            "share, %",
-            x_whole=True,
-        ),
-    ]
+    words = ("weight", "share of the weights in a bin")
+    charts = [line_chart("How the weights are distributed", spread, *words, logs="y")]
+    for title, lines, ylabel in (
+        (threshold, by_block("above", 1), f"number of |w| > {threshold}"),
+        (f"{k} standard deviations", key, "share, %"),
+    ):
+        title = f"Weights beyond {title}, by block"
+        charts.append(line_chart(title, lines, "block", ylabel, x_whole=True))
     section.figure(
         charts,
         "The first seed where there are several. Standard deviations are each "
@@ -107,51 +93,43 @@ def alignment(section: Section, models: Models) -> None:
     trained = {model.initialisation for model in models if model.labels}
     # A trained model has the unbridged one of its initialisation as its beginning.
     shown = {
-        m: s for m, s in models.items() if m.labels or m.initialisation not in trained
+        model: [one.result for one in seeds]
+        for model, seeds in models.items()
+        if model.labels or model.initialisation not in trained
     }
-    panels = {
-        f"{model.name}: f(s) by s": _transfer(model, seeds[0].result, "now", "initial")
-        for model, seeds in shown.items()
-    }
-    _transfer_figure(
+    _lay_out_alignment(
         section,
-        panels,
+        {model.name: (model, results) for model, results in shown.items()},
         "The variance of the patch embedding's weights along each eigenvector of the "
         "data's covariance, after training and as they began, and after training along "
         "a randomly rotated basis, where the curve should be flat but for chance. All "
         "panels have the same axes.",
     )
-    rows = []
-    for model, seeds in shown.items():
-        for side, words in (("now", "after training"), ("initial", "unbridged")):
-            sides = [one.result.get(side) for one in seeds]
-            rows.append(_alignment_row(f"{model.name}, {words}", sides))
-    section.table(_alignment_table(rows), folded=NUMBERS)
 
 
 def synthetic(section: Section, models: Models) -> None:
     """Show that the theorem's statement holds where its assumptions do."""
     result = next(iter(models.values()))[0].result
-    after = "after" if result.get("after") else "now"
-    before = "before" if result.get("before") else "initial"
-    lines = _transfer(Model("other", "random"), result, after, before)
-    _transfer_figure(
+    now, initial = (result.get(side) for side in ("after", "before"))
+    result = {"now": now, "initial": initial} | dict(result)
+    _lay_out_alignment(
         section,
-        {"Synthetic check: f(s) by s": lines},
+        {"one wide layer": (Model("other", "random"), [result])},
         "Where the theorem's assumptions hold: the trained curve is smooth, the "
         "unbridged and the rotated ones are flat.",
     )
-    rows = [
-        _alignment_row("one wide layer, after training", [result.get(after)]),
-        _alignment_row("one wide layer, unbridged", [result.get(before)]),
-    ]
-    section.table(_alignment_table(rows), folded=NUMBERS)
 
 
-def _transfer_figure(
-    section: Section, panels: Mapping[str, Sequence[Series]], caption: str
+def _lay_out_alignment(
+    section: Section,
+    models: Mapping[str, tuple[Model, Sequence[Mapping[str, Any]]]],
+    caption: str,
 ) -> None:
-    """Draw transfer curves on common axes."""
+    """Draw transfer curves on common axes, and lay out the numbers."""
+    panels = {
+        f"{name}: f(s) by s": _transfer(model, results[0])
+        for name, (model, results) in models.items()
+    }
     lines = [line for found in panels.values() for line in found]
     ranges = []
     for values in ([v for s in lines for v in s.xs], [v for s in lines for v in s.ys]):
@@ -164,12 +142,24 @@ def _transfer_figure(
     ]
     # The panels' titles name the initialisations.
     section.figure(charts, caption, [line._replace(colour="other") for line in lines])
+    rows = []
+    for name, (_, results) in models.items():
+        for side, words in (("now", "after training"), ("initial", "unbridged")):
+            sides = [result.get(side) for result in results]
+            rows.append([f"{name}, {words}", *_alignment_cells(sides)])
+    head = ["weights", "off-diagonal energy", "rotated basis"]
+    head += ["without the isotropic part", "rotated basis"]
+    head += ["overlap of the leading k", "rotated basis"]
+    explained = (
+        "Off-diagonal energy is 0 where every eigenvector of the data is one of the "
+        "weights' covariance: aligned weights have less of it than at the start, and "
+        f"less than in a rotated basis.{note(rows)}"
+    )
+    section.table(Table(head, rows, explained), folded=NUMBERS)
 
 
-def _transfer(
-    model: Model, result: Mapping[str, Any], after: str, before: str
-) -> list[Series]:
-    now, start = (result.get(side) or {} for side in (after, before))
+def _transfer(model: Model, result: Mapping[str, Any]) -> list[Series]:
+    now, start = (result.get(side) or {} for side in ("now", "initial"))
     s = [float(v) for v in now.get("eigenvalues") or result.get("eigenvalues") or []]
     found = []
     for name, side, basis, dash in (
@@ -185,7 +175,7 @@ def _transfer(
     return found
 
 
-def _alignment_row(name: str, sides: Sequence[Mapping[str, Any] | None]) -> list[str]:
+def _alignment_cells(sides: Sequence[Mapping[str, Any] | None]) -> list[str]:
     cells = []
     for key in ("off_diagonal", "off_diagonal_deviation", "leading"):
         for basis in ("data", "rotated"):
@@ -195,20 +185,7 @@ def _alignment_row(name: str, sides: Sequence[Mapping[str, Any] | None]) -> list
                 cells.append(", ".join(f"{k}: {number(v, 3)}" for k, v in pairs))
             else:
                 cells.append(numbers(values, 3))
-    return [name, *cells]
-
-
-def _alignment_table(rows: Sequence[Sequence[str]]) -> Table:
-    head = ["weights", "off-diagonal energy", "rotated basis"]
-    head += ["without the isotropic part", "rotated basis"]
-    head += ["overlap of the leading k", "rotated basis"]
-    return Table(
-        head,
-        rows,
-        "Off-diagonal energy is 0 where every eigenvector of the data is one of the "
-        "weights' covariance: aligned weights have less of it than at the start, and "
-        f"less than in a rotated basis.{note(rows)}",
-    )
+    return cells
 
 
 def curvature(section: Section, models: Models) -> None:
