@@ -40,9 +40,8 @@ def check_archive(path: Path) -> bool:
         folder = records[0].filename.removesuffix("data.pkl")
         sizes = {entry.filename: entry.file_size for entry in entries}
         with archive.open(records[0]) as file:
-            outline = _Outline(file, folder, sizes)
             try:
-                outline.load()
+                _SizeCheck(file, folder, sizes).load()
             except _Contradiction as error:
                 raise ValueError(str(error)) from error
             except Exception:
@@ -77,7 +76,7 @@ class _Inert:
     __init__ = __setitem__ = __setstate__ = append = extend = add = update = _nothing
 
 
-class _Outline(pickle.Unpickler):
+class _SizeCheck(pickle.Unpickler):
     """Reads a pickle without making any of its objects, and checks its tensors."""
 
     def __init__(self, file: Any, folder: str, sizes: dict[str, int]) -> None:

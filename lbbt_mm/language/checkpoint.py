@@ -69,7 +69,7 @@ class Checkpoint:
         self._others = names.others
         self._shapes = {name: found[full] for name, full in names.stored.items()}
         for index in range(config.num_layers):  # before a byte of them is read
-            self._assemble(index, self._outline)
+            self._assemble(index, self._without_data)
         self._check_globals()
 
     def block(self, index: int) -> BlockWeights:
@@ -100,7 +100,7 @@ class Checkpoint:
             )
         return tensor
 
-    def _outline(self, name: str) -> Tensor:
+    def _without_data(self, name: str) -> Tensor:
         """Return a tensor of the stored shape, without reading it."""
         return torch.empty(self._shapes[name], device="meta")
 
@@ -132,7 +132,7 @@ class Checkpoint:
                 tensors[part] = pieces[0] if len(pieces) == 1 else torch.cat(pieces)
             stored -= set(keys)
         for key in sorted(stored - set(self._table.ignored_in_block)):
-            tensors[key] = self._outline(root + key)
+            tensors[key] = self._without_data(root + key)
         return BlockWeights(self.config, tensors, origin)
 
     def positions(self) -> Tensor:

@@ -7,6 +7,7 @@ import signal
 
 import numpy as np
 import pytest
+import quick_logs
 import torch
 import torch.distributed as dist
 from forked import spawn_two
@@ -202,6 +203,7 @@ def test_wrong_arguments(options, words):
 
 
 def one_of_two_processes(rank, folder):
+    quick_logs.install()
     dist.init_process_group(
         "gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2
     )

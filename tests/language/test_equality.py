@@ -118,6 +118,7 @@ def ours(source: str, path: Path) -> str:
 
 
 # Which file it is and how attention looks are independent: tiny models show all pairs.
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("attention", "storage"),
     [

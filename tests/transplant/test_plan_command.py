@@ -106,7 +106,7 @@ def test_every_tensor_on_request(segmenter, plan) -> None:
     assert "decode_head.decoder_norm.bias <- last norm, final_norm.bias[0:32]" in said
 
 
-def test_the_scratch_arm_shows_the_plan_of_its_twin(segmenter, plan) -> None:
+def test_the_scratch_config_shows_the_plan_of_its_twin(segmenter, plan) -> None:
     _, language = plan(segmenter)
     segmenter.custom_hooks[1].pretrained = False
     status, scratch = plan(segmenter)
@@ -170,6 +170,7 @@ def test_a_language_model_that_is_not_there(segmenter, tmp_path, plan) -> None:
     assert status == 2 and str(tmp_path / "gone") in said
 
 
+@pytest.mark.slow
 def test_under_its_own_name(tmp_path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "lbbt_mm.transplant", str(tmp_path / "gone.py")],
@@ -181,7 +182,7 @@ def test_under_its_own_name(tmp_path) -> None:
     assert done.stderr.startswith("python -m lbbt_mm.transplant: error: the config")
 
 
-def test_an_outline_needs_no_memory_and_leaves_the_config(segmenter) -> None:
+def test_a_meta_model_needs_no_memory_and_leaves_the_config(segmenter) -> None:
     before = copy.deepcopy(segmenter.model)
     model = build_on_meta_device(segmenter)
     assert segmenter.model == before
