@@ -18,6 +18,14 @@ def test_an_old_path_is_the_module_where_it_is_now(old: str) -> None:
     assert module is importlib.import_module(MOVED[old])
 
 
+def test_an_old_attribute_works_and_names_the_new_one() -> None:
+    from lbbt_mm import LanguageBackbone
+
+    backbone = LanguageBackbone("gpt2", pretrained=False, num_layers=1)
+    with pytest.warns(DeprecationWarning, match="language_model is language_source"):
+        assert backbone.language_model == backbone.language_source == "gpt2"
+
+
 def test_classes_come_by_their_old_paths() -> None:
     from lbbt_mm.metrics import RetrievalMetric
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import numbers
 import operator
 from collections.abc import Mapping
 from typing import Any
@@ -58,6 +59,21 @@ def checked_integer(owner: str, name: str, value: Any, at_least: int, cure: str)
     if number < at_least:
         raise ValueError(message)
     return number
+
+
+def checked_share(message: str, value: Any, zero: bool) -> float:
+    """Read a share from 0, or from above it, to 1; ``message`` says otherwise.
+
+    Raises:
+        TypeError: Not a number; True and False are not taken for one.
+        ValueError: Out of range.
+    """
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Real):
+        raise TypeError(message)
+    share = float(value)
+    if not 0 <= share <= 1 or (share == 0 and not zero):  # NaN is out of any range
+        raise ValueError(message)
+    return share
 
 
 def with_pipeline(dataset: Mapping, pipeline: list) -> Any:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 import numbers
 from typing import Any
 
 import numpy as np
 from mmengine.dataset import BaseDataset, ConcatDataset
 
-from lbbt_mm.datasets.arguments import checked_integer, private_stream
+from lbbt_mm.datasets.arguments import checked_integer, checked_share, private_stream
 from lbbt_mm.datasets.folds import Part
 from lbbt_mm.registry import DATASETS
 
@@ -149,13 +148,8 @@ def checked_amount(owner: str, labels: Any) -> float | int:
         "1.0, or as a number of images, 1 or more, "
         f"got {labels!r}; write 1 % as 0.01 and a hundred images as 100."
     )
-    if isinstance(labels, (bool, np.bool_)) or not isinstance(labels, numbers.Real):
-        raise TypeError(message)
-    if isinstance(labels, numbers.Integral):
+    if isinstance(labels, numbers.Integral) and not isinstance(labels, bool):
         if labels < 1:
             raise ValueError(message)
         return int(labels)
-    share = float(labels)
-    if math.isnan(share) or not 0 < share <= 1:
-        raise ValueError(message)
-    return share
+    return checked_share(message, labels, zero=False)

@@ -6,14 +6,12 @@ drawn) and what follows from each.
 
 from __future__ import annotations
 
-import math
-import numbers
 from typing import Any
 
 import numpy as np
 from mmengine.dataset import BaseDataset, ConcatDataset
 
-from lbbt_mm.datasets.arguments import checked_integer, private_stream
+from lbbt_mm.datasets.arguments import checked_integer, checked_share, private_stream
 from lbbt_mm.datasets.few_labels import FewLabelDataset
 from lbbt_mm.datasets.folds import origin_inside
 from lbbt_mm.datasets.label_field import LabelFieldDataset
@@ -122,7 +120,12 @@ class RandomLabelDataset(LabelFieldDataset):
             cure="one class alone teaches nothing",
         )
         self.seed = checked_integer("RandomLabelDataset", "seed", seed, 0, "give one")
-        self.ratio = _share(ratio)
+        self.ratio = checked_share(
+            f"RandomLabelDataset: expected a ratio from 0 to 1, got {ratio!r}; it is "
+            "the share of images with a redrawn label, so write 15 % as 0.15.",
+            ratio,
+            zero=True,
+        )
         if not isinstance(exclude_true_label, bool):
             raise TypeError(
                 "exclude_true_label: expected True or False, "
@@ -195,16 +198,3 @@ class RandomLabelDataset(LabelFieldDataset):
     def _edit(self, info: dict, index: int) -> dict:
         info["is_random_label"] = bool(self._redrawn[index])
         return super()._edit(info, index)
-
-
-def _share(ratio: Any) -> float:
-    message = (
-        f"RandomLabelDataset: expected a ratio from 0 to 1, got {ratio!r}; it is the "
-        "share of images with a redrawn label, so write 15 % as 0.15."
-    )
-    if isinstance(ratio, (bool, np.bool_)) or not isinstance(ratio, numbers.Real):
-        raise TypeError(message)
-    share = float(ratio)
-    if math.isnan(share) or not 0 <= share <= 1:
-        raise ValueError(message)
-    return share

@@ -235,3 +235,21 @@ def test_mnist5k_through_mmpretrain_transforms():
         plain[3]["inputs"].permute(1, 2, 0).numpy(), MNIST5k(indices=20)[3]["img"]
     )
     assert plain[3]["data_samples"].gt_label.tolist() == [8]
+
+
+def test_mmpretrains_reads_the_same_but_only_when_all_is_unpacked(tmp_path):
+    """Why there is one of our own."""
+    from mmpretrain.datasets import FashionMNIST
+
+    for split in ("train", "test"):
+        write_split(tmp_path, split, suffix="")
+    theirs = FashionMNIST(str(tmp_path), download=False, serialize_data=False)
+    ours = IdxDataset(str(tmp_path), classes="fashion_mnist")
+    assert tuple(theirs.metainfo["classes"]) == ours.metainfo["classes"]
+    for one, other in zip(theirs, ours, strict=True):
+        assert one["gt_label"] == other["gt_label"]
+        np.testing.assert_array_equal(one["img"], other["img"][..., 0])
+    (tmp_path / "t10k-labels-idx1-ubyte").unlink()
+    with pytest.raises(RuntimeError, match="Cannot find FashionMNIST"):
+        FashionMNIST(str(tmp_path), download=False)
+    assert len(IdxDataset(str(tmp_path))) == 30

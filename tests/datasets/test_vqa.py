@@ -113,6 +113,12 @@ def test_public_formats(build, tmp_path) -> None:
     assert sample["turns"][0]["text"] == (
         "<image>\nIs it?\nAnswer the question using a single word or phrase."
     )
+    # mmpretrain's reads LAVIS' list of questions only.
+    from mmpretrain.datasets import GQA
+
+    (tmp_path / "gqa.json").write_text(json.dumps(gqa))
+    with pytest.raises(TypeError):
+        GQA(str(tmp_path), "images", "gqa.json")
 
     text = dict(data=[dict(question_id=3, image_id="5", question="b?", answers="xy")])
     sample = build(text, "VQADataset", format="textvqa", prompt="")[0]
