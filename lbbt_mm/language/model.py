@@ -115,10 +115,10 @@ class LanguageModel(nn.Module):
         """Draw the blocks as from scratch, by the ``distribution`` of the constructor.
 
         ``'family'``: linear weights and the position table are normal with
-        ``init_std``, biases zero, norms one. GPT-2 divides the two projections into
-        the stream by ``sqrt(2 * num_layers)``, counting the blocks that are there. T5 divides
-        ``init_std`` by the root of a weight's inputs, for queries also by that of
-        ``head_dim`` in place of scaling the logits, and its norms start at
+        ``init_std``, biases zero, norms one. GPT-2 divides the two projections into the
+        stream by ``sqrt(2 * num_layers)``, counting the blocks that are there. T5
+        divides ``init_std`` by the root of a weight's inputs, for queries also by that
+        of ``head_dim`` in place of scaling the logits, and its norms start at
         ``init_std``: 0.05 in Chronos, 1 in T5. ``'gpt2'``: as GPT-2 whatever the
         family. ``'mimetic'``: the family's own, with attention by
         :func:`lbbt_mm.language.initial.mimetic_`.

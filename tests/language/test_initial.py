@@ -23,7 +23,7 @@ def products(block: TransformerBlock) -> tuple[torch.Tensor, torch.Tensor]:
     return q.mT @ k, block.out.weight @ v.flatten(0, 1)
 
 
-@pytest.mark.parametrize("name", ["gpt2", "smollm2-135m"])
+@pytest.mark.parametrize("name", ["gpt2", "HuggingFaceTB/SmolLM2-135M"])
 def test_products_lie_near_the_identity(name: str) -> None:
     torch.manual_seed(0)
     config = preset_config(name).with_layers(1)

@@ -1,0 +1,1 @@
+"""What language weights are worth on real CIFAR-10."""

