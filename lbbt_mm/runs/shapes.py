@@ -85,6 +85,12 @@ def anything(value: Any, place: str, depth: int = 0) -> Any:
     return value if value is None or isinstance(value, bool) else number(value, place)
 
 
+def options(value: Any, place: str) -> dict[str, Any]:
+    """Accept settings of a config, of which ``null`` is one."""
+    check(value, {}, place)  # an object, that is
+    return anything(value, place)
+
+
 def check(value: Any, shape: Shape, place: str = "", needed: tuple = ()) -> Any:
     """Accept a value of a shape.
 
@@ -171,7 +177,7 @@ PROBE = _object(
     "last_test_top1",
 )
 """What tools/linear_probe.py writes."""
-SETTINGS = {"config": text, "options": _ANY}
+SETTINGS = {"config": text, "options": options}
 """Of a sweep's run, before it starts."""
 SCORES = {"accuracy/top1": number}
 """What mmengine's evaluators write."""

@@ -334,6 +334,16 @@ def test_a_sweeps_results_file_is_enough(work_dir, tmp_path: Path) -> None:
     assert len(found.problems) == 1 and "toy.json" in found.problems[0]
 
 
+def test_a_setting_of_none_is_in_the_command(work_dir) -> None:
+    home = work_dir.run()
+    record = json.loads((home / "result.json").read_text())
+    options = {"train_dataloader.dataset.dataset.indices": None}
+    record["settings"] |= dict(config="a.py", options=options)
+    work_dir.json(home / "result.json", record)
+    (run,) = gather([work_dir.folder]).runs
+    assert run.options == options
+
+
 def test_an_empty_folder_is_a_clear_error(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="Nothing to report below .*--work-dir"):
         gather([tmp_path])
