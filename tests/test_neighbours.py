@@ -187,6 +187,10 @@ def patches(path: str, tree: ast.Module) -> Iterator[str]:
                 foreign |= {(a.asname or a.name).partition(".")[0] for a in node.names}
         elif isinstance(node, ast.FunctionDef):
             functions.add(node.name)
+            inner = {n.name for n in node.body if isinstance(n, ast.FunctionDef)}
+            if any(isinstance(n, ast.Return) and getattr(n.value, "id", "") in inner
+                   for n in node.body):  # fmt: skip
+                classes.add(node.name)  # what it makes can be called
         elif isinstance(node, ast.ClassDef):
             classes.add(node.name)
     for node in ast.walk(tree):
@@ -218,6 +222,7 @@ def test_every_patch_is_listed_with_its_reason() -> None:
         "from torch import nn\nsetattr(nn, name, 1)",
         "def mine(): ...\nrunner.train = mine",
         "class Mine: ...\nrunner.train = Mine()",
+        "def a():\n  def b(): ...\n  return b\nrunner.train = a()",
     ],
 )
 def test_a_patch_is_seen(code: str) -> None:

@@ -1,7 +1,11 @@
 """torch, checked with 2.1 and with 2.12."""
 
 PRIVATE = {
+    "torch:_softmax_backward_data": "language/kernels.py",
     "torch._weights_only_unpickler:_get_allowed_globals": "language/storage.py",
+    "torch.nn:MultiheadAttention._qkv_same_embed_dim": (
+        "models/detection/fused_attention.py"
+    ),
     "torch.nn:Module._apply": "models/backbone/standardize_neck.py",
     "torch.nn:Module._buffers": "models/backbone/late_architecture.py",
     "torch.nn:Module._load_from_state_dict": "language/model.py",

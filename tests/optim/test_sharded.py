@@ -45,7 +45,7 @@ def test_policies_find_the_blocks() -> None:
 
 @pytest.mark.parametrize("main", [True, False])
 def test_only_the_first_process_draws(strategy, monkeypatch, main: bool) -> None:
-    """The scratch initialisation, whose constructor fills the memory it gets, here full of 7."""
+    """From scratch: the constructor fills the memory it gets, here full of 7."""
     to_empty = nn.Module.to_empty
 
     def to_sevens(module: nn.Module, **kwargs) -> nn.Module:
