@@ -49,11 +49,14 @@ def _lives(pid: int) -> bool:
 
 
 @contextlib.contextmanager
-def last_words() -> Iterator[None]:
+def last_words(stop: Callable[[], None] | None = None) -> Iterator[None]:
     """Say so if SIGTERM, Ctrl-C or a value that this package refuses ends the tool.
 
     A training ends itself: see ``lbbt_mm.TerminationHook``. The exit status is 128 and
     the signal's number, or 2.
+
+    Args:
+        stop: Ends what the tool has started.
     """
     name = Path(sys.argv[0]).name
 
@@ -61,11 +64,15 @@ def last_words() -> Iterator[None]:
         raise SystemExit(128 + number)
 
     def say(number: int) -> None:
-        print(
-            f"{name}: ended by {signal.Signals(number).name}; every file that has been "
-            "written is complete.",
-            file=sys.stderr,
-        )
+        words = "; every file that has been written is complete."
+        if stop is not None:
+            stop()
+            words = (
+                ", and so was all that it had started; the same command goes on from "
+                "here."
+            )
+        said = f"{name}: ended by {signal.Signals(number).name}{words}"
+        print(said, file=sys.stderr)
 
     before = signal.signal(signal.SIGTERM, ended)
     try:

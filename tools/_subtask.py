@@ -6,14 +6,11 @@ import contextlib
 import os
 import re
 import shlex
-import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import _lifetime
 
@@ -151,9 +148,7 @@ def is_stopped() -> bool:
 
 
 def stop_all(seconds: float = 120) -> None:
-    """Ask all tools that run to end, and wait until they have.
-
-    A training writes a checkpoint first.
+    """Ask all tools that run to end; a training writes a checkpoint first.
 
     Args:
         seconds: After which one is killed.
@@ -170,39 +165,10 @@ def stop_all(seconds: float = 120) -> None:
             process.kill()
 
 
-@contextlib.contextmanager
-def stopping_together(name: str) -> Iterator[None]:
-    """End all tools, and say so in a sentence, when SIGTERM or Ctrl-C ends this one.
-
-    Args:
-        name: Of this tool.
-    """
-
-    def ended(number: int, frame: Any) -> None:
-        raise SystemExit(128 + number)
-
-    before = signal.signal(signal.SIGTERM, ended)
+def stopping_together() -> contextlib.AbstractContextManager[None]:
+    """End all tools, and say so in a sentence, when SIGTERM or Ctrl-C ends this one."""
     _stopped.clear()
-    number = None
-    try:
-        yield
-    except KeyboardInterrupt:
-        number = signal.SIGINT
-    except SystemExit as end:
-        if end.code != 128 + signal.SIGTERM:
-            raise
-        number = signal.SIGTERM
-    finally:
-        if number is not None:
-            stop_all()
-        signal.signal(signal.SIGTERM, before)
-    if number is not None:
-        print(
-            f"\n{name}: ended by {signal.Signals(number).name}, and so was all that it "
-            "had started; the same command goes on from here.",
-            file=sys.stderr,
-        )
-        raise SystemExit(128 + number)
+    return _lifetime.last_words(stop_all)
 
 
 def wait_until_free(work_dir: Path, progress: Progress, seconds: float = 120) -> None:

@@ -291,5 +291,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    with stopping_together("quickstart"):
+    with stopping_together():
         main()

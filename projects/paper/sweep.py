@@ -215,5 +215,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    with stopping_together("sweep.py"):
+    with stopping_together():
         main()
