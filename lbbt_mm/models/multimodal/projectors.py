@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -292,11 +291,12 @@ class LangBridgeProjector(BaseModule):
             return
         if self.fixed:
             assert self.vocabulary is not None
-            difference = _first_difference(stored, self.vocabulary)
+            pairs = enumerate(zip(stored.texts, self.vocabulary.texts, strict=True))
+            place, (there, here) = next((i, p) for i, p in pairs if p[0] != p[1])
             raise VocabularyError(
                 f"The checkpoint's projector has {stored}, this one has "
-                f"{self.vocabulary}; entry {difference}. "
-                "Leave vocabulary out of the config to use the checkpoint's."
+                f"{self.vocabulary}; entry {place} is {there!r} there and {here!r} "
+                "here. Leave vocabulary out of the config to use the checkpoint's."
             )
         if self._table is not None:
             self._set_rows(stored, self._table)
@@ -332,11 +332,3 @@ def _decode(state: Tensor) -> SharedVocabulary | None:
             f"{where} is not readable; is this the checkpoint of a LangBridgeProjector?"
         ) from None
     return SharedVocabulary.from_dict(fields, where) if fields else None
-
-
-def _first_difference(stored: SharedVocabulary, built: SharedVocabulary) -> str:
-    pairs: Sequence[tuple[str, str]] = list(
-        zip(stored.texts, built.texts, strict=False)
-    )
-    place = next(i for i, (a, b) in enumerate(pairs) if a != b)
-    return f"{place} is {pairs[place][0]!r} there and {pairs[place][1]!r} here"

@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeGuard
 
@@ -141,25 +141,9 @@ class SharedVocabulary:
         _check_overlap(len(common), size, minimum_overlap, names)
         chosen = common[:size]
         shared = set(common)
-        overlap = {
-            "wanted": size,
-            "chosen": len(chosen),
-            "whole_words": sum(not _is_no_word(text) for text in chosen),
-            "common": len(common),
-            "tokenizers": [
-                {
-                    "name": name,
-                    "tokens": len(tokenizer),
-                    "texts": len(table),
-                    "share_in_common": len(common) / len(table),
-                    "unmatched": [t for t in table if t not in shared][:_SHOWN],
-                }
-                for name, tokenizer, table in zip(
-                    names, tokenizers, tables, strict=True
-                )
-            ],
-        }
-        return cls(tuple(chosen), names, overlap)
+        unmatched = [[t for t in table if t not in shared] for table in tables]
+        each = zip(tokenizers, tables, unmatched, strict=True)
+        return cls(tuple(chosen), names, _overlap(size, chosen, len(common), each))
 
     def __len__(self) -> int:
         """Return the number of entries."""
@@ -197,8 +181,8 @@ class SharedVocabulary:
             raise VocabularyError(
                 f"{len(missing)} of the {len(self)} entries of the shared vocabulary "
                 f"are not in {name} ({shown}{' ...' if missing[_SHOWN:] else ''}); "
-                "move the projector with tools/transfer_projector.py, which keeps the "
-                "others, or train with a vocabulary chosen from both tokenizers."
+                "transfer the projector with tools/transfer_projector.py, which keeps "
+                "the others, or train with a vocabulary chosen from both tokenizers."
             )
         return [table[text] for text in self.texts]
 
@@ -217,27 +201,14 @@ class SharedVocabulary:
         Raises:
             VocabularyError: Too few are left.
         """
-        name = _name(tokenizer)
         table = token_texts(tokenizer)
         kept = [i for i, text in enumerate(self.texts) if text in table]
-        names = tuple(dict.fromkeys((*self.sources, name)))
+        names = tuple(dict.fromkeys((*self.sources, _name(tokenizer))))
         _check_overlap(len(kept), len(self), minimum_overlap, names)
         texts = tuple(self.texts[i] for i in kept)
-        overlap = {
-            "wanted": len(self),
-            "chosen": len(kept),
-            "whole_words": sum(not _is_no_word(text) for text in texts),
-            "common": len(kept),
-            "tokenizers": [
-                {
-                    "name": name,
-                    "tokens": len(tokenizer),
-                    "texts": len(table),
-                    "share_in_common": len(kept) / len(table),
-                    "unmatched": [t for t in self.texts if t not in table][:_SHOWN],
-                }
-            ],
-        }
+        unmatched = [text for text in self.texts if text not in table]
+        each = [(tokenizer, table, unmatched)]
+        overlap = _overlap(len(self), texts, len(kept), each)
         return SharedVocabulary(texts, names, overlap), kept
 
     def report(self) -> str:
@@ -338,6 +309,30 @@ def _name(tokenizer: Any) -> str:
     if os.path.isabs(path) or os.path.isdir(path):
         path = Path(path).name
     return path or type(tokenizer).__name__
+
+
+def _overlap(
+    wanted: int,
+    chosen: Sequence[str],
+    common: int,
+    each: Iterable[tuple[Any, Mapping[str, int], Sequence[str]]],
+) -> dict[str, Any]:
+    return {
+        "wanted": wanted,
+        "chosen": len(chosen),
+        "whole_words": sum(not _is_no_word(text) for text in chosen),
+        "common": common,
+        "tokenizers": [
+            {
+                "name": _name(tokenizer),
+                "tokens": len(tokenizer),
+                "texts": len(table),
+                "share_in_common": common / len(table),
+                "unmatched": list(unmatched[:_SHOWN]),
+            }
+            for tokenizer, table, unmatched in each
+        ],
+    }
 
 
 def _check_overlap(
