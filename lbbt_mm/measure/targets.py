@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import time
 from collections.abc import Callable, Sequence
@@ -147,12 +148,12 @@ class Target:
 
     def _keep(self, record: MeasurementRecord) -> Path:
         """Write a record, unless it failed where there is a result already."""
-        if record.error:
-            earlier = self._run.measurement(
-                record.measurement, self.model["checkpoint"]
-            )
-            if earlier and earlier.error is None:
-                return self.folder / f"{record.measurement}{SUFFIX}"
+        path = self.folder / f"{record.measurement}{SUFFIX}"
+        if record.error and path.is_file():
+            # The file itself: a run's record leaves out those of older weights.
+            with contextlib.suppress(ValueError):  # half a file is not worth keeping
+                if MeasurementRecord.read(path).error is None:
+                    return path
         return record.write(self.folder)
 
 

@@ -237,6 +237,20 @@ def test_one_that_fails_costs_no_other_and_no_earlier_result(
     assert records(folder)["separability"].error is None
 
 
+def test_a_failure_keeps_the_result_of_the_checkpoint_before(
+    language, analyze, project
+):
+    checkpoint = saved_model(language, project.root / "run")
+    analyze(checkpoint, "--only", "activation", *TINY)
+    path = checkpoint.parent / "analysis" / "epoch_3" / "activation.json"
+    good = path.read_text()
+    state = torch.load(checkpoint, weights_only=True)
+    state["state_dict"]["backbone.language.blocks.0.qkv.weight"][0] = float("nan")
+    torch.save(state, checkpoint)
+    analyze(checkpoint, "--only", "activation", *TINY, ok=False)
+    assert path.read_text() == good
+
+
 def test_checkpoints_that_do_not_fit_are_one_sentence(language, analyze, project):
     other = project.root / "other.pth"
     torch.save(dict(state_dict={"backbone.a": torch.zeros(2)}), other)
