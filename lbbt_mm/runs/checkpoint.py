@@ -18,20 +18,21 @@ def reached(checkpoint: str, last: str) -> bool:
     return checkpoint == last
 
 
-def older_checkpoint(work_dir: Path, checkpoint: str) -> str:
+def older_checkpoint(work_dir: Path, checkpoint: str, began: float | None) -> str:
     """Say if a checkpoint is of a training before the newest one in its folder.
 
     Args:
         work_dir: Folder of the run.
         checkpoint: Its file name.
+        began: When the newest training did, where the log was read already.
 
     Returns:
         A sentence; empty if it is not, or if that cannot be known.
     """
     path = work_dir / checkpoint
     try:
-        first = newest_training(work_dir)[:1]
-        began = first[0].time if first else None
+        if began is None:
+            began = next((part.time for part in newest_training(work_dir)), None)
         if began is None or path.stat().st_mtime >= began:
             return ""
     except (OSError, ValueError):

@@ -47,6 +47,7 @@ class BridgeCurve:
         images_per_second: Training throughput, the last value that was logged.
         scores: Of other tasks' validations, as in :func:`read_scores` -> epoch or
             iteration, whichever the run counts in -> value.
+        began: When the training did, in seconds since the epoch; ``None`` if unknown.
     """
 
     train_acc: dict[int, float] = field(default_factory=dict)
@@ -54,6 +55,7 @@ class BridgeCurve:
     true_acc: dict[int, float] = field(default_factory=dict)
     images_per_second: float | None = None
     scores: dict[str, dict[int, float]] = field(default_factory=dict)
+    began: float | None = None
 
 
 def read_bridge_curve(work_dir: Path) -> BridgeCurve:
@@ -72,8 +74,9 @@ def read_bridge_curve(work_dir: Path) -> BridgeCurve:
         FileNotFoundError: The folder holds no log of a run.
         ValueError: A line of it holds something else than numbers.
     """
-    curve = BridgeCurve()
-    for record in records_of(work_dir):
+    parts = newest_training(work_dir)
+    curve = BridgeCurve(began=parts[0].time if parts else None)
+    for record in _records_of(parts):
         speed = record.get("images_per_second")
         curve.images_per_second = speed or curve.images_per_second
         if "train_acc" in record and "epoch" in record:
@@ -159,15 +162,15 @@ def newest_training(work_dir: Path) -> list[Start]:
     return parts
 
 
-def records_of(work_dir: Path) -> Iterator[dict[str, Any]]:
-    """Read what the newest training of a folder logged, without what it lost.
+def _records_of(parts: list[Start]) -> Iterator[dict[str, Any]]:
+    """Give what a training logged, without what it lost.
 
     An interrupted part goes on from a checkpoint: what it logged after that is not of
-    this training. Raises as :func:`newest_training`.
+    this training.
     """
     epoch = iteration = float("inf")
     kept: list[list[dict[str, Any]]] = []
-    for part in reversed(newest_training(work_dir)):
+    for part in reversed(parts):
         by_epoch = any("epoch" in record for record in part.records)
         records = []
         for record in part.records:

@@ -334,7 +334,7 @@ def _find_checkpoint(run: Run, last: str, recorded: bool, reader: Reader) -> Non
     if run.checkpoint:
         run.last = last if last != "CHECKPOINT" else run.checkpoint
         run.finished = reached(run.checkpoint, run.last)
-        if problem := older_checkpoint(run.folder, run.checkpoint):
+        if problem := older_checkpoint(run.folder, run.checkpoint, run.curve.began):
             run.finished = False
             reader.problems.append(problem)
     bridged = run.probes.get("bridged", {})
