@@ -220,6 +220,6 @@ def test_training_without_language_model_and_checkpoint(
 
 
 def test_mmengines_compile_option(config: Config) -> None:
-    options = {"compile": dict(backend="aot_eager")}
+    options = {"compile": dict(backend="eager")}
     runner, _ = train(config, "compiled", **options)
     assert runner.epoch == 2
