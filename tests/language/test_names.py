@@ -86,18 +86,21 @@ def test_the_names_of_the_first_bert(tmp_path: Path) -> None:
         assert_close(load(tmp_path)(x), expected, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("kind", ["gpt2", "bert", "llama", "t5"])
+def fsdp(name: str) -> str:
+    inner = ".0._checkpoint_wrapped_module."
+    return f"_fsdp_wrapped_module.{name}".replace(".0.", inner, 1)
+
+
 @pytest.mark.parametrize(
-    "change",
+    ("kind", "change"),
     [
-        lambda name: f"module.{name}",
-        lambda name: f"_orig_mod.{name}",
-        lambda name: f"module._orig_mod.model.{name}",
-        lambda name: f"base_model.model.{name}",
-        lambda name: name.replace(".1.", ".1._orig_mod.", 1),
-        lambda name: f"_fsdp_wrapped_module.{name}".replace(
-            ".0.", ".0._checkpoint_wrapped_module.", 1
-        ),
+        ("gpt2", lambda name: f"module.{name}"),
+        ("bert", lambda name: f"_orig_mod.{name}"),
+        ("llama", lambda name: f"module._orig_mod.model.{name}"),
+        ("t5", lambda name: f"base_model.model.{name}"),
+        ("gpt2", lambda name: name.replace(".1.", ".1._orig_mod.", 1)),
+        ("t5", lambda name: name.replace(".1.", ".1._orig_mod.", 1)),
+        *((kind, fsdp) for kind in ("gpt2", "bert", "llama", "t5")),
     ],
 )
 def test_prefixes_of_wrappers(kind: str, change, tmp_path: Path) -> None:
