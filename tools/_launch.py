@@ -248,12 +248,14 @@ def check_prerequisites(cfg: Any) -> None:
         fail(problem)
 
 
-_SET_BY = {
-    "slurm": ("SLURM_PROCID", "SLURM_NTASKS", "SLURM_NODELIST"),
-    "mpi": (
-        "OMPI_COMM_WORLD_RANK",
-        "OMPI_COMM_WORLD_SIZE",
-        "OMPI_COMM_WORLD_LOCAL_RANK",
+_NAMES = {  # of torch.distributed -> of a launcher
+    "slurm": dict(
+        RANK="SLURM_PROCID", WORLD_SIZE="SLURM_NTASKS", SLURM_NODELIST="SLURM_NODELIST"
+    ),
+    "mpi": dict(
+        RANK="OMPI_COMM_WORLD_RANK",
+        WORLD_SIZE="OMPI_COMM_WORLD_SIZE",
+        LOCAL_RANK="OMPI_COMM_WORLD_LOCAL_RANK",
     ),
 }
 _STARTED_BY = {
@@ -310,33 +312,22 @@ def end_process(code: int = 0) -> None:
 
 def _export_rank(launcher: str) -> None:
     """Put what a launcher calls by other names where torch.distributed looks."""
-    env = os.environ
-    needed = _SET_BY.get(launcher, ())
-    if any(name not in env for name in needed):
+    env, names = os.environ, _NAMES.get(launcher, {})
+    if any(name not in env for name in names.values()):
         fail(
-            f"--launcher {launcher} expects {', '.join(needed)} in the environment, "
-            f"which {_STARTED_BY[launcher]} sets. On one machine use "
+            f"--launcher {launcher} expects {', '.join(names.values())} in the "
+            f"environment, which {_STARTED_BY[launcher]} sets. On one machine use "
             "tools/dist_train.sh CONFIG PROCESSES, or no --launcher for one process."
         )
+    if names:
+        env.setdefault("MASTER_PORT", "29500")
+        env.update({ours: env[theirs] for ours, theirs in names.items()})
     if launcher == "slurm":
         first = f"scontrol show hostname {env['SLURM_NODELIST']} | head -n1"
         env.setdefault("MASTER_ADDR", subprocess.getoutput(first))
-        env.setdefault("MASTER_PORT", "29500")
-        env["RANK"], env["WORLD_SIZE"] = env["SLURM_PROCID"], env["SLURM_NTASKS"]
         env["LOCAL_RANK"] = env.get("SLURM_LOCALID", "0")
-    elif launcher == "mpi":
-        env.setdefault("MASTER_PORT", "29500")
-        for ours, theirs in (
-            ("RANK", "RANK"),
-            ("WORLD_SIZE", "SIZE"),
-            ("LOCAL_RANK", "LOCAL_RANK"),
-        ):
-            env[ours] = env[f"OMPI_COMM_WORLD_{theirs}"]
-    missing = [
-        name
-        for name in ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
-        if name not in env
-    ]
+    needed = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+    missing = [name for name in needed if name not in env]
     if missing:
         fail(
             f"--launcher {launcher} expects {', '.join(missing)} in the environment. "
