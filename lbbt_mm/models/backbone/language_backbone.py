@@ -11,13 +11,8 @@ from mmengine.logging import print_log
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint as recompute
 
-from lbbt_mm.language import (
-    Checkpoint,
-    LanguageModel,
-    open_checkpoint,
-)
+from lbbt_mm.language import Checkpoint, LanguageModel, open_checkpoint
 from lbbt_mm.language.config import LanguageConfig
-from lbbt_mm.language.initial import DISTRIBUTIONS
 from lbbt_mm.language.layers import Relative
 from lbbt_mm.language.residual import (
     residual_rms,
@@ -32,7 +27,7 @@ from lbbt_mm.models.backbone.bridge_source import (
 from lbbt_mm.models.backbone.late_architecture import LateArchitecture
 from lbbt_mm.models.backbone.options import (
     block_numbers,
-    check_choice,
+    check_choices,
     check_flag,
     check_rate,
     check_scale,
@@ -51,11 +46,6 @@ from lbbt_mm.models.backbone.trainable import (
 )
 from lbbt_mm.models.pretrained import load_part, split_pretrained
 from lbbt_mm.registry import MODELS
-
-_ATTENTION = ("causal", "bidirectional")
-_POSITION = ("language", "sincos2d", "learned", "none")
-_OUT_TYPES = ("last", "avg", "raw", "featmap")
-_LONG_POSITIONS = ("interpolate", "refuse")
 
 
 @MODELS.register_module()
@@ -150,16 +140,18 @@ class LanguageBackbone(LateArchitecture):
     ) -> None:
         super().__init__(init_cfg=init_cfg)
         refuse_unknown(type(self), unknown)
-        check_choice("attention", attention, (*_ATTENTION, None))
-        check_choice("position", position, _POSITION)
-        check_choice("long_positions", long_positions, _LONG_POSITIONS)
-        check_choice("initial_distribution", initial_distribution, DISTRIBUTIONS)
+        check_choices(
+            attention=attention,
+            position=position,
+            long_positions=long_positions,
+            initial_distribution=initial_distribution,
+            out_type=out_type,
+        )
         if pretrained and initial_distribution != "family":
             raise ValueError(
                 f"initial_distribution={initial_distribution!r} is for blocks from "
                 f"scratch and has no effect on language weights: set pretrained=False."
             )
-        check_choice("out_type", out_type, _OUT_TYPES)
         check_flag("pretrained", pretrained)
         check_flag("with_cp", with_cp)
         check_scale(token_scale)
@@ -324,16 +316,14 @@ class LanguageBackbone(LateArchitecture):
             tokens, grid = self.patch_embed(x)
             tokens = self.language.embed(tokens)
             relative = self.language.relative_positions(tokens)
-        last = self.num_layers - 1
-        outputs = {}
-        for index, block in enumerate(
-            self.language.blocks[: max(self.out_indices) + 1]
-        ):
-            # Where only the last token is wanted, the others give keys and values only.
-            last_only = (
-                self.out_type == "last" and index == last and self.out_indices == [last]
-            )
+        last, outputs = self.num_layers - 1, {}
+        # Where only the last token is wanted, the others give keys and values only.
+        alone = self.out_type == "last" and self.out_indices == [last]
+        for index, block in enumerate(self.language.blocks):
+            if index > max(self.out_indices):
+                break
             with torch.set_grad_enabled(grad and index >= frozen):
+                last_only = alone and index == last
                 tokens = self._run_block(block, index, tokens, relative, last_only)
             if index in self.out_indices:
                 outputs[index] = tokens

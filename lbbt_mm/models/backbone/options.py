@@ -12,6 +12,8 @@ from typing import Any
 
 from mmengine.logging import print_log
 
+from lbbt_mm.language.initial import DISTRIBUTIONS
+
 _LANGUAGE = "it is the language model's own: choose another language_model"
 _FREEZE = "choose what trains by trainable_layers ('none', 'last:3', 'first:5+norms')"
 _POSITIONS = "use position ('language', 'sincos2d', 'learned' or 'none')"
@@ -63,6 +65,13 @@ _ELSEWHERE = {
     "out_stages": "use out_indices",
     "out_features": "use out_indices",
 }
+_CHOICES: dict[str, tuple[str | None, ...]] = {
+    "attention": ("causal", "bidirectional", None),
+    "position": ("language", "sincos2d", "learned", "none"),
+    "out_type": ("last", "avg", "raw", "featmap"),
+    "long_positions": ("interpolate", "refuse"),
+    "initial_distribution": DISTRIBUTIONS,
+}
 # Values of the same options elsewhere -> ours.
 _VALUES = {
     "cls_token": "'last', or 'avg' in a bidirectional model; there is no class token",
@@ -109,14 +118,16 @@ def _nearest(name: str, own: Collection[str]) -> str:
     return f"it has {', '.join(sorted(own))}"
 
 
-def check_choice(name: str, value: Any, choices: tuple[object, ...]) -> None:
-    """Refuse with a ``ValueError`` what is not among the choices."""
-    if not any(value is choice or value == choice for choice in choices):
-        ours = _VALUES.get(value) if isinstance(value, str) else None
-        raise ValueError(
-            f"{name} must be one of {', '.join(map(repr, choices))}; got {value!r}"
-            f"{f': use {ours}' if ours else ''}."
-        )
+def check_choices(**options: Any) -> None:
+    """Refuse with a ``ValueError`` what is not among an option's choices."""
+    for name, value in options.items():
+        choices = _CHOICES[name]
+        if not any(value is choice or value == choice for choice in choices):
+            ours = _VALUES.get(value) if isinstance(value, str) else None
+            raise ValueError(
+                f"{name} must be one of {', '.join(map(repr, choices))}; got {value!r}"
+                f"{f': use {ours}' if ours else ''}."
+            )
 
 
 def check_flag(name: str, value: Any) -> None:
