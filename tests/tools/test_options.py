@@ -160,7 +160,7 @@ def test_resuming_leaves_the_config_as_it_is(tool, project, automatic):
     ]  # fmt: skip
     resume = ["--resume"] if automatic else ["--resume", str(checkpoint)]
     cfg = applied(tool, *resume, *options)
-    assert "pretrained" not in cfg.model.backbone  # the language arm, for the report
+    assert "pretrained" not in cfg.model.backbone  # language weights, for the report
     assert cfg.resume is True
     assert os.path.realpath(cfg.load_from) == os.path.realpath(checkpoint)
     assert "pretrained" not in applied(tool, *options).model.backbone

@@ -118,6 +118,7 @@ EFFECTS = {
     "drop_rate": dict(drop_rate=0.5),
     "drop_path_rate": dict(drop_path_rate=0.9),
     "with_cp": dict(with_cp=True),
+    "initial_distribution": dict(pretrained=False, initial_distribution="mimetic"),
     "init_cfg": dict(init_cfg=dict(type="Constant", layer="Conv2d", val=0.01)),
 }
 REFUSALS = {"long_positions", "unknown"}  # tested in test_backbone_options.py
@@ -153,7 +154,10 @@ def test_every_option_has_an_effect(sources, option: str, monkeypatch) -> None:
         flags = [p.requires_grad for p in backbone.parameters()]
         return features.tolist(), shapes, flags, recomputed_now
 
-    base = {"position": "learned"} if option == "img_size" else {}
+    base = {
+        "img_size": dict(position="learned"),
+        "initial_distribution": dict(pretrained=False),
+    }.get(option, {})
     assert observe(**base) == observe(**base)
     assert observe(**base) != observe(**EFFECTS[option])
 
@@ -161,7 +165,7 @@ def test_every_option_has_an_effect(sources, option: str, monkeypatch) -> None:
 # Initialisation --------------------------------------------------------------------
 
 
-def test_language_arm_holds_the_language_models_blocks(sources) -> None:
+def test_pretrained_blocks_are_the_language_models(sources) -> None:
     for source in sources.values():
         backbone = make(source, pretrained=True, num_layers=2)
         checkpoint = open_checkpoint(source)
@@ -172,7 +176,7 @@ def test_language_arm_holds_the_language_models_blocks(sources) -> None:
         assert backbone.language.origin["source"] == source
 
 
-def test_scratch_arm_is_the_familys_own_initialisation(sources) -> None:
+def test_scratch_is_the_familys_own_initialisation(sources) -> None:
     model = make("gpt2", num_layers=3).language
     assert float(model.blocks[0].qkv.weight.std()) == pytest.approx(0.02, rel=0.02)
     assert float(model.blocks[0].out.weight.std()) == pytest.approx(
