@@ -196,5 +196,7 @@ class RandomLabelDataset(LabelFieldDataset):
         return num_images
 
     def _edit(self, info: dict, index: int) -> dict:
+        if info.get("gt_label") is not None:
+            info.pop("true_label", None)  # no wrapper's: none that gives one is inside
         info["is_random_label"] = bool(self._redrawn[index])
         return super()._edit(info, index)

@@ -382,6 +382,15 @@ def test_lazy_inner_stays_lazy_until_needed(monkeypatch):
     assert loads == [1] and dataset.random_labels is labels
 
 
+def test_a_field_of_that_name_in_the_images_own_info_is_no_true_label():
+    class Named(Toy):
+        def load_data_list(self):
+            return [dict(info, true_label="cat") for info in super().load_data_list()]
+
+    dataset = RandomLabelDataset(Named(sorted_labels(20)), 10, ratio=1)
+    assert [dataset.get_data_info(i)["true_label"] for i in (0, 19)] == [0, 9]
+
+
 def test_metainfo_is_a_copy_and_says_what_was_trained():
     dataset = RandomLabelDataset(
         Toy(sorted_labels(20)), 10, ratio=0.15, seed=9, exclude_true_label=True
