@@ -80,10 +80,6 @@ _REPO = Path(__file__).resolve().parent.parent
 def missing_images(cfg: Mapping[str, Any], *loaders: str) -> str | None:
     """Look for the images of a config's data sets before anything is built.
 
-    Args:
-        cfg: A config.
-        loaders: Which of its data loaders, for example ``'train_dataloader'``.
-
     Returns:
         What is missing, what to download or make and where to put it, in one sentence;
         None if all is there or the data set downloads it, or is of another type.
@@ -171,14 +167,7 @@ def _unreachable(source: str) -> str | None:
 
 
 def missing_prerequisite(cfg: Mapping[str, Any]) -> str | None:
-    """Look for what this repository's own tools make: language models and checkpoints.
-
-    Args:
-        cfg: A config.
-
-    Returns:
-        What is missing and the command that makes it; None if all is there.
-    """
+    """Say which language model or checkpoint is missing, and the command for it."""
     for key, value in flat({k: v for k, v in cfg.items() if k in READ}):
         if key.rpartition(".")[2] not in ("language_model", "checkpoint", "load_from"):
             continue

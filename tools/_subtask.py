@@ -174,10 +174,7 @@ def stopping_together() -> contextlib.AbstractContextManager[None]:
 def wait_until_free(work_dir: Path, progress: Progress, seconds: float = 120) -> None:
     """Wait for a training that a stopped call has left: it writes a checkpoint.
 
-    Args:
-        work_dir: Its folder.
-        progress: Where to show it.
-        seconds: After which the next training is left to find out who is there.
+    After so many seconds the next training is left to find out who is there.
     """
     from lbbt_mm.folder_lock import is_free
 
@@ -188,16 +185,7 @@ def wait_until_free(work_dir: Path, progress: Progress, seconds: float = 120) ->
 
 
 def last_checkpoint(work_dir: Path, length: int, by_epoch: bool = True) -> Path | None:
-    """Find the checkpoint of a finished training.
-
-    Args:
-        work_dir: Folder of the run.
-        length: Epochs or iterations that it was to train.
-        by_epoch: Whether they are epochs.
-
-    Returns:
-        The file, or ``None`` if the training did not come to its end.
-    """
+    """Find the checkpoint of a training that came to its end."""
     checkpoint = work_dir / f"{'epoch' if by_epoch else 'iter'}_{length}.pth"
     # mmengine names a checkpoint here only after it is completely written.
     latest = work_dir / "last_checkpoint"

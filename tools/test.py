@@ -92,11 +92,7 @@ class SameBlocks(Hook):
 
 
 def average_over_views(cfg: Any) -> None:
-    """Wrap the model and exchange the test images' pipeline, as mmseg's tool does.
-
-    Args:
-        cfg: Config; edited in place.
-    """
+    """Wrap the model and exchange the test images' pipeline, as mmseg's tool does."""
     if not (cfg.get("tta_model") and cfg.get("tta_pipeline")):
         _launch.fail(
             "--tta expects tta_model and tta_pipeline in the config, as those in "
@@ -110,12 +106,7 @@ def average_over_views(cfg: Any) -> None:
 
 
 def draw_predictions(cfg: Any, folder: str) -> None:
-    """Switch on the visualization hook; the three libraries name things differently.
-
-    Args:
-        cfg: Config; edited in place.
-        folder: Where the pictures go.
-    """
+    """Switch on the visualization hook; the three libraries name things differently."""
     hook = (cfg.get("default_hooks") or {}).get("visualization")
     if not hook:
         _launch.fail(

@@ -57,11 +57,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def use_autocast(cfg: Any) -> None:
-    """Exchange the optimiser wrapper for one that trains under bfloat16 autocast.
-
-    Args:
-        cfg: Config; edited in place.
-    """
+    """Exchange the optimiser wrapper for one under bfloat16 autocast."""
     wrapper = cfg.optim_wrapper
     kind = wrapper.get("type", "OptimWrapper")
     # None of their subclasses: what those add would be lost.
@@ -79,12 +75,9 @@ def use_autocast(cfg: Any) -> None:
 
 
 def drop_fused_if_unsupported(cfg: Any) -> None:
-    """Take ``fused=True`` off the optimiser where this torch has it on GPU only.
+    """Take ``fused=True`` off where this torch has it on GPU only.
 
     The result is the same, a little slower; on CPU it exists from torch 2.4 on.
-
-    Args:
-        cfg: Config; edited in place.
     """
     optimizer = cfg.optim_wrapper.get("optimizer") or {}
     kind = optimizer.get("type")
@@ -103,12 +96,7 @@ def drop_fused_if_unsupported(cfg: Any) -> None:
 
 
 def apply_options(cfg: Any, args: argparse.Namespace) -> None:
-    """Write the options into the config.
-
-    Args:
-        cfg: Config; edited in place.
-        args: The command line.
-    """
+    """Write the options into the config."""
     drop_fused_if_unsupported(cfg)
     if args.amp:
         use_autocast(cfg)
@@ -129,12 +117,7 @@ def apply_options(cfg: Any, args: argparse.Namespace) -> None:
 
 
 def resume(cfg: Any, checkpoint: str) -> None:
-    """Go on from a checkpoint.
-
-    Args:
-        cfg: Config; edited in place.
-        checkpoint: A file, or ``'auto'``: the latest complete one in the work folder.
-    """
+    """Go on from a file, or with ``'auto'`` from the latest complete one there."""
     if checkpoint == "auto":
         # Not mmengine's own search, which takes whatever `last_checkpoint` names.
         try:
@@ -159,21 +142,13 @@ def resume(cfg: Any, checkpoint: str) -> None:
 
 
 def is_first_process(launcher: str) -> bool:
-    """Whether this is the process that writes, before mmengine knows.
-
-    Args:
-        launcher: As on the command line.
-    """
+    """Whether this is the process that writes, before mmengine knows."""
     names = dict(pytorch="RANK", slurm="SLURM_PROCID", mpi="OMPI_COMM_WORLD_RANK")
     return os.environ.get(names.get(launcher, ""), "0") == "0"
 
 
 def take_folder(work_dir: str) -> FolderLock | None:
-    """Keep a second training out of the work folder; the lock dies with this process.
-
-    Args:
-        work_dir: It; it exists.
-    """
+    """Keep a second training out of the work folder, which exists."""
     try:
         return FolderLock(work_dir)
     except FolderInUseError as error:

@@ -126,10 +126,6 @@ def put(name: str, old: Any) -> Any:
 def override(old: Any, new: Any) -> Any:
     """Merge a dict as mmengine does, or take the new value as it is.
 
-    Args:
-        old: What there is.
-        new: What is set over it.
-
     Raises:
         TypeError: A key of something that has no keys.
     """
@@ -142,12 +138,7 @@ def override(old: Any, new: Any) -> Any:
 
 
 class _Reading:
-    """One pass over the files.
-
-    Args:
-        everywhere: As :func:`read_chain`.
-        below: As :func:`read_chain`.
-    """
+    """One pass over the files; the arguments are those of :func:`read_chain`."""
 
     def __init__(
         self, everywhere: Mapping[str, Any], below: Mapping[str, Mapping[str, Any]]

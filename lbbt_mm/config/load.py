@@ -188,21 +188,12 @@ def _does_not_arrive(file: File, name: str) -> bool:
 
 
 def is_ours(root: File) -> bool:
-    """Tell whether a config is of this package or based on one.
-
-    Args:
-        root: Its files.
-    """
+    """Tell whether a config is of this package or based on one."""
     return any(file.is_shipped for file in root.walk())
 
 
 def is_variable(name: str, cfg: Config) -> bool:
-    """Tell whether a name counts through what is made from it.
-
-    Args:
-        name: A top-level name.
-        cfg: The config.
-    """
+    """Tell whether a top-level name counts through what is made from it."""
     if name == "data_preprocessor":  # a model's own goes before it
         return "data_preprocessor" in (cfg.get("model") or {})
     return name in cfg and name not in READ

@@ -33,21 +33,12 @@ class ConfigError(ValueError):
 
 
 def effective(cfg: Config) -> dict[str, Any]:
-    """Take the part of a config that somebody reads.
-
-    Args:
-        cfg: A config.
-    """
+    """Take the part of a config that somebody reads."""
     return {key: value for key, value in cfg.to_dict().items() if key in READ}
 
 
 def flat(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """List the leaves of a config by their dotted keys.
-
-    Args:
-        node: A config, or a part of one.
-        prefix: Its own key.
-    """
+    """List the leaves of a config, or of a part of one, by their dotted keys."""
     if isinstance(node, Mapping) and node:
         pairs: Iterable = node.items()
     elif isinstance(node, (list, tuple)) and any(isinstance(v, dict) for v in node):
@@ -60,12 +51,7 @@ def flat(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def changed_keys(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
-    """List the dotted keys whose values differ.
-
-    Args:
-        before: A config, or a part of one.
-        after: Another.
-    """
+    """List the dotted keys whose values differ between two configs."""
     missing = object()
     one, other = dict(flat(before)), dict(flat(after))
     return [
@@ -76,26 +62,14 @@ def changed_keys(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[st
 
 
 def nearest(name: str, names: Iterable[str], cutoff: float = 0.75) -> str | None:
-    """Find the name that was probably meant.
-
-    Args:
-        name: As it was written.
-        names: Those that there are.
-        cutoff: How alike they have to be, at most 1.
-    """
+    """Find the name that was probably meant, at least so much alike (at most 1)."""
     plain = {each.casefold(): each for each in sorted(names)}
     found = difflib.get_close_matches(name.casefold(), plain, n=1, cutoff=cutoff)
     return plain[found[0]] if found else None
 
 
 def no_effect(name: str, cfg: Config, where: str) -> str:
-    """Say that a name changes nothing, and which key does.
-
-    Args:
-        name: The name.
-        cfg: The config without the new value.
-        where: Where it was set.
-    """
+    """Say that a name, set somewhere, changes nothing, and which key does."""
     said = f"{where} sets {name}, but nothing in the config is made from it"
     keys = _related(name, cfg)
     if keys:

@@ -118,7 +118,7 @@ def test_fresh_load_from_and_resume(config: Config, language_model: str) -> None
         assert_close(tensor, trained[name], rtol=0, atol=0)
 
 
-def test_scratch_arm_and_ema(config: Config) -> None:
+def test_scratch_and_ema(config: Config) -> None:
     hook = dict(type="EMAHook")
     runner, first = train(
         config, "ema", **{"custom_hooks": [hook], "model.backbone.pretrained": False}
@@ -130,7 +130,7 @@ def test_scratch_arm_and_ema(config: Config) -> None:
     )
 
 
-def test_ema_of_the_language_arm_starts_from_language_weights(config: Config) -> None:
+def test_ema_starts_from_language_weights(config: Config) -> None:
     hook = dict(type="EMAHook", momentum=1e-9)
     train(config, "ema", **{"custom_hooks": [hook]})
     saved = torch.load(find_latest_checkpoint(config.work_dir), weights_only=False)

@@ -1,4 +1,4 @@
-"""Self-supervised rivals on the language backbone have mmpretrain's own losses."""
+"""Self-supervised baselines on the language backbone have mmpretrain's own losses."""
 
 from __future__ import annotations
 
