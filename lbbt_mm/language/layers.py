@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lbbt_mm.language.config import LanguageConfig
@@ -65,6 +66,35 @@ class RMSNorm(nn.LayerNorm):
         wide = x.to(torch.promote_types(x.dtype, torch.float32))
         scale = torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + self.eps)
         return (self.weight * (wide * scale)).to(x.dtype)
+
+
+class NarrowLinear(nn.Linear):
+    """A frozen ``torch.nn.Linear`` whose weight is narrower than what it multiplies.
+
+    A run that computes in bfloat16 needs no more of it. Without autocast, as in
+    validation, the weight is widened for each product.
+
+    Args:
+        linear: What it takes the place of.
+        dtype: Of weight and bias.
+    """
+
+    def __init__(self, linear: nn.Linear, dtype: torch.dtype) -> None:
+        sizes = linear.in_features, linear.out_features
+        super().__init__(*sizes, linear.bias is not None, device="meta")
+        for name, parameter in linear.named_parameters():
+            held = nn.Parameter(parameter.detach().to(dtype), requires_grad=False)
+            setattr(self, name, held)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Multiply ``(..., in_features)``."""
+        weight, bias = self.weight, self.bias
+        if not torch.is_autocast_enabled(x.device.type):
+            weight, bias = (
+                weight.to(x.dtype),
+                None if bias is None else bias.to(x.dtype),
+            )
+        return F.linear(x, weight, bias)
 
 
 def build_norm(config: LanguageConfig, channels: int | None = None) -> nn.Module:

@@ -42,7 +42,8 @@ def test_products_lie_near_the_identity(name: str) -> None:
     else:
         share = config.num_kv_heads / config.num_heads
         assert (diagonals > 0.5).all() and (noise < 2).all()
-        assert -0.5 < mixes.diagonal().mean() / share < -0.3
+        # Of the strongest directions, which are longer.
+        assert -0.8 < mixes.diagonal().mean() / share < -0.4
     if block.qkv.bias is not None:
         assert block.qkv.bias.abs().max() == 0
 

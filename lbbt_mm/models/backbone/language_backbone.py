@@ -37,12 +37,13 @@ from lbbt_mm.models.backbone.options import (
     side,
     whole,
 )
-from lbbt_mm.models.backbone.patch_tokens import PatchTokens, tokens_to_map
+from lbbt_mm.models.backbone.patch_tokens import PatchTokens, shaped
 from lbbt_mm.models.backbone.trainable import (
     freeze,
     frozen_prefix,
     parse_trainable,
     rest,
+    say_trainable,
 )
 from lbbt_mm.models.pretrained import load_part, split_pretrained
 from lbbt_mm.registry import MODELS
@@ -95,6 +96,9 @@ class LanguageBackbone(LateArchitecture):
             table has rows (1 024 in GPT-2, 512 in BERT): ``'interpolate'`` stretches
             the whole table over them, and says so in the log; ``'refuse'`` is an error.
             Rotary and relative positions have no end.
+        frozen_dtype: ``'bfloat16'`` holds the frozen blocks' weights in two bytes each.
+            A run under bfloat16 autocast computes the same; validation in float32
+            sees them rounded. Not with FSDP, whose units have one dtype.
         init_cfg: mmengine's initialisation. With ``type='Pretrained'`` the weights
             come from a checkpoint of a whole model (``prefix='backbone.'``), all of
             them or none, and the language model's files are not needed.
@@ -135,6 +139,7 @@ class LanguageBackbone(LateArchitecture):
         with_cp: bool = False,
         long_positions: str = "interpolate",
         initial_distribution: str = "family",
+        frozen_dtype: str | None = None,
         init_cfg: dict[str, Any] | list[dict[str, Any]] | None = None,
         **unknown: Any,
     ) -> None:
@@ -145,6 +150,7 @@ class LanguageBackbone(LateArchitecture):
             position=position,
             long_positions=long_positions,
             initial_distribution=initial_distribution,
+            frozen_dtype=frozen_dtype,
             out_type=out_type,
         )
         if pretrained and initial_distribution != "family":
@@ -176,6 +182,7 @@ class LanguageBackbone(LateArchitecture):
             drop_path_rate=drop_path_rate,
             long_positions=long_positions,
             initial_distribution=initial_distribution,
+            frozen_dtype=frozen_dtype,
         )
 
     def _build(self, config: LanguageConfig, options: Mapping[str, Any]) -> None:
@@ -215,9 +222,11 @@ class LanguageBackbone(LateArchitecture):
             self.language.use |= dict(out_type=self.out_type, out_indices=places)
         self.trainable = parse_trainable(options["trainable_layers"], config.num_layers)
         self._weights_ready = not self.pretrained
-        self._frozen = freeze(self, self.trainable, max(self.out_indices))
+        self._frozen = freeze(
+            self, self.trainable, max(self.out_indices), options["frozen_dtype"]
+        )
         rest(self, self._frozen)
-        self._log_trainable()
+        say_trainable(self)
         if self.out_type == "featmap":
             say_equal_strides(self.out_strides, self.out_indices)
 
@@ -329,7 +338,9 @@ class LanguageBackbone(LateArchitecture):
                 outputs[index] = tokens
         if last in outputs:
             outputs[last] = self.language.finish(outputs[last])
-        return tuple(self._shaped(outputs[index], grid) for index in self.out_indices)
+        return tuple(
+            shaped(outputs[index], grid, self.out_type) for index in self.out_indices
+        )
 
     def train(self, mode: bool = True) -> LanguageBackbone:
         """Set the mode; frozen parts stay frozen and keep their dropout off."""
@@ -378,21 +389,3 @@ class LanguageBackbone(LateArchitecture):
             kept = torch.rand(len(out), 1, 1, device=out.device) >= rate
             out = stream + (out - stream) * kept / (1 - rate)
         return out
-
-    def _shaped(self, tokens: Tensor, grid: tuple[int, int]) -> Tensor:
-        if self.out_type == "last":
-            return tokens[:, -1]
-        if self.out_type == "avg":
-            return tokens.mean(dim=1)
-        if self.out_type == "featmap":
-            return tokens_to_map(tokens, grid)
-        return tokens
-
-    def _log_trainable(self) -> None:
-        total = sum(p.numel() for p in self.parameters())
-        trained = sum(p.numel() for p in self.parameters() if p.requires_grad)
-        print_log(
-            f"LanguageBackbone: {self.num_layers} blocks of {self.language_source}, "
-            f"{trained / 1e6:.2f} M of {total / 1e6:.2f} M parameters trainable.",
-            logger="current",
-        )

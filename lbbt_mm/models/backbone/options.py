@@ -71,6 +71,7 @@ _CHOICES: dict[str, tuple[str | None, ...]] = {
     "out_type": ("last", "avg", "raw", "featmap"),
     "long_positions": ("interpolate", "refuse"),
     "initial_distribution": DISTRIBUTIONS,
+    "frozen_dtype": ("bfloat16", None),
 }
 # Values of the same options elsewhere -> ours.
 _VALUES = {

@@ -177,6 +177,17 @@ def sincos2d(rows: int, columns: int, width: int) -> Tensor:
     )
 
 
+def shaped(tokens: Tensor, grid: tuple[int, int], out_type: str) -> Tensor:
+    """Shape tokens ``(B, T, C)`` as ``LanguageBackbone``'s ``out_type`` says."""
+    if out_type == "last":
+        return tokens[:, -1]
+    if out_type == "avg":
+        return tokens.mean(dim=1)
+    if out_type == "featmap":
+        return tokens_to_map(tokens, grid)
+    return tokens
+
+
 def tokens_to_map(tokens: Tensor, grid: tuple[int, int]) -> Tensor:
     """Reorder tokens ``(B, rows * columns, C)`` into ``(B, C, rows, columns)``."""
     return tokens.transpose(1, 2).unflatten(2, grid).contiguous()

@@ -7,7 +7,11 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import torch
+from mmengine.logging import print_log
 from torch import nn
+
+from lbbt_mm.language.layers import NarrowLinear
 
 if TYPE_CHECKING:
     from lbbt_mm.language import LanguageModel
@@ -92,7 +96,10 @@ def parse_trainable(spec: str | Sequence[str | int], num_layers: int) -> Trainab
 
 
 def freeze(
-    backbone: LanguageBackbone, wanted: TrainableParts, last_read: int
+    backbone: LanguageBackbone,
+    wanted: TrainableParts,
+    last_read: int,
+    frozen_dtype: str | None = None,
 ) -> frozenset[str]:
     """Let the wanted parts of a new backbone train; freeze the others.
 
@@ -101,6 +108,7 @@ def freeze(
         wanted: What trains.
         last_read: The last block whose output is used. DDP takes a parameter that gets
             no gradient for an error, so what follows it does not train.
+        frozen_dtype: Dtype of what frozen blocks multiply by; theirs by default.
 
     Returns:
         Names of the parameters that are frozen.
@@ -119,6 +127,10 @@ def freeze(
             for name, parameter in block.named_parameters():
                 if _NORM.search(name):
                     parameter.requires_grad_(True)
+        for name, module in block.named_children() if frozen_dtype else ():
+            if isinstance(module, nn.Linear) and not trains(module):
+                held = NarrowLinear(module, getattr(torch, str(frozen_dtype)))
+                setattr(block, name, held)
     return frozenset(
         name for name, p in backbone.named_parameters() if not p.requires_grad
     )
@@ -181,3 +193,15 @@ def _positions_train(language: LanguageModel) -> bool:
 
 def _is_text(term: object) -> bool:
     return isinstance(term, str)
+
+
+def say_trainable(backbone: LanguageBackbone) -> None:
+    """Log how much of a new backbone trains."""
+    total = sum(p.numel() for p in backbone.parameters())
+    trained = sum(p.numel() for p in backbone.parameters() if p.requires_grad)
+    print_log(
+        f"LanguageBackbone: {backbone.num_layers} blocks of "
+        f"{backbone.language_source}, {trained / 1e6:.2f} M of {total / 1e6:.2f} M "
+        f"parameters trainable.",
+        logger="current",
+    )

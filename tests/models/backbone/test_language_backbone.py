@@ -121,14 +121,15 @@ EFFECTS = {
     "initial_distribution": dict(pretrained=False, initial_distribution="mimetic"),
     "init_cfg": dict(init_cfg=dict(type="Constant", layer="Conv2d", val=0.01)),
 }
-REFUSALS = {"long_positions", "unknown"}  # tested in test_backbone_options.py
+# Tested in test_backbone_options.py and test_trainable.py.
+ELSEWHERE = {"long_positions", "unknown", "frozen_dtype"}
 
 
 def test_there_is_a_case_for_every_option() -> None:
     import inspect
 
     options = inspect.signature(LanguageBackbone).parameters
-    assert set(EFFECTS) == set(options) - REFUSALS
+    assert set(EFFECTS) == set(options) - ELSEWHERE
 
 
 @pytest.mark.parametrize("option", EFFECTS)

@@ -205,3 +205,31 @@ def test_what_somebody_froze_stays_frozen() -> None:
     backbone.language.positions.requires_grad_(False)
     backbone.train()
     assert not {n for n in trained(backbone) if n == "0" or n in EMBED}
+
+
+def test_frozen_weights_in_two_bytes_compute_the_same_under_autocast() -> None:
+    torch.manual_seed(0)
+    wide = make("first:1")
+    held = make("first:1", frozen_dtype="bfloat16")
+    wide.init_weights()
+    held.load_state_dict(wide.state_dict())
+    held._weights_ready = True
+    dtypes = {n: p.dtype for n, p in held.language.blocks.named_parameters()}
+    for name, dtype in dtypes.items():
+        narrow = not name.startswith("0.") and "norm" not in name
+        assert dtype == (torch.bfloat16 if narrow else torch.float32), name
+    images, found = torch.randn(2, 3, 32, 32), []
+    for backbone in (wide, held):
+        torch.manual_seed(0)
+        with torch.autocast("cpu", torch.bfloat16):
+            (features,) = backbone.train()(images)
+        features.float().square().sum().backward()
+        found.append([features.detach(), backbone.patch_embed.projection.weight.grad])
+    assert_close(found[1], found[0], rtol=0, atol=0)
+    # Without autocast, as in validation: rounded weights, nothing else.
+    with torch.no_grad():
+        (exact,), (rounded,) = (backbone.eval()(images) for backbone in (wide, held))
+    assert_close(rounded, exact, rtol=0, atol=0.05 * float(exact.std()))
+    assert not torch.equal(rounded, exact)
+    with pytest.raises(ValueError, match="frozen_dtype"):
+        make("first:1", frozen_dtype="float8")
