@@ -88,13 +88,10 @@ class NarrowLinear(nn.Linear):
 
     def forward(self, x: Tensor) -> Tensor:
         """Multiply ``(..., in_features)``."""
-        weight, bias = self.weight, self.bias
-        if not torch.is_autocast_enabled(x.device.type):
-            weight, bias = (
-                weight.to(x.dtype),
-                None if bias is None else bias.to(x.dtype),
-            )
-        return F.linear(x, weight, bias)
+        if torch.is_autocast_enabled(x.device.type):
+            return super().forward(x)
+        bias = None if self.bias is None else self.bias.to(x.dtype)
+        return F.linear(x, self.weight.to(x.dtype), bias)
 
 
 def build_norm(config: LanguageConfig, channels: int | None = None) -> nn.Module:

@@ -164,7 +164,7 @@ def test_a_frozen_prefix_is_not_recomputed(monkeypatch) -> None:
 def test_the_number_of_trainable_parameters_is_logged(capsys) -> None:
     from unittest.mock import patch
 
-    with patch("lbbt_mm.models.backbone.language_backbone.print_log") as log:
+    with patch("lbbt_mm.models.backbone.trainable.print_log") as log:
         make("none")
         make("all")
     first, second = (call.args[0] for call in log.call_args_list)
