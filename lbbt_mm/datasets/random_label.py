@@ -47,11 +47,11 @@ def redraw_labels(
     Returns:
         Labels of shape (n,), int64, and a mask of shape (n,), True where redrawn.
     """
-    order = private_stream(_ORDER, num_images, num_classes, seed).permutation(
-        num_images
-    )
-    redrawn = np.zeros(num_images, dtype=bool)
-    redrawn[order[: round(ratio * num_images)]] = True
+    number = round(ratio * num_images)
+    redrawn = np.full(num_images, number == num_images)
+    if 0 < number < num_images:  # otherwise the order, most of the work, is no matter
+        order = private_stream(_ORDER, num_images, num_classes, seed)
+        redrawn[order.permutation(num_images)[:number]] = True
 
     rng = private_stream(_LABELS, num_images, num_classes, seed)
     truth: Any = true_labels  # given wherever it is used, see above

@@ -13,7 +13,7 @@ from torch import Tensor
 from lbbt_mm.language.block import BlockWeights, block_shapes
 from lbbt_mm.language.config import LanguageConfig
 from lbbt_mm.language.errors import CheckpointError
-from lbbt_mm.language.families import FAMILIES, OURS, KeyTable
+from lbbt_mm.language.families import FAMILIES, OURS, KeyTable, numbered
 from lbbt_mm.language.gguf_config import config_from_gguf
 from lbbt_mm.language.gguf_store import GGUFStore
 from lbbt_mm.language.hf_config import config_from_hf
@@ -68,6 +68,12 @@ class Checkpoint:
         self._stored = names.stored
         self._others = names.others
         self._shapes = {name: found[full] for name, full in names.stored.items()}
+        # Sorted once: a look through all names for every block grows with its square.
+        self._inside: dict[str, list[str]] = {}
+        for name in self._shapes:
+            match = numbered(table.block).match(name)
+            if match is not None and name != table.positions:  # T5's are in a block
+                self._inside.setdefault(match[0], []).append(name[match.end() :])
         for index in range(config.num_layers):  # before a byte of them is read
             self._assemble(index, self._without_data)
         self._check_globals()
@@ -108,12 +114,7 @@ class Checkpoint:
         """Put a block's stored tensors together; every key must be known and fit."""
         origin = f"{self.source}, block {index}"
         root = self._table.block.format(i=index)
-        stored = {
-            name[len(root) :]
-            for name in self._shapes
-            if name.startswith(root)
-            and name != self._table.positions  # T5: inside a block
-        }
+        stored = set(self._inside.get(root, ()))
         tensors: dict[str, Tensor] = {}
         for part, shape in block_shapes(self.config).items():
             name, _, kind = part.rpartition(".")

@@ -129,25 +129,34 @@ class CopyPlan:
         parameters = dict(model.named_parameters())
         digest = hashlib.sha256()
 
-        def hash_block(block: int, tensors: Mapping[str, Tensor]) -> None:
-            for part, tensor in tensors.items():
-                digest.update(f"{block}.{part}".encode())
-                digest.update(tensor_bytes(tensor))
+        def add_to_hash(block: int, part: str, tensor: Tensor) -> None:
+            digest.update(f"{block}.{part}".encode())
+            digest.update(tensor_bytes(tensor))
 
+        groups: dict[tuple[int, str], list[Row]] = {}
+        for row in self.rows:
+            groups.setdefault((row.block, row.part), []).append(row)
+        stored, read, buffers = {}, None, [torch.empty(0), torch.empty(0)]
         # Hashing takes as long as all the rest and leaves Python's lock alone.
         with ThreadPoolExecutor(max_workers=1) as thread:
             hashed: Future[None] | None = None
-            for block in sorted({row.block for row in self.rows}):
-                rows = [row for row in self.rows if row.block == block]
-                parts = sorted({row.part for row in rows})
-                stored = self._read(block)
-                # Transposed once, not for every layer that takes the block.
-                tensors = {part: stored[part].contiguous() for part in parts}
+            for (block, part), rows in sorted(groups.items()):
+                if block != read:
+                    stored, read = dict(self._read(block)), block
+                tensor = stored[part]
+                if not tensor.is_contiguous():
+                    # Transposed once, not for every layer that takes it, and not into
+                    # fresh memory, whose pages would cost more than the numbers.
+                    buffers.reverse()  # the other one is being hashed
+                    size = tensor.numel()
+                    if buffers[0].numel() < size or buffers[0].dtype != tensor.dtype:
+                        buffers[0] = tensor.new_empty(size)
+                    tensor = buffers[0][:size].view(tensor.shape).copy_(tensor)
                 for row in rows:
-                    parameters[row.parameter].copy_(tensors[row.part][slice(*row.rows)])
+                    parameters[row.parameter].copy_(tensor[slice(*row.rows)])
                 if hashed is not None:
-                    hashed.result()  # one block waits, not the whole model
-                hashed = thread.submit(hash_block, block, tensors)
+                    hashed.result()  # one part waits, not the whole model
+                hashed = thread.submit(add_to_hash, block, part, tensor)
             if hashed is not None:
                 hashed.result()
         return self.report(digest.hexdigest())

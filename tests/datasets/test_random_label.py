@@ -16,6 +16,7 @@ from mmengine.registry import DefaultScope
 from torch.utils.data import DataLoader
 
 from lbbt_mm.datasets import RandomLabelDataset
+from lbbt_mm.datasets.arguments import private_stream
 from lbbt_mm.datasets.random_label import redraw_labels
 
 CLASSES = tuple("abcdefghij")
@@ -55,6 +56,21 @@ def test_labels_are_frozen():
     assert big.tolist() == [934, 979, 777, 939, 667, 378, 62, 760]
     others, _ = redraw_labels(8, 10, 1, 3, np.arange(8), exclude_true_label=True)
     assert others.tolist() == [2, 5, 9, 9, 5, 9, 1, 3]
+
+
+def test_without_a_choice_of_images_none_are_shuffled(monkeypatch):
+    purposes = []  # of the streams; the order, 1, is the slow one
+
+    def counted(purpose, *args):
+        purposes.append(purpose)
+        return private_stream(purpose, *args)
+
+    monkeypatch.setattr("lbbt_mm.datasets.random_label.private_stream", counted)
+    assert redraw_labels(12, 10, 1)[1].all()
+    assert not redraw_labels(12, 10, 0, true_labels=np.zeros(12, int))[1].any()
+    assert purposes == [0, 0]
+    redraw_labels(12, 10, 0.5, true_labels=np.zeros(12, int))
+    assert purposes == [0, 0, 1, 0]
 
 
 def test_law_neither_reads_nor_changes_global_random_state():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 
 import pytest
@@ -84,6 +85,27 @@ def test_a_mapping_fills_a_layer_of_nobodys(gpt2) -> None:
     assert len(report.copied) == 16 * DEPTH + 2 and not report.left
 
 
+def _hash_one_by_one(checkpoint) -> str:
+    norm = checkpoint.norm("final_norm")
+    named = {f"-1.final_norm.{kind}": tensor for kind, tensor in norm.items()}
+    for index in range(DEPTH):
+        block = checkpoint.block(index)
+        named |= {f"{index}.{part}": block[part] for part in block}
+    digest = hashlib.sha256()
+    for name, tensor in sorted(named.items()):  # of fewer than ten blocks
+        digest.update(name.encode() + tensor.contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def test_each_block_is_read_once_however_many_layers_take_it(gpt2, monkeypatch):
+    read: list[int] = []
+    block = gpt2.block
+    monkeypatch.setattr(gpt2, "block", lambda i: read.append(i) or block(i))
+    cycled = entry(blocks=[0, 1, 2], cycle=True)
+    make_plan(Model(4 * DEPTH), gpt2, [cycled]).apply(Model(4 * DEPTH))
+    assert read == [0, 1, 2]
+
+
 def test_the_report(gpt2) -> None:
     model = Model()
     plan = make_plan(model, gpt2, [entry(blocks=[2, 0, 1], final_norm="norm")])
@@ -103,6 +125,7 @@ def test_the_report(gpt2) -> None:
     assert straight.apply(Model()).sha256 == report.sha256
     without_norm = make_plan(model, gpt2, [entry()])
     assert without_norm.apply(Model()).sha256 != report.sha256
+    assert report.sha256 == _hash_one_by_one(gpt2)
     skipped = make_plan(Model(1), gpt2, [entry(blocks=1)]).report().skipped
     assert {name.rpartition(".")[0] for name in skipped} > {"ln_f", "h.0.ln_1", "wte"}
     assert not any(name.startswith("h.1.") for name in skipped)
