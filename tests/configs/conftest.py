@@ -9,7 +9,7 @@ import pytest
 from lbbt_mm.config.chain import reading_once
 
 
-@pytest.fixture(autouse=True, scope="package")
+@pytest.fixture(autouse=True, scope="module")
 def _each_file_is_read_once() -> Iterator[None]:
     with reading_once():
         yield
