@@ -81,20 +81,6 @@ def refusals(*more: type[Exception]) -> Iterator[None]:
 
 def add_common_options(parser: argparse.ArgumentParser) -> None:
     """Add ``config``, ``--work-dir``, ``--cfg-options`` and ``--device``."""
-    from mmengine.config import DictAction
-
-    class KeyValue(DictAction):
-        """DictAction ends in an unpacking traceback on a word without '='."""
-
-        def __call__(self, parser, namespace, values, option_string=None):
-            for word in values:
-                if "=" not in word:
-                    parser.error(
-                        f"{option_string} expects KEY=VALUE, got {word!r}, for "
-                        "example optim_wrapper.optimizer.lr=1e-3"
-                    )
-            super().__call__(parser, namespace, values, option_string)
-
     parser.add_argument("config", help="config file of mmpretrain, mmdet or mmseg")
     parser.add_argument(
         "--work-dir",
@@ -104,7 +90,7 @@ def add_common_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--cfg-options",
         nargs="+",
-        action=KeyValue,
+        action=_KeyValue,
         metavar="KEY=VALUE",
         help="override settings of the config, for example train_cfg.max_epochs=3 "
         'model.backbone.out_indices="[0,2]"',
@@ -114,6 +100,25 @@ def add_common_options(parser: argparse.ArgumentParser) -> None:
         choices=["cpu", "cuda"],
         help="default: a GPU if there is one",
     )
+
+
+class _KeyValue(argparse.Action):
+    """mmengine's DictAction, imported when there are values.
+
+    It ends in an unpacking traceback on a word without '='.
+    """
+
+    def __call__(self, parser, namespace, values, option_string=None):
+        for word in values:
+            if "=" not in word:
+                parser.error(
+                    f"{option_string} expects KEY=VALUE, got {word!r}, for example "
+                    "optim_wrapper.optimizer.lr=1e-3"
+                )
+        from mmengine.config import DictAction
+
+        action = DictAction(self.option_strings, self.dest, nargs="+")
+        action(parser, namespace, values, option_string)
 
 
 def add_launcher_options(parser: argparse.ArgumentParser) -> None:
@@ -130,6 +135,8 @@ def add_launcher_options(parser: argparse.ArgumentParser) -> None:
 
 def load_config(args: argparse.Namespace) -> Any:
     """Read the config and apply ``--cfg-options`` and ``--work-dir``."""
+    if not os.path.isfile(args.config):  # said before anything heavy is imported
+        fail(f"the config {args.config} does not exist (from {os.getcwd()}).")
     from mmengine.device import get_device
 
     from lbbt_mm.config import ConfigError
@@ -137,8 +144,6 @@ def load_config(args: argparse.Namespace) -> Any:
     from lbbt_mm.config.run_name import run_name
     from lbbt_mm.version import require_scope
 
-    if not os.path.isfile(args.config):
-        fail(f"the config {args.config} does not exist (from {os.getcwd()}).")
     if args.device and get_device() != args.device:
         fail(
             f"--device {args.device} was asked for, but mmengine found "

@@ -10,7 +10,6 @@ docs/analysis.md lists all measurements; tools/report.py makes a page of them.
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import functools
 import os
 import platform
@@ -24,17 +23,31 @@ import _lifetime
 
 _launch.hide_gpus_if_asked()
 
-import torch  # noqa: E402
-from mmengine.device import get_device  # noqa: E402
-from mmengine.logging import MMLogger  # noqa: E402
-
-from lbbt_mm.measure.measurements import MEASUREMENTS, Settings  # noqa: E402
-from lbbt_mm.measure.targets import (  # noqa: E402
-    Target,
-    config_targets,
-    language_target,
+# Those of lbbt_mm.measure.measurements, which imports torch; a test compares.
+MEASUREMENTS = (
+    "outliers",
+    "activation",
+    "alignment",
+    "synthetic_alignment",
+    "separability",
+    "retrieval",
+    "probe_grid",
+    "landscape",
+    "curvature",
 )
-from lbbt_mm.version import __version__  # noqa: E402
+SETTINGS: dict[str, int | float] = dict(
+    images=1000,
+    probe_images=10000,
+    loss_images=64,
+    points=9,
+    radius=1.0,
+    eigenvalues=10,
+    iterations=40,
+    probes=8,
+    density_probes=2,
+    density_iterations=16,
+    seed=0,
+)
 
 
 def parse_args() -> argparse.Namespace:
@@ -50,8 +63,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         "--only",
         nargs="+",
-        choices=list(MEASUREMENTS),
-        default=list(MEASUREMENTS),
+        choices=MEASUREMENTS,
+        default=MEASUREMENTS,
         metavar="NAME",
         help=f"of {', '.join(MEASUREMENTS)}; default: all",
     )
@@ -62,25 +75,33 @@ def parse_args() -> argparse.Namespace:
         "--redo", action="store_true", help="measure again what is there"
     )
     numbers = parser.add_argument_group("how much is measured")
-    for field in dataclasses.fields(Settings):
+    for name, default in SETTINGS.items():
         numbers.add_argument(
-            f"--{field.name.replace('_', '-')}",
-            type=type(field.default),
-            default=field.default,
+            f"--{name.replace('_', '-')}",
+            type=type(default),
+            default=default,
             metavar="N",
             help="default: %(default)s",
         )
     # Intermixed: checkpoints may come after options.
     args = parser.parse_intermixed_args()
-    for field in dataclasses.fields(Settings):
-        if field.name != "seed" and getattr(args, field.name) <= 0:
-            name = field.name.replace("_", "-")
-            parser.error(f"--{name} must be above 0; got {getattr(args, field.name)}")
+    for name in SETTINGS:
+        value, option = getattr(args, name), f"--{name.replace('_', '-')}"
+        if name != "seed" and value <= 0:
+            parser.error(f"{option} must be above 0; got {value}")
     return args
 
 
-def targets_of(args: argparse.Namespace) -> list[Target]:
+def targets_of(args: argparse.Namespace) -> list[Any]:
     """Find the models that the command line names."""
+    if args.config.endswith(".py"):
+        cfg = _launch.load_config(args)
+    from mmengine.device import get_device
+    from mmengine.logging import MMLogger
+
+    from lbbt_mm.measure.targets import config_targets, language_target
+
+    MMLogger.get_instance("analyze", log_level="WARNING")
     if not args.config.endswith(".py"):
         if args.checkpoint:
             _launch.fail(
@@ -88,7 +109,6 @@ def targets_of(args: argparse.Namespace) -> list[Target]:
                 f"the config that they were trained with."
             )
         return [language_target(args.config, args.work_dir)]
-    cfg = _launch.load_config(args)
     if not cfg.get("model"):
         _launch.fail(f"{args.config} has no model: there is nothing to measure.")
     for checkpoint in args.checkpoint:
@@ -106,6 +126,11 @@ def targets_of(args: argparse.Namespace) -> list[Target]:
 
 def provenance_of() -> dict[str, Any]:
     """Say by what command, on what and with what is measured."""
+    import torch
+    from mmengine.device import get_device
+
+    from lbbt_mm.version import __version__
+
     gpu = get_device() == "cuda"
     return dict(
         command=shlex.join(["python", "tools/analyze.py", *sys.argv[1:]]),
@@ -122,10 +147,10 @@ def provenance_of() -> dict[str, Any]:
 def main() -> None:
     """Measure."""
     args = parse_args()
-    names = [field.name for field in dataclasses.fields(Settings)]
-    settings = Settings(**{name: getattr(args, name) for name in names})
-    MMLogger.get_instance("analyze", log_level="WARNING")
     targets = targets_of(args)
+    from lbbt_mm.measure.measurements import Settings
+
+    settings = Settings(**{name: getattr(args, name) for name in SETTINGS})
     if args.list:
         for target in targets:
             for name in args.only:

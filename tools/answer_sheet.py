@@ -12,13 +12,6 @@ from pathlib import Path
 
 import _launch
 
-from lbbt_mm.report.answers import (
-    answer_sheet,
-    choose_questions,
-    read_answers,
-    refuse_paths_outside,
-)
-
 
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
@@ -53,6 +46,13 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """Read, draw and write."""
     args = parse_args()
+    from lbbt_mm.report.answers import (
+        answer_sheet,
+        choose_questions,
+        read_answers,
+        refuse_paths_outside,
+    )
+
     try:
         models = {
             name: read_answers(Path(file))

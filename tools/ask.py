@@ -14,12 +14,6 @@ import _launch
 
 _launch.hide_gpus_if_asked()
 
-from mmengine.logging import MMLogger  # noqa: E402
-from PIL import Image  # noqa: E402
-
-from lbbt_mm.language.errors import CheckpointError  # noqa: E402
-from lbbt_mm.models.multimodal.answering import open_answering  # noqa: E402
-
 
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
@@ -50,13 +44,21 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """Open, ask and draw."""
     args = parse_args()
-    MMLogger.get_instance("mmengine", log_level="WARNING")
-    logging.getLogger("transformers").setLevel(logging.ERROR)
+    from PIL import Image
+
     try:
         with Image.open(args.image) as file:
             image = file.convert("RGB")
     except (OSError, SyntaxError) as error:
         _launch.fail(f"{args.image}: expected an image, got none ({error}).")
+    from mmengine.logging import MMLogger
+
+    from lbbt_mm.language.errors import CheckpointError
+    from lbbt_mm.models.multimodal.answering import open_answering
+    from lbbt_mm.report.word_patches import word_patches
+
+    MMLogger.get_instance("mmengine", log_level="WARNING")
+    logging.getLogger("transformers").setLevel(logging.ERROR)
     try:
         asked = open_answering(args.checkpoint, args.config)
         for question in args.question:
@@ -66,8 +68,6 @@ def main() -> None:
         tile, grid, words, weights = asked.words(image, args.most)
     except (CheckpointError, ValueError, ImportError, OSError) as error:
         _launch.fail(str(error))
-    from lbbt_mm.report.word_patches import word_patches
-
     picture = word_patches(tile, grid, words, weights, args.most)
     _launch.write_or_fail("the picture", args.words, picture.save)
 

@@ -17,8 +17,6 @@ import _launch
 
 _launch.hide_gpus_if_asked()
 
-from lbbt_mm.measure.baseline import score_baseline, scored_part  # noqa: E402
-
 
 def main() -> None:
     """Score, print and write."""
@@ -29,6 +27,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, metavar="FILE.json", help="copy of them")
     args = parser.parse_args()
     cfg = _launch.load_config(args)
+    from lbbt_mm.measure.baseline import score_baseline, scored_part
+
     part = scored_part(cfg)
     for key in ("train_dataloader", f"{part}_dataloader", f"{part}_evaluator"):
         if not cfg.get(key):

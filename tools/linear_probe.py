@@ -23,20 +23,9 @@ import _lifetime
 
 _launch.hide_gpus_if_asked()
 
-import mmengine  # noqa: E402
-import torch  # noqa: E402
-from mmengine.device import get_device  # noqa: E402
-from mmengine.logging import MMLogger  # noqa: E402
-from mmengine.utils.dl_utils import set_multi_processing  # noqa: E402
-
-from lbbt_mm.probe.run import ProbeSettings, run_probe  # noqa: E402
-from lbbt_mm.probe.selection import (  # noqa: E402
-    DEFAULT_HELD_OUT,
-    DEFAULT_LRS,
-    check_grid,
-)
-from lbbt_mm.probe.setup import probe_features  # noqa: E402
-from lbbt_mm.version import __version__  # noqa: E402
+# Those of lbbt_mm.probe.selection, which imports torch.
+DEFAULT_LRS = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2)
+DEFAULT_HELD_OUT = 0.1
 
 
 def learning_rate(text: str) -> float:
@@ -129,10 +118,6 @@ def parse_args() -> argparse.Namespace:
     if args.lr_sweep is not None:
         args.lr_sweep = args.lr_sweep or list(DEFAULT_LRS)
         args.held_out = DEFAULT_HELD_OUT if args.held_out is None else args.held_out
-        try:
-            check_grid(args.lr_sweep, args.held_out)  # before the long work
-        except ValueError as error:
-            parser.error(str(error))
     elif args.held_out is not None:
         parser.error("--held-out expects --lr-sweep, for which images are held out")
     return args
@@ -156,6 +141,9 @@ def prepare(args: argparse.Namespace) -> Any:
         _launch.check_prerequisites(cfg)
     log_file = os.path.join(cfg.work_dir, "linear_probe.log")
     _launch.check_work_dir(cfg.work_dir)
+    from mmengine.logging import MMLogger
+    from mmengine.utils.dl_utils import set_multi_processing
+
     try:
         # mmengine lists every parameter's initialisation: in the file, if there is one.
         MMLogger.get_instance("linear_probe", log_file=log_file)
@@ -169,6 +157,15 @@ def main() -> None:
     """Probe."""
     args = parse_args()
     cfg = prepare(args)
+    import mmengine
+    import torch
+    from mmengine.device import get_device
+
+    from lbbt_mm.probe.run import ProbeSettings, run_probe
+    from lbbt_mm.probe.selection import check_grid
+    from lbbt_mm.probe.setup import probe_features
+    from lbbt_mm.version import __version__
+
     model_seed = (cfg.get("randomness") or {}).get("seed") or 0
     say, work_dir = functools.partial(print, flush=True), Path(cfg.work_dir)
     settings = ProbeSettings(
@@ -181,6 +178,8 @@ def main() -> None:
     )
     # What is wrong with the config, the checkpoint or the data is in the message.
     with _launch.refusals(ValueError, OSError):
+        if args.lr_sweep is not None:
+            check_grid(args.lr_sweep, args.held_out)  # before the long work
         data = probe_features(
             cfg,
             args.checkpoint,

@@ -19,24 +19,6 @@ import _launch
 
 _launch.hide_gpus_if_asked()
 
-import numpy as np  # noqa: E402
-import torch  # noqa: E402
-from _subtask import Progress  # noqa: E402
-from mmengine.config import Config  # noqa: E402
-from mmengine.device import get_device  # noqa: E402
-from mmengine.logging import MMLogger  # noqa: E402
-from mmengine.registry import MODELS, init_default_scope  # noqa: E402
-from mmengine.runner import Runner, load_checkpoint  # noqa: E402
-from PIL import Image  # noqa: E402
-
-from lbbt_mm.datasets.checks.guard import build_guarded  # noqa: E402
-from lbbt_mm.models.checkpoint_config import (  # noqa: E402
-    building_foreign,
-    foreign_config,
-    use_checkpoint_only,
-)
-from lbbt_mm.report.sheets import AnnotatedImage, comparison_sheet  # noqa: E402
-
 
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
@@ -75,7 +57,7 @@ def parse_args() -> argparse.Namespace:
 _PARTS = ("model", "data_preprocessor", "test_dataloader")
 
 
-def find_run(place: Path) -> tuple[Config, Path, bool]:
+def find_run(place: Path) -> tuple[Any, Path, bool]:
     """Read the config and find the last checkpoint of a run.
 
     Args:
@@ -97,6 +79,10 @@ def find_run(place: Path) -> tuple[Config, Path, bool]:
             f"{folder} is not the folder of a finished training: expected one config "
             f"(found {len(configs)}) and the checkpoint that last_checkpoint names."
         )
+    from mmengine.config import Config
+
+    from lbbt_mm.models.checkpoint_config import foreign_config
+
     if typed:
         return Config.fromfile(place), checkpoint, True
     text = configs[0].read_text(encoding="utf-8")
@@ -114,6 +100,15 @@ def predict(place: Path, args: argparse.Namespace) -> tuple[list[Any], dict[str,
         Data samples with truth and prediction, and the dataset's ``metainfo``.
     """
     cfg, checkpoint, typed = find_run(place)
+    import torch
+    from mmengine.device import get_device
+    from mmengine.logging import MMLogger
+    from mmengine.registry import MODELS, init_default_scope
+    from mmengine.runner import Runner, load_checkpoint
+
+    from lbbt_mm.datasets.checks.guard import build_guarded
+    from lbbt_mm.models.checkpoint_config import building_foreign, use_checkpoint_only
+
     MMLogger.get_instance("mmengine", log_level="WARNING")
     with contextlib.nullcontext() if typed else building_foreign(str(place)):
         use_checkpoint_only(cfg, str(checkpoint))
@@ -136,7 +131,7 @@ def predict(place: Path, args: argparse.Namespace) -> tuple[list[Any], dict[str,
     return [sample.cpu() for sample in samples], loader.dataset.metainfo
 
 
-def annotate(sample: Any, truth: bool, score: float) -> AnnotatedImage:
+def annotate(sample: Any, truth: bool, score: float) -> Any:
     """Turn a data sample of mmdet or of mmseg into a picture's content.
 
     Args:
@@ -144,6 +139,12 @@ def annotate(sample: Any, truth: bool, score: float) -> AnnotatedImage:
         truth: Which of them to show.
         score: Boxes with a lower score are left out.
     """
+    import numpy as np
+    import torch
+    from PIL import Image
+
+    from lbbt_mm.report.sheets import AnnotatedImage
+
     image = np.asarray(Image.open(sample.img_path).convert("RGB"))
     if "pred_sem_seg" in sample:
         content = sample.gt_sem_seg if truth else sample.pred_sem_seg
@@ -161,7 +162,11 @@ def annotate(sample: Any, truth: bool, score: float) -> AnnotatedImage:
 def main() -> None:
     """Predict with every model and draw."""
     args = parse_args()
-    rows: dict[str, list[AnnotatedImage]] = {}
+    from _subtask import Progress
+
+    from lbbt_mm.report.sheets import comparison_sheet
+
+    rows: dict[str, list[Any]] = {}
     progress = Progress("predictions")
     for word in args.run:
         name, _, folder = word.partition("=")

@@ -16,12 +16,6 @@ import _launch
 
 _launch.hide_gpus_if_asked()
 
-import torch  # noqa: E402
-
-from lbbt_mm.language.errors import CheckpointError  # noqa: E402
-from lbbt_mm.language.storage import load_pickle  # noqa: E402
-from lbbt_mm.models.multimodal.transfer import transfer_projector  # noqa: E402
-
 
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
@@ -53,6 +47,12 @@ def main() -> None:
     args = parse_args()
     if args.out.exists():
         _launch.fail(f"{args.out} exists already: remove it, or choose another --out.")
+    import torch
+
+    from lbbt_mm.language.errors import CheckpointError
+    from lbbt_mm.language.storage import load_pickle
+    from lbbt_mm.models.multimodal.transfer import transfer_projector
+
     try:
         stored = load_pickle(args.checkpoint)
         state = stored.get("state_dict", stored) if isinstance(stored, dict) else {}
