@@ -11,17 +11,6 @@ import _lifetime
 
 _launch.hide_gpus_if_asked()
 
-import mmengine  # noqa: E402
-import torch  # noqa: E402
-from mmengine.dist import is_main_process  # noqa: E402
-from mmengine.evaluator import DumpResults  # noqa: E402
-from mmengine.hooks import Hook  # noqa: E402
-from mmengine.logging import print_log  # noqa: E402
-from mmengine.registry import HOOKS  # noqa: E402
-
-from lbbt_mm.models.pretrained import require_same_blocks  # noqa: E402
-from lbbt_mm.registry import names_of  # noqa: E402
-
 
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
@@ -55,42 +44,6 @@ def parse_args() -> argparse.Namespace:
     return args
 
 
-class Predictions(DumpResults):
-    """Every prediction in a file; where it cannot be written, metrics still count."""
-
-    problem: OSError | None = None
-
-    def compute_metrics(self, results: list) -> dict:
-        """Write the file.
-
-        Args:
-            results: The predictions of all images.
-
-        Returns:
-            No metrics.
-        """
-        path = Path(self.out_file_path)
-        try:
-            _launch.write_whole(path, lambda part: mmengine.dump(results, str(part)))
-            print_log(f"Every prediction is in {path}.", logger="current")
-        except OSError as error:
-            Predictions.problem = error
-        return {}
-
-
-class SameBlocks(Hook):
-    """Refuse to score blocks that no checkpoint has filled."""
-
-    def after_load_checkpoint(self, runner: Any, checkpoint: dict) -> None:
-        """Compare the model with what is about to be loaded into it.
-
-        Args:
-            runner: Has the model.
-            checkpoint: A state dict, or what contains one.
-        """
-        require_same_blocks(runner.model, checkpoint.get("state_dict", checkpoint))
-
-
 def average_over_views(cfg: Any) -> None:
     """Wrap the model and exchange the test images' pipeline, as mmseg's tool does."""
     if not (cfg.get("tta_model") and cfg.get("tta_pipeline")):
@@ -113,6 +66,10 @@ def draw_predictions(cfg: Any, folder: str) -> None:
             "--show-dir expects default_hooks.visualization in the config, for "
             "example dict(type='VisualizationHook') for mmpretrain."
         )
+    from mmengine.registry import HOOKS
+
+    from lbbt_mm.registry import names_of
+
     names = names_of(hook, HOOKS, cfg.get("default_scope"))
     if "DetVisualizationHook" in names:
         hook.update(draw=True, test_out_dir=folder)
@@ -133,6 +90,11 @@ def main() -> None:
         if not cfg.get(key):
             _launch.fail(f"{args.config} has no {key}: there is nothing to evaluate.")
     _launch.check_checkpoint(args.checkpoint)
+    import mmengine
+    import torch
+    from _evaluation import Predictions, SameBlocks
+    from mmengine.dist import is_main_process
+
     cfg.load_from, cfg.resume = args.checkpoint, False
     if args.show_dir:
         draw_predictions(cfg, args.show_dir)

@@ -11,21 +11,6 @@ import _lifetime
 
 _launch.hide_gpus_if_asked()
 
-import torch  # noqa: E402
-from mmengine.device import get_device  # noqa: E402
-from mmengine.optim import AmpOptimWrapper, OptimWrapper  # noqa: E402
-
-from lbbt_mm.folder_lock import FolderInUseError, FolderLock  # noqa: E402
-from lbbt_mm.hooks.atomic_checkpoint import (  # noqa: E402
-    CheckpointWriteError,
-    is_complete,
-    latest_checkpoint,
-)
-from lbbt_mm.hooks.random_state import RandomStateHook  # noqa: E402
-from lbbt_mm.hooks.termination import RunEnded, TerminationHook  # noqa: E402
-from lbbt_mm.optim import AutocastOptimWrapper  # noqa: E402
-from lbbt_mm.registry import OPTIM_WRAPPERS, find_type  # noqa: E402
-
 
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
@@ -58,6 +43,11 @@ def parse_args() -> argparse.Namespace:
 
 def use_autocast(cfg: Any) -> None:
     """Exchange the optimiser wrapper for one under bfloat16 autocast."""
+    from mmengine.optim import AmpOptimWrapper, OptimWrapper
+
+    from lbbt_mm.optim import AutocastOptimWrapper
+    from lbbt_mm.registry import OPTIM_WRAPPERS, find_type
+
     wrapper = cfg.optim_wrapper
     kind = wrapper.get("type", "OptimWrapper")
     # None of their subclasses: what those add would be lost.
@@ -79,6 +69,9 @@ def drop_fused_if_unsupported(cfg: Any) -> None:
 
     The result is the same, a little slower; on CPU it exists from torch 2.4 on.
     """
+    import torch
+    from mmengine.device import get_device
+
     optimizer = cfg.optim_wrapper.get("optimizer") or {}
     kind = optimizer.get("type")
     if isinstance(kind, str):
@@ -118,6 +111,8 @@ def apply_options(cfg: Any, args: argparse.Namespace) -> None:
 
 def resume(cfg: Any, checkpoint: str) -> None:
     """Go on from a file, or with ``'auto'`` from the latest complete one there."""
+    from lbbt_mm.hooks.atomic_checkpoint import is_complete, latest_checkpoint
+
     if checkpoint == "auto":
         # Not mmengine's own search, which takes whatever `last_checkpoint` names.
         try:
@@ -147,8 +142,10 @@ def is_first_process(launcher: str) -> bool:
     return os.environ.get(names.get(launcher, ""), "0") == "0"
 
 
-def take_folder(work_dir: str) -> FolderLock | None:
+def take_folder(work_dir: str) -> Any:
     """Keep a second training out of the work folder, which exists."""
+    from lbbt_mm.folder_lock import FolderInUseError, FolderLock
+
     try:
         return FolderLock(work_dir)
     except FolderInUseError as error:
@@ -160,6 +157,9 @@ def take_folder(work_dir: str) -> FolderLock | None:
 
 def see_to_the_end(runner: Any) -> None:
     """Let the run end with a checkpoint, and say if it cannot go on exactly."""
+    from lbbt_mm.hooks.random_state import RandomStateHook
+    from lbbt_mm.hooks.termination import TerminationHook
+
     kinds = [type(hook) for hook in runner.hooks]
     if not any(issubclass(kind, TerminationHook) for kind in kinds):
         runner.register_hook(TerminationHook())
@@ -187,6 +187,9 @@ def main() -> None:
         _launch.check_prerequisites(cfg)
     _launch.prepare_launch(cfg, args.launcher, args.local_rank)
     _launch.check_work_dir(cfg.work_dir)
+    from lbbt_mm.hooks.atomic_checkpoint import CheckpointWriteError, latest_checkpoint
+    from lbbt_mm.hooks.termination import RunEnded
+
     lock = take_folder(cfg.work_dir) if is_first_process(args.launcher) else None
     try:
         with _launch.refusals(CheckpointWriteError):

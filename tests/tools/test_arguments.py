@@ -1,0 +1,62 @@
+"""What the command line gets back before anything heavy is imported."""
+
+from __future__ import annotations
+
+import dataclasses
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+TOOLS = Path(__file__).resolve().parents[2] / "tools"
+# All but the forwarder of a command that moved.
+NAMES = sorted({p.stem for p in TOOLS.glob("[a-z]*.py")} - {"sweep"})
+HEAVY = ("torch", "mmengine", "transformers", "numpy", "matplotlib")
+RUN = """
+import runpy, sys
+sys.argv = sys.argv[1:]
+sys.path.insert(0, {folder!r})
+try:
+    runpy.run_path(sys.argv[0], run_name="__main__")
+finally:
+    print(*(n for n in {heavy} if n in sys.modules), file=sys.stderr)
+"""
+
+
+def run(name: str, *arguments: str) -> subprocess.CompletedProcess:
+    code = RUN.format(folder=str(TOOLS), heavy=HEAVY)
+    command = [sys.executable, "-c", code, str(TOOLS / f"{name}.py"), *arguments]
+    return subprocess.run(command, capture_output=True, text=True)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_help_comes_before_anything_heavy(name: str) -> None:
+    said = run(name, "--help")
+    assert said.returncode == 0 and "usage:" in said.stdout
+    assert not said.stderr.split(), said.stderr
+
+
+@pytest.mark.parametrize(
+    "name", ["analyze", "constant_baseline", "linear_probe", "test", "train"]
+)
+def test_a_wrong_path_is_said_before_anything_heavy(name: str) -> None:
+    said = run(name, "configs/nothing.py", *(["x.pth"] if name == "test" else []))
+    assert said.returncode == 2
+    sentence, heavy, *_ = [*said.stderr.splitlines(), ""]
+    assert "the config configs/nothing.py does not exist" in sentence
+    assert not heavy
+
+
+def test_options_are_the_packages(monkeypatch) -> None:
+    monkeypatch.syspath_prepend(TOOLS)
+    import analyze
+    import linear_probe
+
+    from lbbt_mm.measure.measurements import MEASUREMENTS, Settings
+    from lbbt_mm.probe.selection import DEFAULT_HELD_OUT, DEFAULT_LRS
+
+    assert tuple(MEASUREMENTS) == analyze.MEASUREMENTS
+    assert dataclasses.asdict(Settings()) == analyze.SETTINGS
+    assert linear_probe.DEFAULT_LRS == DEFAULT_LRS
+    assert linear_probe.DEFAULT_HELD_OUT == DEFAULT_HELD_OUT
