@@ -94,6 +94,11 @@ class TerminationHook(Hook):
         self._loop = type(runner.train_loop).run.__code__
         for number in self._signals:
             before = signal.getsignal(number)
+            # Of a run in this process that ended with an error, and listens no more.
+            other = getattr(before, "__self__", None)
+            while isinstance(other, TerminationHook) and other is not self:
+                before = other._previous.get(number, signal.SIG_DFL)
+                other = getattr(before, "__self__", None)
             # Whoever started this run shields it from that one: a shell its
             # background jobs from Ctrl-C, nohup, a scheduler.
             if before not in (self._receive, signal.SIG_IGN):

@@ -75,6 +75,11 @@ class Send(Hook):
             signal.raise_signal(self.number)  # to this thread, at once
 
 
+class Bad(Hook):
+    def after_train_iter(self, runner, *args, **kwargs):
+        raise ValueError("a bug")
+
+
 @pytest.fixture
 def train(tmp_path):
     def train(name, hooks, until, by_epoch=True, workers=0, validate=False, **options):
@@ -169,16 +174,19 @@ def test_a_second_signal_ends_at_once(train, tmp_path):
 
 
 def test_after_an_error_the_signals_are_as_before(train):
-    class Bad(Hook):
-        def after_train_iter(self, runner, *args, **kwargs):
-            raise ValueError("a bug")
-
     with pytest.raises(ValueError, match="a bug"):
         train("run", [END, Bad()], until=1)
     with pytest.raises(KeyboardInterrupt):
         os.kill(os.getpid(), signal.SIGINT)
         while True:  # Python sees it between two lines
             pass
+
+
+def test_after_an_error_the_second_signal_of_the_next_run_ends_it(train):
+    with pytest.raises(ValueError, match="a bug"):
+        train("run", [END, Bad()], until=1)
+    with pytest.raises(KeyboardInterrupt):
+        train("next", [STATE, Send(signal.SIGINT, 2, times=2), END], until=3)
 
 
 def test_a_full_disk_is_told(train, tmp_path, monkeypatch):
