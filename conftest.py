@@ -20,7 +20,7 @@ import quick_logs  # noqa: E402
 import torch  # noqa: E402
 import torch.utils.data._utils  # noqa: E402
 
-quick_logs.install()
+quick_logs.install(ahead=1)
 # In a quarter of all cases torch waits that long for a worker whose batch failed: 5 s.
 torch.utils.data._utils.MP_STATUS_CHECK_INTERVAL = 0.5
 
