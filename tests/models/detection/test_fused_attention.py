@@ -17,6 +17,7 @@ from tiny_detr import build_detr, scramble
 from torch import Tensor, nn
 from torch.testing import assert_close
 
+from lbbt_mm.language.kernels import Dropout
 from lbbt_mm.models import FusedAttention
 
 WIDTH, HEADS = 16, 4
@@ -229,6 +230,15 @@ def test_our_detr_drops_nothing_in_a_later_segmenter(kind: str, shared_default) 
     assert {(m.attn.dropout, residual_dropout(m)) for m in attentions} == {(0.1, 0.1)}
     assert segmenter_dropouts() == {0.0}
     assert shared_default["drop_prob"] == 0.0
+
+
+@pytest.mark.parametrize("kind", ["lbbt_mm.FusedDETR", "lbbt_mm.PreNormDETR"])
+def test_our_detrs_layers_drop_by_the_faster_dropout(kind: str) -> None:
+    detr = build_detr(kind, dropout=0.1)
+    layers = [*detr.encoder.layers, *detr.decoder.layers]
+    drops = [m for one in layers for m in one.modules() if isinstance(m, nn.Dropout)]
+    assert len(drops) >= 2 * len(layers)
+    assert all(isinstance(m, Dropout) and m.p == 0.1 for m in drops if m.p)
 
 
 def test_the_detr_of_mmdet_leaks_until_the_cure_is_imported(shared_default) -> None:
