@@ -90,7 +90,7 @@ class BridgeAccuracy(BaseMetric):
         Raises:
             ValueError: An image has no ``gt_label``, or several.
         """
-        for sample in data_samples:
+        for sample in _on_cpu(data_samples):
             if "gt_label" not in sample:
                 raise ValueError(
                     "BridgeAccuracy expects `gt_label` in each data sample, got "
@@ -131,6 +131,19 @@ class BridgeAccuracy(BaseMetric):
         if results[0]["num_classes"]:
             metrics["chance"] = 100.0 / results[0]["num_classes"]
         return metrics
+
+
+def _on_cpu(samples: Sequence[dict]) -> list[dict]:
+    """Fetch what is on a device in one copy a key, not in four an image."""
+    here = [dict(sample) for sample in samples]
+    for key in ("pred_score", "pred_label", "gt_label", "true_label"):
+        values = [sample.get(key) for sample in here]
+        tensors = [value for value in values if isinstance(value, Tensor)]
+        same = len({(value.shape, value.dtype) for value in tensors}) == 1
+        if same and len(tensors) == len(values):
+            for sample, value in zip(here, torch.stack(tensors).cpu(), strict=True):
+                sample[key] = value
+    return here
 
 
 def _percentage(hits: list[bool]) -> float:

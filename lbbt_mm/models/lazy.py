@@ -19,8 +19,10 @@ LAZY = {
         "mmpretrain",
         "lbbt_mm.models.objectives.bridge_classifier",
     ),
+    "ClsDataPreprocessor": ("mmpretrain", "lbbt_mm.models.cls_data_preprocessor"),
     "FusedAttention": ("mmcv", "lbbt_mm.models.detection.fused_attention"),
     "FusedDETR": ("mmdet", "lbbt_mm.models.detection.fused_detr"),
+    "LabelSmoothLoss": ("mmpretrain", "lbbt_mm.models.objectives.label_smooth_loss"),
     "PreNormDETR": ("mmdet", "lbbt_mm.models.detection.pre_norm_detr"),
 }
 

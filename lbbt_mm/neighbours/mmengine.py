@@ -31,6 +31,8 @@ PRIVATE = {
     "mmengine.hooks:CheckpointHook._save_checkpoint_with_step": (
         "hooks/atomic_checkpoint.py"
     ),
+    "mmengine.logging:HistoryBuffer._count_history": "late_scalars.py",
+    "mmengine.logging:HistoryBuffer._log_history": "late_scalars.py",
     "mmengine.model:BaseModule._is_init": "models/multimodal/llava.py",
     "mmengine.optim:OptimWrapper._accumulative_counts": "hooks/gradients.py",
     "mmengine.optim:OptimWrapper._clip_grad": "optim/autocast.py",

@@ -10,6 +10,7 @@ import torch
 from mmengine.optim import OptimWrapper
 from torch import nn
 
+from lbbt_mm.late_scalars import update_late
 from lbbt_mm.registry import OPTIM_WRAPPERS
 
 _DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32}
@@ -24,8 +25,9 @@ class AutocastOptimWrapper(OptimWrapper):
     scaling, so this one works wherever autocast does. Gradient accumulation and
     clipping are those of ``OptimWrapper``, except that the norm is taken over all
     shards where FSDP spreads the gradients over processes; parameters, gradients and
-    the optimiser's state stay in float32. Only training is affected: validation runs
-    in float32 unless ``val_cfg=dict(fp16=True)`` (bfloat16 on CPU, float16 on GPU).
+    the optimiser's state stay in float32. Only training is affected;
+    ``lbbt_mm.AutocastValLoop`` does the same for validation. The gradients' norm is
+    read when the log is: nothing waits for the device in a step.
 
     Args:
         dtype: ``'bfloat16'``, or ``'float32'`` to switch autocast off without
@@ -89,9 +91,16 @@ class AutocastOptimWrapper(OptimWrapper):
             yield
 
     def _clip_grad(self) -> None:
-        by_norm = self.clip_func is nn.utils.clip_grad_norm_
-        if self._sharded is None or not by_norm:
+        """Clip; the norm stays on the device until somebody reads the log."""
+        if self.clip_func is not nn.utils.clip_grad_norm_:
             super()._clip_grad()
             return
-        norm = self._sharded.clip_grad_norm_(**self.clip_grad_kwargs)
-        self.message_hub.update_scalar(f"train/{self.grad_name}", float(norm))
+        if self._sharded is not None:
+            norm = self._sharded.clip_grad_norm_(**self.clip_grad_kwargs)
+        else:
+            groups = self.optimizer.param_groups
+            every = [p for g in groups for p in g["params"] if p.grad is not None]
+            if not every:
+                return
+            norm = self.clip_func(every, **self.clip_grad_kwargs)
+        update_late(self.message_hub, f"train/{self.grad_name}", norm)
