@@ -5,6 +5,7 @@ from typing import Any
 from mmengine.registry import DATASETS as MMENGINE_DATASETS
 from mmengine.registry import FUNCTIONS as MMENGINE_FUNCTIONS
 from mmengine.registry import HOOKS as MMENGINE_HOOKS
+from mmengine.registry import LOOPS as MMENGINE_LOOPS
 from mmengine.registry import METRICS as MMENGINE_METRICS
 from mmengine.registry import MODELS as MMENGINE_MODELS
 from mmengine.registry import OPTIM_WRAPPERS as MMENGINE_OPTIM_WRAPPERS
@@ -22,6 +23,7 @@ MODELS = _child("model", MMENGINE_MODELS, "models")
 DATASETS = _child("dataset", MMENGINE_DATASETS, "datasets")
 TRANSFORMS = _child("transform", MMENGINE_TRANSFORMS, "datasets")
 HOOKS = _child("hook", MMENGINE_HOOKS, "hooks")
+LOOPS = _child("loop", MMENGINE_LOOPS, "optim")
 METRICS = _child("metric", MMENGINE_METRICS, "metrics")
 OPTIM_WRAPPERS = _child("optim wrapper", MMENGINE_OPTIM_WRAPPERS, "optim")
 STRATEGIES = _child("strategy", MMENGINE_STRATEGIES, "optim.sharded")

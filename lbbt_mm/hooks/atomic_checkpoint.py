@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
+import time
 import zipfile
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from mmengine.dist import is_main_process
+import torch
+from mmengine.dist import broadcast_object_list, is_main_process
 from mmengine.fileio import LocalBackend, register_backend
-from mmengine.hooks import CheckpointHook
+from mmengine.hooks import CheckpointHook, Hook
 from mmengine.runner import Runner
 
 from lbbt_mm.files import write_whole
@@ -19,6 +23,7 @@ from lbbt_mm.neighbours.mmengine import start_from
 from lbbt_mm.registry import HOOKS
 
 _BACKEND = "lbbt_mm.atomic"
+_SMALL = 1 << 16  # bytes; more than a file with a word
 _INTERRUPTED = "interrupted_ckpt"  # in the message hub
 
 
@@ -29,12 +34,43 @@ class CheckpointWriteError(RuntimeError):
 class AtomicLocalBackend(LocalBackend):
     """Local files that appear under their names only when they are complete."""
 
+    streams: dict[str, dict] = {}
+    """Checkpoints by a word that mmengine writes in their place."""
+
     def put(self, obj: bytes, filepath: str | Path) -> None:
         """Write beside the file, then rename."""
+        for word, checkpoint in self.streams.items():
+            if word.encode() in obj[:_SMALL]:
+                write_whole(filepath, partial(_stream, checkpoint))
+                return
         write_whole(filepath, obj)
 
 
 register_backend(_BACKEND, AtomicLocalBackend)
+
+
+def _stream(checkpoint: dict, path: Path) -> None:
+    with open(path, "wb") as file:  # torch's own opening hides why a write failed
+        torch.save(checkpoint, file)
+
+
+class _HandOver(Hook):
+    """Takes the checkpoint when all hooks have seen it, and leaves a word.
+
+    mmengine serialises what is left in memory, twice, before a backend sees it: with a
+    word in place of the weights a file is written tensor by tensor.
+    """
+
+    priority = "LOWEST"
+
+    def __init__(self, owner: AtomicCheckpointHook) -> None:
+        self.owner = owner
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        if self.owner.saving and self.owner.backend_args == dict(backend=_BACKEND):
+            AtomicLocalBackend.streams[self.owner.saving] = dict(checkpoint)
+            checkpoint.clear()
+            checkpoint["streamed"] = self.owner.saving
 
 
 class _RemoveLater:
@@ -64,17 +100,28 @@ class _RemoveLater:
 class AtomicCheckpointHook(CheckpointHook):
     """mmengine's ``CheckpointHook`` for machines that die and disks that fill up.
 
-    It differs in four things. A checkpoint is written beside its place and renamed,
-    so that a file with its name is complete. The old checkpoint of ``max_keep_ckpts``
-    and of ``save_best`` is removed after the new one is there, not before: this takes
-    room for one more. A failure to write is one sentence. And ``resume=True`` goes on
-    in the work folder, wherever it has been moved or copied to: mmengine's own way
-    follows a path in ``last_checkpoint`` that may lead to the original.
+    It differs in six things. A checkpoint is written beside its place and renamed,
+    so that a file with its name is complete. It is written tensor by tensor, where
+    mmengine holds the whole file in memory, twice. The old checkpoint of
+    ``max_keep_ckpts`` and of ``save_best`` is removed after the new one is there, not
+    before: this takes room for one more. A failure to write is one sentence.
+    ``resume=True`` goes on in the work folder, wherever it has been moved or copied to:
+    mmengine's own way follows a path in ``last_checkpoint`` that may lead to the
+    original. And with ``max_share`` a file is not written more often than it is worth.
 
-    The first holds for local files written by mmengine's ``Runner``.
+    The first two hold for local files written by mmengine's ``Runner``.
 
     Args:
+        *args: As for ``CheckpointHook``.
+        max_share: Share of a run's time that checkpoints may take. One that is due is
+            left out while less than the last one's seconds / ``max_share`` have passed
+            since that one; the first and the last of a run are always written. It
+            counts where ``max_keep_ckpts`` is 1, so that a checkpoint only serves to go
+            on from. ``None`` writes every one that is due.
         **kwargs: As for ``CheckpointHook``.
+
+    Raises:
+        ValueError: ``max_share`` is not between 0 and 1.
 
     Example::
 
@@ -85,6 +132,20 @@ class AtomicCheckpointHook(CheckpointHook):
 
     backend_args: dict | None  # mmengine's, which has no types
     file_backend: Any
+
+    def __init__(
+        self, *args: Any, max_share: float | None = None, **kwargs: Any
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        if max_share is not None and not 0 < max_share <= 1:
+            raise ValueError(
+                "AtomicCheckpointHook expects max_share to be a share of the time, "
+                f"such as 0.02, or None, got {max_share!r}."
+            )
+        self.max_share = max_share
+        self.saving = ""  # a word, while one is written
+        self._seconds = 0.0  # that the last one took
+        self._since = time.monotonic()
 
     def before_run(self, runner: Runner) -> None:
         """Choose what ``resume=True`` goes on from, before mmengine does."""
@@ -97,6 +158,45 @@ class AtomicCheckpointHook(CheckpointHook):
             self.backend_args = dict(backend=_BACKEND)
         super().before_train(runner)
         self._bring_along(runner)
+        if not any(isinstance(hook, _HandOver) for hook in runner.hooks):
+            runner.register_hook(_HandOver(self))
+        self._since = time.monotonic()
+
+    def after_train_epoch(self, runner: Runner) -> None:
+        """As inherited, unless it would take too much of the time."""
+        due = self.by_epoch and self.every_n_epochs(
+            runner, self.interval, self.save_begin
+        )
+        if not due or self.is_last_train_epoch(runner) or self._is_worth_it():
+            super().after_train_epoch(runner)
+
+    def after_train_iter(
+        self,
+        runner: Runner,
+        batch_idx: int,
+        data_batch: Any = None,
+        outputs: dict | None = None,
+    ) -> None:
+        """Likewise, where ``by_epoch`` is false."""
+        due = not self.by_epoch and self.every_n_train_iters(
+            runner, self.interval, self.save_begin
+        )
+        if not due or self.is_last_train_iter(runner) or self._is_worth_it():
+            super().after_train_iter(runner, batch_idx, data_batch, outputs)
+
+    def _is_worth_it(self) -> bool:
+        if self.max_share is None or self.max_keep_ckpts != 1:
+            return True
+        passed = time.monotonic() - self._since
+        answer = [self._seconds <= self.max_share * passed]
+        broadcast_object_list(answer)  # all processes take part in writing one
+        return answer[0]
+
+    def _save_checkpoint(self, runner: Runner) -> None:
+        start = time.monotonic()
+        super()._save_checkpoint(runner)
+        self._since = time.monotonic()
+        self._seconds = self._since - start
 
     def _bring_along(self, runner: Runner) -> None:
         """Look for the best checkpoint here, not where the folder was copied from.
@@ -134,6 +234,7 @@ class AtomicCheckpointHook(CheckpointHook):
     def _old_ones_stay_until_done(self, runner: Runner) -> Iterator[None]:
         backend = self.file_backend
         self.file_backend = later = _RemoveLater(backend)
+        self.saving = f"lbbt_mm.{secrets.token_hex(16)}"
         try:
             yield
         except (OSError, RuntimeError) as error:
@@ -145,6 +246,8 @@ class AtomicCheckpointHook(CheckpointHook):
                 raise
             raise CheckpointWriteError(self._sentence(runner, error)) from error
         finally:
+            AtomicLocalBackend.streams.pop(self.saving, None)
+            self.saving = ""
             self.file_backend = backend
         later.do_it()
 
@@ -157,7 +260,10 @@ class AtomicCheckpointHook(CheckpointHook):
             else "There is no earlier one: free some space and start again."
         )
         path = getattr(error, "filename", None) or self.last_ckpt
-        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        first: BaseException | None = error
+        while first and not getattr(first, "strerror", None):  # under what torch says
+            first = first.__context__
+        reason = getattr(first, "strerror", None) or str(error).splitlines()[0]
         return f"The checkpoint {path} could not be written ({reason}). {intact}"
 
 

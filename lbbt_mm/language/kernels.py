@@ -177,13 +177,13 @@ def attention(
 
 def _plain_is_faster(q: Tensor, k: Tensor, bias: Tensor | None, p: float) -> bool:
     if (
-        q.device.type != "cpu"
+        _traced()  # first: torch.compile cannot trace what torch's flags say
+        or q.device.type != "cpu"
         or not (p == 0 or 2**-16 <= p < 1)
         or (bias is not None and bias.requires_grad)
         # Who switches torch's fused kernel off wants derivatives of derivatives.
         or not torch.backends.cuda.flash_sdp_enabled()
         or not torch.is_grad_enabled()
-        or _traced()
     ):
         return False
     if p:  # torch has no fused kernel on a CPU, and draws slowly

@@ -7,17 +7,20 @@ import os
 import re
 import resource
 import shutil
+import signal
+import tracemalloc
 
 import pytest
 import torch
 from mmengine.evaluator import BaseMetric, Evaluator
+from mmengine.hooks import Hook
 from mmengine.logging import MessageHub
 from mmengine.model import BaseModel
 from mmengine.runner import Runner, find_latest_checkpoint
 from torch import nn
 
 from lbbt_mm import files
-from lbbt_mm.hooks import CheckpointWriteError
+from lbbt_mm.hooks import AtomicCheckpointHook, CheckpointWriteError
 from lbbt_mm.hooks.atomic_checkpoint import (
     AtomicLocalBackend,
     is_complete,
@@ -26,9 +29,9 @@ from lbbt_mm.hooks.atomic_checkpoint import (
 
 
 class Toy(BaseModel):
-    def __init__(self):
+    def __init__(self, size=64):
         super().__init__()
-        self.linear = nn.Linear(64, 64)
+        self.linear = nn.Linear(64, size * size // 64)
 
     def forward(self, inputs, mode="tensor"):
         if mode != "loss":
@@ -36,9 +39,26 @@ class Toy(BaseModel):
         return dict(loss=self.linear(torch.stack(inputs)).pow(2).sum())
 
 
+class LateState(Hook):
+    """Adds to a checkpoint as late as a hook can."""
+
+    priority = "LOWEST"
+
+    def before_save_checkpoint(self, runner, checkpoint):
+        checkpoint["late"] = 7
+
+
 @pytest.fixture
 def train(tmp_path):
-    def train(epochs, resume=False, folder=tmp_path, score=False, **checkpoint):
+    def train(
+        epochs,
+        resume=False,
+        folder=tmp_path,
+        score=False,
+        size=64,
+        hooks=(),
+        **checkpoint,
+    ):
         validation = dict(
             val_dataloader=dict(
                 dataset=[dict(inputs=torch.ones(64))],
@@ -48,7 +68,7 @@ def train(tmp_path):
             val_evaluator=Evaluator([Score(prefix="")]),
         )
         runner = Runner(
-            Toy(),
+            Toy(size),
             str(folder),
             train_dataloader=dict(
                 dataset=[dict(inputs=torch.ones(64))] * 2,
@@ -62,6 +82,7 @@ def train(tmp_path):
                     type="lbbt_mm.AtomicCheckpointHook", interval=1, **checkpoint
                 )
             ),
+            custom_hooks=list(hooks),
             resume=resume,
             experiment_name=f"{folder.name}_{epochs}_{resume}",
             **(validation if score else {}),
@@ -75,7 +96,7 @@ def train(tmp_path):
 def names(folder):
     """Files with weights, and parts of them, whose names are their own."""
     found = [path.name for path in folder.iterdir() if ".pth" in path.name]
-    return sorted(re.sub(r"pth\..*\.part", "pth.part", name) for name in found)
+    return sorted(re.sub(r"pth\..*\.part(\.pth)?", "pth.part", name) for name in found)
 
 
 class Full:
@@ -112,7 +133,8 @@ def limited(put, n):
         writes.append(filepath)
         limits = resource.getrlimit(resource.RLIMIT_FSIZE)
         if len(writes) == n:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (len(obj) // 2, limits[1]))
+            half = os.path.getsize(writes[0]) // 2
+            resource.setrlimit(resource.RLIMIT_FSIZE, (half, limits[1]))
         try:
             put(self, obj, filepath)
         finally:
@@ -170,6 +192,102 @@ def test_other_errors_stay_what_they_are(train, monkeypatch):
     monkeypatch.setattr(Runner, "save_checkpoint", fail)
     with pytest.raises(RuntimeError, match="^a bug$"):
         train(1)
+
+
+def test_it_is_streamed_and_what_every_hook_left_is_in_it(train, tmp_path):
+    """The largest Python object while it is written is smaller than the weights."""
+    tracemalloc.start()
+    try:
+        train(2, size=1024, hooks=[LateState()])
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    weights = 4 * 1024**2
+    assert (tmp_path / "epoch_2.pth").stat().st_size > weights > 2 * peak
+    found = torch.load(tmp_path / "epoch_2.pth", weights_only=False)
+    assert {"meta", "state_dict", "optimizer", "message_hub"} <= set(found)
+    assert found["late"] == 7 and "streamed" not in found
+    assert AtomicLocalBackend.streams == {}
+
+
+def test_a_killed_write_leaves_the_earlier_one_whole(train, tmp_path, monkeypatch):
+    train(1)
+    path = tmp_path / "epoch_2.pth"
+    whole = torch.load(tmp_path / "epoch_1.pth", weights_only=False)
+    pid = os.fork()
+    if not pid:  # dies in the middle of the second file
+
+        def die(checkpoint, file):
+            file.write(b"PK half of a file")
+            file.flush()
+            os.kill(os.getpid(), signal.SIGKILL)
+
+        monkeypatch.setattr(torch, "save", die)
+        monkeypatch.setitem(AtomicLocalBackend.streams, "word", whole)
+        AtomicLocalBackend().put(b"a word", path)
+        os._exit(0)
+    _, status = os.waitpid(pid, 0)
+    assert os.WTERMSIG(status) == signal.SIGKILL
+    assert names(tmp_path) == [".epoch_2.pth.part", "epoch_1.pth"]
+    assert latest_checkpoint(tmp_path) == str(tmp_path / "epoch_1.pth")
+    assert train(2, resume=True).epoch == 2
+    assert names(tmp_path) == ["epoch_1.pth", "epoch_2.pth"], "and its part is gone"
+
+
+def test_another_backend_gets_the_whole_file(train, tmp_path):
+    train(1, backend_args=dict(backend="local"))
+    assert torch.load(tmp_path / "epoch_1.pth", weights_only=False)["state_dict"]
+
+
+class Clock:
+    """An epoch takes ten seconds, and a checkpoint as many as it is told."""
+
+    def __init__(self, seconds):
+        self.now, self.seconds = 0.0, seconds
+
+    def monotonic(self):
+        return self.now
+
+
+class Epochs(Hook):
+    def __init__(self, clock):
+        self.clock = clock
+
+    def before_train_epoch(self, runner):
+        self.clock.now += 10
+
+    def before_save_checkpoint(self, runner, checkpoint):
+        self.clock.now += self.clock.seconds
+
+
+@pytest.mark.parametrize(
+    ("settings", "written"),
+    [
+        # 0.5 s of 2 % are 25 s: every third epoch, and the last one.
+        (dict(max_share=0.02, max_keep_ckpts=1), [1, 4, 7, 8]),
+        (dict(max_share=0.1, max_keep_ckpts=1), [1, 2, 3, 4, 5, 6, 7, 8]),
+        (dict(max_share=0.02), [1, 2, 3, 4, 5, 6, 7, 8]),  # whoever keeps all wants all
+        (dict(max_keep_ckpts=1), [1, 2, 3, 4, 5, 6, 7, 8]),
+    ],
+)
+def test_a_checkpoint_is_not_written_more_often_than_it_is_worth(
+    train, monkeypatch, settings, written
+):
+    clock = Clock(0.5)
+    monkeypatch.setattr("lbbt_mm.hooks.atomic_checkpoint.time", clock)
+    seen = []
+
+    def note(self, obj, filepath):
+        seen.append(int(re.findall(r"epoch_(\d+)", str(filepath))[0]))
+
+    monkeypatch.setattr(AtomicLocalBackend, "put", note)
+    train(8, hooks=[Epochs(clock)], **settings)
+    assert seen == written
+
+
+def test_a_share_that_is_none_is_refused():
+    with pytest.raises(ValueError, match="such as 0.02, or None, got 2"):
+        AtomicCheckpointHook(interval=1, max_share=2)
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ pixel_mean = [123.675, 116.28, 103.53]  # of ImageNet, RGB
 pixel_std = [58.395, 57.12, 57.375]
 
 data_preprocessor = dict(
+    type="lbbt_mm.ClsDataPreprocessor",
     num_classes=num_classes,
     mean=pixel_mean,
     std=pixel_std,

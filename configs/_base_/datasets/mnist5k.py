@@ -12,7 +12,11 @@ num_classes = 10
 pixel_mean, pixel_std = [33.3], [78.6]  # of MNIST, in grey levels
 
 data_preprocessor = dict(
-    num_classes=num_classes, mean=pixel_mean, std=pixel_std, to_rgb=False
+    type="lbbt_mm.ClsDataPreprocessor",
+    num_classes=num_classes,
+    mean=pixel_mean,
+    std=pixel_std,
+    to_rgb=False,
 )
 # `true_label` goes along for the accuracies that are logged, never into the labels.
 pipeline = [dict(type="PackInputs", algorithm_keys=["true_label"])]

@@ -39,7 +39,9 @@ model = dict(
         in_channels=width,
         cal_acc=True,  # the running training accuracy in the log
         loss=dict(
-            type="LabelSmoothLoss", label_smooth_val=label_smoothing, mode="original"
+            type="lbbt_mm.LabelSmoothLoss",
+            label_smooth_val=label_smoothing,
+            mode="original",
         ),
         init_cfg=dict(type="Normal", layer="Linear", std=head_init_std),
     ),

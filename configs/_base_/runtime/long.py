@@ -6,5 +6,7 @@ log_interval = 100  # iterations
 checkpoint_interval = 5  # epochs
 
 default_hooks = dict(
-    logger=dict(interval=log_interval), checkpoint=dict(interval=checkpoint_interval)
+    runtime_info=dict(interval=log_interval),
+    logger=dict(interval=log_interval),
+    checkpoint=dict(interval=checkpoint_interval),
 )

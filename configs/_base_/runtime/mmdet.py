@@ -6,7 +6,9 @@ log_interval = 50  # iterations
 
 default_scope = "mmdet"
 default_hooks = dict(
-    logger=dict(interval=log_interval), visualization=dict(type="DetVisualizationHook")
+    runtime_info=dict(interval=log_interval),
+    logger=dict(interval=log_interval),
+    visualization=dict(type="DetVisualizationHook"),
 )
 runtime_hooks = _base_.custom_hooks  # the leaf adds the one that copies blocks
 log_processor = dict(

@@ -7,6 +7,7 @@ checkpoint_interval = 16_000  # iterations
 
 default_scope = "mmseg"
 default_hooks = dict(
+    runtime_info=dict(interval=log_interval),
     logger=dict(interval=log_interval, log_metric_by_epoch=False),
     checkpoint=dict(interval=checkpoint_interval, by_epoch=False),
     visualization=dict(type="SegVisualizationHook"),

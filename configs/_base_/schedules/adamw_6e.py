@@ -8,13 +8,15 @@ max_epochs = 6
 weight_decay = 0.05
 warmup_epochs = 1
 val_interval = 3  # epochs between clean passes
+dtype = "bfloat16"  # of products, in training and validation, or "float32"
 
 # never changed
 grad_max_norm = 1.0
 lr_min = 1e-6
 
 optim_wrapper = dict(
-    type="lbbt_mm.AutocastOptimWrapper",  # bf16 on CPU and GPU
+    type="lbbt_mm.AutocastOptimWrapper",
+    dtype=dtype,
     optimizer=dict(type="AdamW", lr=lr, weight_decay=weight_decay, fused=True),
     clip_grad=dict(max_norm=grad_max_norm),
 )
@@ -35,6 +37,6 @@ param_scheduler = [
     ),
 ]
 train_cfg = dict(by_epoch=True, max_epochs=max_epochs, val_interval=val_interval)
-val_cfg = dict()
-test_cfg = dict()
+val_cfg = dict(type="lbbt_mm.AutocastValLoop", dtype=dtype)
+test_cfg = dict(type="lbbt_mm.AutocastTestLoop", dtype=dtype)
 auto_scale_lr = dict(base_batch_size=32)
