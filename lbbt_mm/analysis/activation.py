@@ -57,6 +57,8 @@ def activation_ratio(
     mean of its absolute value, and the threshold is 0.6 times the mean of ``a`` over
     all images and neurons of the block. It is therefore blind to the scale of a block.
 
+    A prefix in front of the patches is no token of an image and takes no part.
+
     The backbone runs in eval mode and over all tokens in every block, also where it
     returns the last token only; its modes and options are put back afterwards, whatever
     happens.
@@ -127,12 +129,14 @@ def _totals(
         ``(neurons,)`` for each block, and the number of images.
     """
     kernel = backbone.patch_embed.projection.weight
+    front = 0 if backbone.prefix is None else len(backbone.prefix.tokens)
     totals: dict[int, Tensor] = {}
     count = 0
 
     def watch(block: int) -> Callable[[nn.Module, Any, Tensor], None]:
         def take(module: nn.Module, inputs: Any, output: Tensor) -> None:
             values_BTN = output.abs() if rule == "reference" else output
+            values_BTN = values_BTN[:, front:]
             # In float32 also under autocast: bfloat16 would round a mean's sign away.
             means_BN = values_BTN.float().mean(dim=1).double()
             if not torch.isfinite(means_BN).all():

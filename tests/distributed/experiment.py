@@ -31,7 +31,11 @@ def freezing(spec: str) -> dict:
 
 
 DATA_PARALLEL = {
-    "exact": {**EXACT, "train_dataloader.num_workers": 2},
+    "exact": {
+        **EXACT,
+        "train_dataloader.num_workers": 2,
+        "model.backbone.prefix_tokens": "new",
+    },
     "odd": {**EXACT, "train_dataloader.dataset.dataset.indices": IMAGES - 1},
     "all": freezing("all"),
     "watched": {
@@ -59,7 +63,11 @@ _FP32 = {**EXACT, "strategy.model_wrapper.mixed_precision": None}
 SHARDED = {
     "exact": {**_FP32, **_SAVE},
     "resumed": {**_FP32, "resume": True, "load_from": "exact/epoch_1.pth"},
-    "partial": {**_FP32, "model.backbone.trainable_layers": "first:1+norms"},
+    "partial": {
+        **_FP32,
+        "model.backbone.trainable_layers": "first:1+norms",
+        "model.backbone.prefix_tokens": "new",
+    },
     "scratch": {**_FP32, "model.backbone.pretrained": False},
     "bf16": {},  # as shipped
 }
@@ -132,23 +140,23 @@ def train(folder: Path, kind: str, name: str, processes: int) -> dict:
     sys.path.append(str(ROOT / "tools"))
     import _launch
 
-    from lbbt_mm.models.backbone import language_backbone
+    from lbbt_mm.models.backbone import first_weights
 
     opened = []
-    original = language_backbone.open_checkpoint
+    original = first_weights.open_checkpoint
 
     def counted(name: str):
         opened.append(name)
         return original(name)
 
-    language_backbone.open_checkpoint = counted
+    first_weights.open_checkpoint = counted
     cfg = make_config(folder, kind, name, processes)
     _launch.prepare_launch(cfg, "pytorch" if processes > 1 else "none")
     runner = _launch.build_runner(cfg)
     record = Record()
     runner.register_hook(record)
     runner.train()
-    language_backbone.open_checkpoint = original
+    first_weights.open_checkpoint = original
     model = runner.model  # FSDP's own state dict gathers the shards
     if kind == "data_parallel" and processes > 1:
         model = model.module

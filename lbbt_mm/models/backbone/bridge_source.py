@@ -113,11 +113,15 @@ def say_other_use(
             as those of version 0.1.
         source: What to call the checkpoint.
     """
+    stored = dict(stored or {})
     other = [
         f"{name}={stored[name]!r} there, {value!r} here"
         for name, value in built.items()
-        if stored and name in stored and stored[name] != value
+        if name in stored and stored[name] != value and name != "prefix_tokens"
     ]
+    fronts = stored.get("prefix_tokens"), built.get("prefix_tokens")
+    if stored and (fronts[0] is None) != (fronts[1] is None):
+        other.append(f"prefix_tokens={fronts[0]!r} there, {fronts[1]!r} here")
     if other:
         _warn(
             f"{source} was trained with {'; '.join(other)}: the same weights give "

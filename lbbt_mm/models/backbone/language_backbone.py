@@ -7,23 +7,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from mmengine.logging import print_log
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint as recompute
 
-from lbbt_mm.language import Checkpoint, LanguageModel, open_checkpoint
+from lbbt_mm.language import LanguageModel
 from lbbt_mm.language.config import LanguageConfig
 from lbbt_mm.language.layers import Relative
-from lbbt_mm.language.residual import (
-    residual_rms,
-    scratch_word_embeddings,
-    typical_word_embeddings,
-)
-from lbbt_mm.models.backbone.bridge_source import (
-    describe_origin,
-    say_other_use,
-    take_patch_embed,
-)
+from lbbt_mm.models.backbone.first_weights import draw_or_read, draw_patch_embed
 from lbbt_mm.models.backbone.late_architecture import LateArchitecture
 from lbbt_mm.models.backbone.options import (
     block_numbers,
@@ -38,6 +28,7 @@ from lbbt_mm.models.backbone.options import (
     whole,
 )
 from lbbt_mm.models.backbone.patch_tokens import PatchTokens, shaped
+from lbbt_mm.models.backbone.prefix import PrefixTokens
 from lbbt_mm.models.backbone.trainable import (
     freeze,
     frozen_prefix,
@@ -99,6 +90,11 @@ class LanguageBackbone(LateArchitecture):
         frozen_dtype: ``'bfloat16'`` holds the frozen blocks' weights in two bytes each.
             A run under bfloat16 autocast computes the same; validation in float32
             sees them rounded. Not with FSDP, whose units have one dtype.
+        prefix_tokens: A learnable token in front of the patches, on which a language
+            model's attention can gather: ``'language'``, its own first token (also for
+            blocks from scratch, which need its file then), or ``'new'``. It has the
+            language's first position, none of those that replace it, and is kept out
+            of all outputs and means.
         init_cfg: mmengine's initialisation. With ``type='Pretrained'`` the weights
             come from a checkpoint of a whole model (``prefix='backbone.'``), all of
             them or none, and the language model's files are not needed.
@@ -140,6 +136,7 @@ class LanguageBackbone(LateArchitecture):
         long_positions: str = "interpolate",
         initial_distribution: str = "family",
         frozen_dtype: str | None = None,
+        prefix_tokens: str | None = None,
         init_cfg: dict[str, Any] | list[dict[str, Any]] | None = None,
         **unknown: Any,
     ) -> None:
@@ -151,6 +148,7 @@ class LanguageBackbone(LateArchitecture):
             long_positions=long_positions,
             initial_distribution=initial_distribution,
             frozen_dtype=frozen_dtype,
+            prefix_tokens=prefix_tokens,
             out_type=out_type,
         )
         if pretrained and initial_distribution != "family":
@@ -183,6 +181,7 @@ class LanguageBackbone(LateArchitecture):
             long_positions=long_positions,
             initial_distribution=initial_distribution,
             frozen_dtype=frozen_dtype,
+            prefix_tokens=prefix_tokens,
         )
 
     def _build(self, config: LanguageConfig, options: Mapping[str, Any]) -> None:
@@ -215,8 +214,13 @@ class LanguageBackbone(LateArchitecture):
             long_positions=options["long_positions"],
             distribution=options["initial_distribution"],
         )
-        self.language.check_length(math.prod(self.patch_embed.grid))
+        kind = options["prefix_tokens"]
+        self.prefix = None if kind is None else PrefixTokens(config, kind)
+        tokens = math.prod(self.patch_embed.grid) + (kind is not None)
+        self.language.check_length(tokens)
         self.language.use["position"] = position
+        if kind is not None:
+            self.language.use["prefix_tokens"] = kind
         if self.out_type in ("last", "avg"):  # one vector, so the same heads fit
             places = [index - config.num_layers for index in self.out_indices]
             self.language.use |= dict(out_type=self.out_type, out_indices=places)
@@ -258,30 +262,11 @@ class LanguageBackbone(LateArchitecture):
             super().init_weights()
             return
         if not pretrained:
-            if self.pretrained:
-                self._start_from(open_checkpoint(self.language_source))
-            else:
-                self.language.reset_parameters()
-                self.reset_patch_embed()
-            print_log(
-                f"LanguageBackbone: its blocks start from "
-                f"{describe_origin(self.language.origin)}.",
-                logger="current",
-            )
+            draw_or_read(self)
         self._weights_ready = True
         super().init_weights()
         for cfg in pretrained:
             load_part(self, cfg["checkpoint"], cfg.get("prefix"))
-
-    def _start_from(self, source: Checkpoint) -> None:
-        self.language.load(source)
-        say_other_use(self.language.use, source.record.get("use"), source.source)
-        self.patch_embed.reset_parameters()
-        if not take_patch_embed(self.patch_embed, source, self.token_scale):
-            words = None
-            if self.token_scale == "residual" and not source.record:
-                words = typical_word_embeddings(source)
-            self.reset_patch_embed(words)
 
     def reset_patch_embed(self, words: Tensor | None = None) -> None:
         """Draw the patch embedding and its positions anew.
@@ -291,19 +276,7 @@ class LanguageBackbone(LateArchitecture):
                 for ``token_scale='residual'``; drawn like the family's own
                 initialisation if not given.
         """
-        scale = self.token_scale
-        if scale == "residual":
-            if words is None:
-                words = scratch_word_embeddings(self.language.config)
-            typical = residual_rms(self.language, words)
-            scale = typical / self.patch_embed.unit_rms()
-            print_log(
-                f"LanguageBackbone: the residual stream's typical root-mean-square is "
-                f"{typical:.3g}; the patch embedding starts at {scale:.3g} times the "
-                f"paper's initialisation.",
-                logger="current",
-            )
-        self.patch_embed.reset_parameters(float(scale))
+        draw_patch_embed(self, words)
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """Extract features.
@@ -323,7 +296,7 @@ class LanguageBackbone(LateArchitecture):
         grad = torch.is_grad_enabled()
         with torch.set_grad_enabled(grad and not embed_frozen):
             tokens, grid = self.patch_embed(x)
-            tokens = self.language.embed(tokens)
+            tokens = self.embed(tokens)
             relative = self.language.relative_positions(tokens)
         last, outputs = self.num_layers - 1, {}
         # Where only the last token is wanted, the others give keys and values only.
@@ -341,6 +314,12 @@ class LanguageBackbone(LateArchitecture):
         return tuple(
             shaped(outputs[index], grid, self.out_type) for index in self.out_indices
         )
+
+    def embed(self, tokens: Tensor) -> Tensor:
+        """Put the prefix in front of patch tokens, and add the language's positions."""
+        if self.prefix is not None:
+            tokens = self.prefix(tokens)
+        return self.language.embed(tokens)
 
     def train(self, mode: bool = True) -> LanguageBackbone:
         """Set the mode; frozen parts stay frozen and keep their dropout off."""

@@ -18,11 +18,12 @@ from lbbt_mm.language.flops import counting
 from lbbt_mm.language.record import RECORD_KEY, decode_record, own_record
 from lbbt_mm.models.backbone.bridge_source import describe_origin, say_other_use
 from lbbt_mm.models.backbone.patch_tokens import PatchTokens
+from lbbt_mm.models.backbone.prefix import PrefixTokens
 from lbbt_mm.models.pretrained import InitCfg, read_weights, split_pretrained
 from lbbt_mm.neighbours.mmengine import building_runner, start_of
 
 _KNOWN_LATER = frozenset(
-    {"embed_dims", "num_layers", "out_indices", "trainable", "language", "patch_embed"}
+    "embed_dims num_layers out_indices trainable language patch_embed prefix".split()
 )
 
 
@@ -39,6 +40,7 @@ class LateArchitecture(BaseModule):
     language_source: str
     language: LanguageModel
     patch_embed: PatchTokens
+    prefix: PrefixTokens | None
     _waits: str | None = None
     _coming: str | None = None
     _weights_ready = False

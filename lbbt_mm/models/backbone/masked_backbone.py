@@ -91,13 +91,15 @@ class MaskedLanguageBackbone(LanguageBackbone):
                 f"MaskedLanguageBackbone was built for {self.patch_embed.grid} "
                 f"patches, got images of {grid}: set img_size to the images' size."
             )
-        tokens = self.language.embed(tokens)
-        kept_BV, mask_BT, places_BT = _draw_mask(tokens, self.visible)
+        tokens = self.embed(tokens)
+        front = tokens.shape[1] - grid[0] * grid[1]
+        prefix, patches = tokens[:, :front], tokens[:, front:]
+        kept_BV, mask_BT, places_BT = _draw_mask(patches, self.visible)
         index = kept_BV[:, :, None].expand(-1, -1, tokens.shape[2])
-        visible = tokens.gather(1, index)
+        visible = torch.cat((prefix, patches.gather(1, index)), 1)
         for number, block in enumerate(self.language.blocks):
             visible = self._run_block(block, number, visible, None, False)
-        visible = self.language.finish(visible)
+        visible = self.language.finish(visible)[:, front:]
         return torch.cat((visible.mean(1, True), visible), 1), mask_BT, places_BT
 
 

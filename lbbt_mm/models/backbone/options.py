@@ -58,6 +58,7 @@ _ELSEWHERE = {
     "interpolate_mode": "positions are interpolated bicubically: leave it out",
     "attn_drop_rate": "use drop_rate, which holds for all dropout",
     "drop_path": "use drop_path_rate",
+    "num_registers": "use prefix_tokens='new'",
     "use_checkpoint": _MEMORY,
     "gradient_checkpointing": _MEMORY,
     "checkpoint": "use init_cfg=dict(type='Pretrained', checkpoint=..., "
@@ -72,6 +73,7 @@ _CHOICES: dict[str, tuple[str | None, ...]] = {
     "long_positions": ("interpolate", "refuse"),
     "initial_distribution": DISTRIBUTIONS,
     "frozen_dtype": ("bfloat16", None),
+    "prefix_tokens": ("language", "new", None),
 }
 # Values of the same options elsewhere -> ours.
 _VALUES = {

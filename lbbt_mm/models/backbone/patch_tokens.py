@@ -178,7 +178,11 @@ def sincos2d(rows: int, columns: int, width: int) -> Tensor:
 
 
 def shaped(tokens: Tensor, grid: tuple[int, int], out_type: str) -> Tensor:
-    """Shape tokens ``(B, T, C)`` as ``LanguageBackbone``'s ``out_type`` says."""
+    """Shape tokens ``(B, T, C)`` as ``LanguageBackbone``'s ``out_type`` says.
+
+    What stands in front of the patches is left out.
+    """
+    tokens = tokens[:, -math.prod(grid) :]
     if out_type == "last":
         return tokens[:, -1]
     if out_type == "avg":

@@ -14,15 +14,14 @@ from torch import nn
 from lbbt_mm.language.layers import NarrowLinear
 
 if TYPE_CHECKING:
-    from lbbt_mm.language import LanguageModel
     from lbbt_mm.models.backbone.language_backbone import LanguageBackbone
 
 # A norm's parameters, whatever wraps the norm or its block.
 _NORM = re.compile(r"_norm\.")
-_PARTS = ("patch_embed", "positions", "norms", "final_norm")
+_PARTS = ("patch_embed", "prefix", "positions", "norms", "final_norm")
 _HELP = (
     "expected 'all', 'none', 'first:N', 'last:N', a block number, 'patch_embed', "
-    "'positions', 'norms' or 'final_norm', joined by '+' or in a list"
+    "'prefix', 'positions', 'norms' or 'final_norm', joined by '+' or in a list"
 )
 
 
@@ -33,6 +32,7 @@ class TrainableParts:
     Attributes:
         blocks: Numbers of the blocks that train as a whole.
         patch_embed: The new patch embedding and its positions.
+        prefix: The token in front of the patches, if there is one.
         positions: The language model's position table, or T5's relative bias, which
             all blocks share.
         norms: Every norm of the language model, also in frozen blocks.
@@ -42,6 +42,7 @@ class TrainableParts:
 
     blocks: frozenset[int]
     patch_embed: bool = False
+    prefix: bool = False
     positions: bool = False
     norms: bool = False
     final_norm: bool = False
@@ -50,7 +51,8 @@ class TrainableParts:
 def parse_trainable(spec: str | Sequence[str | int], num_layers: int) -> TrainableParts:
     """Read the option ``trainable_layers``.
 
-    The patch embedding is new, so it trains unless ``'none'`` is among the terms:
+    The patch embedding is new, so it trains unless ``'none'`` is among the terms, and
+    so does a token in front of the patches:
     ``'first:5'`` trains it and five blocks, ``'none+last:14'`` trains fourteen blocks
     and nothing else, ``'none'`` freezes the whole backbone.
 
@@ -68,7 +70,7 @@ def parse_trainable(spec: str | Sequence[str | int], num_layers: int) -> Trainab
     blocks: set[int] = set()
     parts: set[str] = set()
     if "none" not in terms:
-        parts.add("patch_embed")
+        parts |= {"patch_embed", "prefix"}
     for term in terms:
         if isinstance(term, str):
             term = term.strip()
@@ -115,6 +117,8 @@ def freeze(
     """
     patch_embed, language = backbone.patch_embed, backbone.language
     patch_embed.requires_grad_(wanted.patch_embed)
+    if backbone.prefix is not None:
+        backbone.prefix.requires_grad_(wanted.prefix)
     if language.positions is not None:
         language.positions.requires_grad_(wanted.positions)
     norms = wanted.final_norm or wanted.norms
@@ -149,8 +153,7 @@ def rest(backbone: LanguageBackbone, frozen: Collection[str]) -> None:
     for name, parameter in backbone.named_parameters():
         if name in frozen:
             parameter.requires_grad_(False)
-    patch_embed, language = backbone.patch_embed, backbone.language
-    training = backbone.training
+    language, training = backbone.language, backbone.training
     for block in language.blocks:
         # Norms that train in a frozen block do not wake its dropout. FSDP and
         # checkpointing wrap the block, so names are looked at, not children.
@@ -159,7 +162,7 @@ def rest(backbone: LanguageBackbone, frozen: Collection[str]) -> None:
             for name, p in block.named_parameters()
         ):
             block.eval()
-    begins = trains(patch_embed) or _positions_train(language)
+    begins = _inputs_train(backbone)
     language.drop.train(training and begins)
     language.final_drop.train(training and trains(backbone))
 
@@ -171,8 +174,8 @@ def frozen_prefix(backbone: LanguageBackbone) -> tuple[bool, int]:
         Whether nothing up to the first block trains, and the number of blocks that no
         gradient has to pass, because everything before them is frozen too.
     """
-    patch_embed, language = backbone.patch_embed, backbone.language
-    if trains(patch_embed) or trains(language.embed_norm) or _positions_train(language):
+    language = backbone.language
+    if _inputs_train(backbone) or trains(language.embed_norm):
         return False, 0
     blocks = 0
     for block in language.blocks:
@@ -187,8 +190,13 @@ def trains(module: nn.Module) -> bool:
     return any(parameter.requires_grad for parameter in module.parameters())
 
 
-def _positions_train(language: LanguageModel) -> bool:
-    return language.positions is not None and language.positions.requires_grad
+def _inputs_train(backbone: LanguageBackbone) -> bool:
+    prefix, positions = backbone.prefix, backbone.language.positions
+    return (
+        trains(backbone.patch_embed)
+        or (prefix is not None and trains(prefix))
+        or (positions is not None and positions.requires_grad)
+    )
 
 
 def _is_text(term: object) -> bool:

@@ -73,6 +73,7 @@ def twin(backbone: LanguageBackbone, source: str, **options) -> LanguageBackbone
         (dict(out_indices=[]), "out_indices must name blocks"),
         (dict(num_layers=4), "from 1 to 3"),
         (dict(num_layers=0), "from 1 to 3"),
+        (dict(prefix_tokens=2), "prefix_tokens must be one of 'language', 'new'"),
         (dict(token_scale=0), "token_scale must be a positive number"),
         (dict(token_scale="auto"), "token_scale must be a positive number"),
         (dict(drop_rate=1.0), "drop_rate must be at least 0"),
@@ -119,6 +120,7 @@ EFFECTS = {
     "drop_path_rate": dict(drop_path_rate=0.9),
     "with_cp": dict(with_cp=True),
     "initial_distribution": dict(pretrained=False, initial_distribution="mimetic"),
+    "prefix_tokens": dict(prefix_tokens="new"),
     "init_cfg": dict(init_cfg=dict(type="Constant", layer="Conv2d", val=0.01)),
 }
 # Tested in test_backbone_options.py and test_trainable.py.

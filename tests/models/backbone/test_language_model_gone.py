@@ -235,10 +235,10 @@ def test_options_are_checked_against_the_checkpoint(folder, checkpoint) -> None:
 @pytest.fixture
 def said(monkeypatch) -> list[str]:
     """What is logged while a backbone is built and filled."""
-    from lbbt_mm.models.backbone import language_backbone, late_architecture
+    from lbbt_mm.models.backbone import first_weights, late_architecture
 
     lines: list[str] = []
-    for module in (language_backbone, late_architecture):
+    for module in (first_weights, late_architecture):
         monkeypatch.setattr(module, "print_log", lambda text, **_: lines.append(text))
     return lines
 

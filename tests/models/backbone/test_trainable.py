@@ -9,7 +9,8 @@ from torch.testing import assert_close
 from lbbt_mm.models import LanguageBackbone
 from lbbt_mm.models.backbone.trainable import TrainableParts, parse_trainable
 
-ALL = dict(patch_embed=True, positions=True, norms=True, final_norm=True)
+NEW = dict(patch_embed=True, prefix=True)
+ALL = dict(**NEW, positions=True, norms=True, final_norm=True)
 
 
 def parts(*blocks: int, **more: bool) -> TrainableParts:
@@ -21,15 +22,16 @@ def parts(*blocks: int, **more: bool) -> TrainableParts:
     [
         ("all", parts(0, 1, 2, 3, **ALL)),
         ("none", parts()),
-        ("first:2", parts(0, 1, patch_embed=True)),
-        ("last:1", parts(3, patch_embed=True)),
+        ("first:2", parts(0, 1, **NEW)),
+        ("last:1", parts(3, **NEW)),
         ("none+last:2", parts(2, 3)),
-        ([0, 3], parts(0, 3, patch_embed=True)),
-        ("0+3", parts(0, 3, patch_embed=True)),
-        (["first:1", "norms"], parts(0, patch_embed=True, norms=True)),
-        ("first:1+positions", parts(0, patch_embed=True, positions=True)),
+        ([0, 3], parts(0, 3, **NEW)),
+        ("0+3", parts(0, 3, **NEW)),
+        (["first:1", "norms"], parts(0, **NEW, norms=True)),
+        ("first:1+positions", parts(0, **NEW, positions=True)),
         ("none+patch_embed", parts(patch_embed=True)),
-        ("last:1 + final_norm", parts(3, patch_embed=True, final_norm=True)),
+        ("none+prefix", parts(prefix=True)),
+        ("last:1 + final_norm", parts(3, **NEW, final_norm=True)),
     ],
 )
 def test_parse(spec, expected: TrainableParts) -> None:
