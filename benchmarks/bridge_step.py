@@ -1,203 +1,241 @@
-"""One training step of a bridge, against transformers' blocks in a plain loop.
+"""Rows of training steps: a whole bridge, a part of it, and how it grows.
 
-Both arms have the same images and labels, patch embedding, blocks (the same weights),
-linear head on the last token, AdamW, clipping of gradients, dropout and bfloat16
-autocast, and take turns in one process. The share of the machine's own rate of bfloat16
-matrix products, measured in the same run, says how much is left to win.
-Baseline: ``transformers.GPT2Model`` or ``LlamaModel`` on the patches' embeddings.
+Baseline of `bridge-step`: transformers' blocks in a plain loop. Both sides have the
+same images and labels, patch embedding, blocks (the same weights), linear head on the
+last token, AdamW, clipping, dropout and bfloat16 autocast; in eval mode their losses
+agree.
 """
 
 from __future__ import annotations
 
-import argparse
 import copy
-import statistics
-import sys
+import functools
 import tempfile
-import time
 from collections.abc import Callable
-from pathlib import Path
+from typing import Any
 
-sys.path.append(str(Path(__file__).resolve().parent.parent))
+from measure import Case, agree
 
-# name: (family, blocks, width, heads, key-value heads, FFN width, image, patch, batch)
+# name: (family, blocks, width, heads, key-value heads, FFN width,
+#        channels, image, patch, batch)
 SETTINGS = {
-    "gpt2": ("gpt2", 12, 768, 12, 12, 3072, 224, 16, 8),
-    "small": ("gpt2", 6, 384, 6, 6, 1536, 28, 4, 32),
-    "smollm2": ("llama", 8, 576, 9, 3, 1536, 28, 7, 64),
+    "smollm2": ("llama", 8, 576, 9, 3, 1536, 1, 28, 7, 32),
+    "gpt2": ("gpt2", 12, 768, 12, 12, 3072, 3, 224, 16, 8),
+    "small": ("gpt2", 6, 384, 6, 6, 1536, 3, 28, 4, 32),
+    "deep": ("gpt2", 24, 384, 6, 6, 1536, 3, 112, 16, 16),
+}
+WORDS = {
+    "smollm2": "the quickstart's: SmolLM2, 8 x 576, 16 tokens, batch 32",
+    "gpt2": "12 x 768, 196 tokens, batch 8, dropout {}",
+    "small": "6 x 384, 49 tokens, batch 32, dropout {}",
 }
 
 
-def parse_args() -> argparse.Namespace:
-    """Read the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--setting", choices=SETTINGS, default="gpt2")
-    parser.add_argument("--dropout", type=float, default=0.1)
-    parser.add_argument("--steps", type=int, default=7, help="timed steps of each arm")
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--profile", action="store_true", help="our operations")
-    return parser.parse_args()
+def cases() -> list[Case]:
+    """The shipped setting first, then the issue's."""
+    goals = {
+        ("smollm2", 0.0): "",
+        ("gpt2", 0.1): ">= 1.8",
+        ("gpt2", 0.0): ">= 1.7",
+        ("small", 0.1): ">= 2",
+        ("small", 0.0): ">= 2",
+    }
+    found = []
+    for (setting, dropout), goal in goals.items():
+        build = functools.cache(functools.partial(pair, setting, dropout))
+        _, blocks, width, *_, image, patch, batch = SETTINGS[setting]
+        tokens = (image // patch) ** 2
+        found.append(
+            Case(
+                name=WORDS[setting].format(dropout),
+                baseline="transformers' blocks in a plain loop",
+                goal=goal,
+                before=">= 2" if setting == "smollm2" else "",
+                arms={arm: picked(build, arm) for arm in ("baseline", "ours")},
+                products=6 * batch * tokens * weights_and_tokens(setting, tokens),
+                matrix=(batch * tokens, width, "bfloat16"),
+            )
+        )
+    return found
 
 
-def matmul_rate(rows: int, width: int, seconds: float = 1.0) -> float:
-    """Multiply bfloat16 matrices of the step's size; return operations a second."""
-    import torch
-
-    a = torch.randn(rows, width, dtype=torch.bfloat16)
-    b = torch.randn(width, 4 * width, dtype=torch.bfloat16)
-    a @ b
-    count, start = 0, time.process_time()
-    while time.process_time() - start < seconds:
-        a @ b
-        count += 1
-    return count * 2 * rows * width * 4 * width / (time.process_time() - start)
+def weights_and_tokens(setting: str, tokens: int) -> int:
+    """Multiplications a token in the matrix products of all blocks."""
+    family, blocks, width, heads, kv_heads, ffn, *_ = SETTINGS[setting]
+    attention = 2 * width * width * (heads + kv_heads) // heads
+    mlp = (3 if family == "llama" else 2) * width * ffn
+    return blocks * (attention + mlp + 2 * tokens * width)
 
 
-def build(args: argparse.Namespace) -> tuple[dict[str, Callable[[], float]], int, int]:
-    """Return each arm's step, matrix operations of a step, and rows of its matrices."""
+def picked(build: Callable[[], dict], arm: str) -> Callable[[], Callable[[], Any]]:
+    """Build both sides once and hand out one of them."""
+    return lambda: build()[arm]
+
+
+def language_model(setting: str, dropout: float) -> Any:
+    """Build transformers' model of a setting, with random weights."""
     import torch
     import transformers
+
+    torch.manual_seed(0)
+    family, blocks, width, heads, kv_heads, ffn, *_ = SETTINGS[setting]
+    if family == "gpt2":
+        drops = dict(resid_pdrop=dropout, embd_pdrop=dropout, attn_pdrop=dropout)
+        config = transformers.GPT2Config(
+            n_layer=blocks, n_embd=width, n_head=heads, vocab_size=100, **drops
+        )
+        return transformers.GPT2Model(config)
+    config = transformers.LlamaConfig(
+        num_hidden_layers=blocks,
+        hidden_size=width,
+        num_attention_heads=heads,
+        num_key_value_heads=kv_heads,
+        intermediate_size=ffn,
+        vocab_size=100,
+    )
+    return transformers.LlamaModel(config)
+
+
+def bridge(setting: str, text: Any, dropout: float, **options: Any) -> Any:
+    """Build our model around the blocks of transformers' one."""
     from mmengine.registry import init_default_scope
     from mmpretrain.registry import MODELS
+
+    init_default_scope("mmpretrain")
+    family, _, width, *_, channels, image, patch, _ = SETTINGS[setting]
+    with tempfile.TemporaryDirectory() as folder:
+        text.save_pretrained(folder)
+        backbone = dict(
+            type="lbbt_mm.LanguageBackbone",
+            language_model=folder,
+            img_size=image,
+            patch_size=patch,
+            in_channels=channels,
+            drop_rate=dropout if family == "gpt2" else None,
+            **options,
+        )
+        head = dict(type="LinearClsHead", num_classes=10, in_channels=width)
+        model = MODELS.build(dict(type="ImageClassifier", backbone=backbone, head=head))
+        model.init_weights()
+    return model.train()
+
+
+def batch_of(setting: str, batch: int | None = None) -> tuple[Any, Any]:
+    """Random images and labels."""
+    import torch
+
+    *_, channels, image, _, usual = SETTINGS[setting]
+    number = batch or usual
+    return torch.randn(number, channels, image, image), torch.randint(10, (number,))
+
+
+def our_step(model: Any, images: Any, labels: Any) -> Callable[[], float]:
+    """A step as mmengine's loop makes it."""
+    import torch
     from mmpretrain.structures import DataSample
 
     from lbbt_mm.optim import AutocastOptimWrapper
 
-    family, blocks, width, heads, kv_heads, ffn, image, patch, batch = SETTINGS[
-        args.setting
-    ]
-    torch.manual_seed(0)
-    if family == "gpt2":
-        config = transformers.GPT2Config(
-            n_layer=blocks,
-            n_embd=width,
-            n_head=heads,
-            vocab_size=100,
-            resid_pdrop=args.dropout,
-            embd_pdrop=args.dropout,
-            attn_pdrop=args.dropout,
-        )
-        text = transformers.GPT2Model(config)
-    else:
-        config = transformers.LlamaConfig(
-            num_hidden_layers=blocks,
-            hidden_size=width,
-            num_attention_heads=heads,
-            num_key_value_heads=kv_heads,
-            intermediate_size=ffn,
-            vocab_size=100,
-        )
-        text = transformers.LlamaModel(config)
-    init_default_scope("mmpretrain")
-    with tempfile.TemporaryDirectory() as folder:
-        text.save_pretrained(folder)
-        model = MODELS.build(
-            dict(
-                type="ImageClassifier",
-                backbone=dict(
-                    type="lbbt_mm.LanguageBackbone",
-                    language_model=folder,
-                    img_size=image,
-                    patch_size=patch,
-                    in_channels=3,
-                    drop_rate=args.dropout if family == "gpt2" else None,
-                ),
-                head=dict(type="LinearClsHead", num_classes=10, in_channels=width),
-            )
-        )
-        model.init_weights()
-    model.train()
-    images = torch.randn(batch, 3, image, image)
-    labels = torch.randint(10, (batch,))
     samples = [DataSample().set_gt_label(int(label)) for label in labels]
+    trained = [p for p in model.parameters() if p.requires_grad]
     wrapper = AutocastOptimWrapper(
-        optimizer=torch.optim.AdamW(model.parameters(), 1e-4, fused=True),
+        optimizer=torch.optim.AdamW(trained, 1e-4, fused=True),
         clip_grad=dict(max_norm=1.0),
     )
 
-    def ours() -> float:
+    def step() -> float:
         with wrapper.optim_context(model):
             loss = model(images, samples, mode="loss")["loss"]
         wrapper.update_params(loss)
         return float(loss)
 
+    return step
+
+
+def pair(setting: str, dropout: float) -> dict[str, Callable[[], float]]:
+    """Build both sides of a bridge's step, of the same weights."""
+    import torch
+    from torch.nn.functional import cross_entropy
+
+    text = language_model(setting, dropout)
+    model = bridge(setting, text, dropout)
+    images, labels = batch_of(setting)
     embed = copy.deepcopy(model.backbone.patch_embed)
-    head = torch.nn.Linear(width, 10)
+    head = torch.nn.Linear(SETTINGS[setting][2], 10)
     head.load_state_dict(model.head.fc.state_dict())
-    text.train()
-    parameters = [
-        p for m in (embed, text, head) for p in m.parameters() if p.requires_grad
-    ]
+    modules = torch.nn.ModuleList([embed, text, head])
+    parameters = [p for p in modules.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(parameters, 1e-4, fused=True)
 
-    def plain() -> float:
+    def loss_of() -> torch.Tensor:
         with torch.autocast("cpu", torch.bfloat16):
             tokens = embed(images)[0]
             hidden = text(inputs_embeds=tokens, use_cache=False).last_hidden_state
-            loss = torch.nn.functional.cross_entropy(head(hidden[:, -1]), labels)
+            return cross_entropy(head(hidden[:, -1]), labels)
+
+    def plain() -> float:
+        loss = loss_of()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()
         optimizer.zero_grad()
         return float(loss)
 
-    tokens = (image // patch) ** 2
-    weights = sum(
-        p.numel()
-        for name, p in model.backbone.language.blocks.named_parameters()
-        if p.ndim == 2
-    )
-    products = 6 * batch * tokens * (weights + 2 * blocks * tokens * width)
-    return dict(transformers=plain, ours=ours), products, batch * tokens
+    modules.eval(), model.eval()
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        ours = cross_entropy(model(images), labels)
+        agree(setting, float(ours), float(loss_of()), 0.02)
+    modules.train(), model.train()
+    return dict(baseline=plain, ours=our_step(model, images, labels))
 
 
-def main() -> None:
-    """Measure and print the table."""
-    args = parse_args()
-    import torch
+def partial_cases() -> list[Case]:
+    """`first:5` of 24 blocks against all of them, with peak memory."""
 
-    torch.set_num_threads(args.threads)
-    steps, products, rows = build(args)
-    losses = {name: [step() for _ in range(2)] for name, step in steps.items()}
-    if abs(losses["ours"][0] - losses["transformers"][0]) > 0.2:
-        raise SystemExit(f"The arms compute different things: {losses}.")
-    if args.profile:
-        from torch.profiler import profile
+    def arm(trainable: str) -> Callable[[], Callable[[], float]]:
+        def build() -> Callable[[], float]:
+            import mmpretrain.models  # noqa: F401  (its memory is not the step's)
+            import transformers  # noqa: F401
 
-        with profile() as seen:
-            for _ in range(3):
-                steps["ours"]()
-        print(
-            seen.key_averages().table(
-                sort_by="self_cpu_time_total", row_limit=28, max_name_column_width=40
+            import lbbt_mm.optim  # noqa: F401
+
+            @functools.cache
+            def step() -> Callable[[], float]:
+                text = language_model("deep", 0.0)
+                model = bridge("deep", text, 0.0, trainable_layers=trainable)
+                return our_step(model, *batch_of("deep"))
+
+            return lambda: step()()
+
+        return build
+
+    return [
+        Case(
+            name="first:5 of 24 blocks x 384, 49 tokens, batch 16",
+            baseline="the same step with all blocks trained",
+            goal="<= 0.71",
+            memory="<= 0.5",
+            arms=dict(baseline=arm("all"), ours=arm("first:5")),
+            calls=4,
+        )
+    ]
+
+
+def growth_cases() -> list[Case]:
+    """Twice the batch, twice the depth: twice the work, or less."""
+
+    def step(blocks: int, batch: int) -> Callable[[], Callable[[], float]]:
+        def build() -> Callable[[], float]:
+            model = bridge(
+                "small", language_model("small", 0.0), 0.0, num_layers=blocks
             )
-        )
-        return
-    times: dict[str, list[float]] = {name: [] for name in steps}
-    rates = []
-    for _ in range(args.steps):
-        rates.append(matmul_rate(rows, SETTINGS[args.setting][2], 0.3))
-        for name, step in steps.items():
-            start = time.process_time()
-            step()
-            times[name].append(time.process_time() - start)
-    rate = statistics.median(rates)
-    print(
-        f"{args.setting}, dropout {args.dropout}; processor time, median of "
-        f"{args.steps} (from, to), and share of this machine's {rate / 1e9:.0f} G "
-        f"operations a second in bfloat16 matrix products"
-    )
-    medians = {name: statistics.median(found) for name, found in times.items()}
-    for name, middle in medians.items():
-        low, high = min(times[name]), max(times[name])
-        print(
-            f"{name:<14}{1e3 * middle:>7.0f} ms ({1e3 * low:.0f}, {1e3 * high:.0f})"
-            f"{products / middle / rate:>7.0%}"
-        )
-    print(f"ratio {medians['transformers'] / medians['ours']:.2f}")
+            return our_step(model, *batch_of("small", batch))
 
+        return build
 
-if __name__ == "__main__":
-    main()
+    def case(name: str, ours: tuple[int, int]) -> Case:
+        arms = dict(baseline=step(3, 32), ours=step(*ours))
+        half = "half as much, times 2"
+        return Case(f"a step, {name} doubled", half, "<= 1.1", arms, factor=2)
+
+    return [case("batch", (3, 64)), case("depth", (6, 32))]

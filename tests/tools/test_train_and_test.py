@@ -161,14 +161,3 @@ def test_linear_probe_chooses_its_learning_rate(project, tool, capfd):
     assert plain["lr_sweep"] is None
     assert plain["test_top1"] == record["test_top1"]
     assert plain["train_top1"] == record["train_top1"]
-
-
-def test_benchmark_names_its_baseline(project, trained, tool, capfd):
-    tool(
-        "benchmarks/linear_probe.py", project.config, trained.work_dir / "epoch_1.pth",
-        "--epochs", "2", "--repeats", "1", "--images", "4",
-    ).main()  # fmt: skip
-    output = capfd.readouterr().out
-    assert "4 training and 4 test images" in output
-    assert "frozen model in every epoch (2 x" in output
-    assert "features read from the cache, then probed" in output
