@@ -84,6 +84,7 @@ _ROOMS = {
         "MLPProjector",
         "MaskedLanguageBackbone",
         "PreNormDETR",
+        "SegmenterHead",
         "StandardizeNeck",
         "TilePreprocessor",
     ),

@@ -24,6 +24,7 @@ LAZY = {
     "FusedDETR": ("mmdet", "lbbt_mm.models.detection.fused_detr"),
     "LabelSmoothLoss": ("mmpretrain", "lbbt_mm.models.objectives.label_smooth_loss"),
     "PreNormDETR": ("mmdet", "lbbt_mm.models.detection.pre_norm_detr"),
+    "SegmenterHead": ("mmseg", "lbbt_mm.models.segmenter_head"),
 }
 
 

@@ -27,6 +27,7 @@ from torch.utils.checkpoint import checkpoint as recompute
 from lbbt_mm.language.kernels import Dropout
 from lbbt_mm.language.layers import stream_dtype
 from lbbt_mm.models.detection.fused_attention import FusedAttention
+from lbbt_mm.models.registers import checked_registers, new_registers, with_registers
 
 
 class FusedEncoderLayer(DetrTransformerEncoderLayer):
@@ -135,14 +136,18 @@ class FusedDETR(DETR):
 
     Args:
         args: As for ``mmdet.DETR``.
+        registers: Learnable tokens beside those of the image, without positions:
+            encoder tokens and object queries may attend to them where they look for
+            nothing in the image, as a language model does to its first token.
         kwargs: As for ``mmdet.DETR``.
 
     Raises:
-        ValueError: The positional encoding's width is not the encoder's.
+        ValueError: The positional encoding's width is not the encoder's, or
+            ``registers`` is no number of tokens.
 
     Example:
         >>> _base_ = "mmdet::detr/detr_r50_8xb2-150e_coco.py"
-        >>> model = dict(type="lbbt_mm.FusedDETR")
+        >>> model = dict(type="lbbt_mm.FusedDETR", registers=1)
     """
 
     encoder_type: type[FusedEncoder] = FusedEncoder
@@ -152,12 +157,17 @@ class FusedDETR(DETR):
     encoder: Any
     decoder: Any
 
+    def __init__(self, *args: Any, registers: int = 0, **kwargs: Any) -> None:
+        self._count = checked_registers(registers)
+        super().__init__(*args, **kwargs)
+
     def _init_layers(self) -> None:
         self.positional_encoding = SinePositionalEncoding(**self.positional_encoding)
         self.encoder = self.encoder_type(**self.encoder)
         self.decoder = self.decoder_type(**self.decoder)
         self.embed_dims = self.encoder.embed_dims
         self.query_embedding = nn.Embedding(self.num_queries, self.embed_dims)
+        self.registers = new_registers(self._count, self.embed_dims)
         num_feats = self.positional_encoding.num_feats
         if 2 * num_feats != self.embed_dims:
             raise ValueError(
@@ -189,7 +199,19 @@ class FusedDETR(DETR):
         encoder, decoder = super().pre_transformer(mlvl_feats, batch_data_samples)
         # mmdet computes positions in float32 whatever the layers compute in.
         positions = encoder["feat_pos"].to(stream_dtype(self.encoder))
-        return dict(encoder, feat_pos=positions), dict(decoder, memory_pos=positions)
+        encoder["feat_pos"] = decoder["memory_pos"] = positions
+        if self.registers is None:
+            return encoder, decoder
+        encoder["feat"] = with_registers(self.registers, encoder["feat"])
+        nowhere = positions.new_zeros(len(positions), self._count, self.embed_dims)
+        positions = torch.cat((nowhere, positions), 1)
+        mask = encoder["feat_mask"]
+        if mask is not None:
+            mask = torch.cat((mask.new_zeros(len(mask), self._count), mask), 1)
+        return (
+            dict(encoder, feat_pos=positions, feat_mask=mask),
+            dict(decoder, memory_pos=positions, memory_mask=mask),
+        )
 
     def pre_decoder(self, memory: Tensor) -> tuple[dict[str, Any], dict[str, Any]]:
         """Prepare the queries as mmdet does.
