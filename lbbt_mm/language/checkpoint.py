@@ -130,6 +130,9 @@ class Checkpoint:
                             f"{origin} should hold {', '.join(keys)} of shapes "
                             f"{fitting} by its configuration; found {found}."
                         )
+                if len(pieces) > 1 and pieces[0].is_meta:
+                    # torch.cat of shapes imports torch's compiler, for a second.
+                    pieces = [torch.empty(shape, device="meta")]
                 tensors[part] = pieces[0] if len(pieces) == 1 else torch.cat(pieces)
             stored -= set(keys)
         for key in sorted(stored - set(self._table.ignored_in_block)):

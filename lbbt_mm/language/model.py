@@ -96,7 +96,11 @@ class LanguageModel(nn.Module):
                 TransformerBlock(config) for _ in range(config.num_layers)
             )
             self.final_norm = build_norm(config) if config.final_norm else nn.Identity()
-        self.to_empty(device=device)
+        # As to_empty, which imports torch's symbolic shapes for a good half second.
+        for module in list(self.modules()):
+            for name, of_shape in list(module.named_parameters(recurse=False)):
+                empty = torch.empty(of_shape.shape, dtype=of_shape.dtype, device=device)
+                setattr(module, name, nn.Parameter(empty))
         self.drop = Dropout(config.embed_drop)
         self.final_drop = Dropout(config.final_drop)
         rotary = use_positions and config.position == "rotary"
