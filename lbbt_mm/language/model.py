@@ -167,21 +167,24 @@ class LanguageModel(nn.Module):
             self.origin["distribution"] = self.distribution
 
     @torch.no_grad()
-    def load(self, checkpoint: Checkpoint) -> None:
-        """Copy the first blocks, positions and norms of a language model, in place.
+    def load(self, checkpoint: Checkpoint, first_block: int = 0) -> None:
+        """Copy blocks, positions and norms of a language model, in place.
 
         Only the tensors that are needed are read.
 
         Args:
             checkpoint: An opened language model.
+            first_block: The block that the first one is filled from.
 
         Raises:
             CheckpointError: Its architecture differs, or it has too few blocks.
         """
         differences = self.config.differences(checkpoint.config)
-        if checkpoint.config.num_layers < self.config.num_layers:
+        needed = first_block + self.config.num_layers
+        if checkpoint.config.num_layers < needed:
+            start = f"first_block {first_block} + " if first_block else ""
             differences.append(
-                f"num_layers: {self.config.num_layers} > {checkpoint.config.num_layers}"
+                f"{start}num_layers: {needed} > {checkpoint.config.num_layers}"
             )
         if differences:
             raise CheckpointError(
@@ -196,7 +199,7 @@ class LanguageModel(nn.Module):
             digest.update(tensor_bytes(target))
 
         for index in range(self.config.num_layers):
-            for name, tensor in checkpoint.block(index).items():
+            for name, tensor in checkpoint.block(first_block + index).items():
                 copy(self.blocks[index].get_parameter(name), tensor)
         if self.positions is not None:
             table = checkpoint.positions()
@@ -214,6 +217,8 @@ class LanguageModel(nn.Module):
             "sha256": digest.hexdigest(),
             "blocks": self.config.num_layers,
         }
+        if first_block:
+            self.origin["first_block"] = first_block
         if checkpoint.record:
             self.origin["parent"] = checkpoint.record.get("origin")
 

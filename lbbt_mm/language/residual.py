@@ -12,26 +12,28 @@ from lbbt_mm.language.model import LanguageModel
 _SEQUENCES, _TOKENS, _CHUNKS = 16, 64, 32
 
 
-def typical_word_embeddings(checkpoint: Checkpoint) -> Tensor:
+def typical_word_embeddings(checkpoint: Checkpoint, count: int = 512) -> Tensor:
     """Read word embeddings evenly spread over the vocabulary, ``(words, width)``.
 
     Args:
         checkpoint: A language model with its word embedding.
+        count: About how many.
     """
     vocab_size = checkpoint.config.vocab_size
-    rows = max(1, min(16, vocab_size // _CHUNKS))
+    rows = max(1, min(-(-count // _CHUNKS), vocab_size // _CHUNKS))
     starts = range(0, vocab_size - rows + 1, max(1, vocab_size // _CHUNKS))
     return torch.cat([checkpoint.embedding_rows(s, s + rows) for s in starts])
 
 
-def scratch_word_embeddings(config: LanguageConfig) -> Tensor:
+def scratch_word_embeddings(config: LanguageConfig, count: int = 512) -> Tensor:
     """Draw word embeddings as the family initialises them, ``(words, width)``.
 
     Args:
         config: The architecture.
+        count: How many.
     """
     generator = torch.Generator().manual_seed(0)
-    return torch.randn(512, config.width, generator=generator) * config.init_std
+    return torch.randn(count, config.width, generator=generator) * config.init_std
 
 
 @torch.no_grad()

@@ -94,6 +94,9 @@ def describe_origin(origin: Mapping[str, Any] | None) -> str:
         drawn = (origin or {}).get("distribution", "the family's own")
         return f"scratch ({drawn} initialisation)"
     parent = (origin or {}).get("parent")
+    first = (origin or {}).get("first_block")
+    if first:
+        source = f"{source} from block {first} on"
     if not parent:
         return f"the weights of {source}"
     return f"the weights of {source}, which started from {describe_origin(parent)}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import torch
 from mmengine.logging import print_log
 from torch import Tensor
 
@@ -18,6 +19,7 @@ from lbbt_mm.models.backbone.bridge_source import (
     say_other_use,
     take_patch_embed,
 )
+from lbbt_mm.models.backbone.patch_moments import matched, read_moments
 
 if TYPE_CHECKING:
     from lbbt_mm.models.backbone.language_backbone import LanguageBackbone
@@ -52,13 +54,13 @@ def draw_or_read(backbone: LanguageBackbone) -> None:
 
 
 def _read_language(backbone: LanguageBackbone, source: Checkpoint) -> None:
-    backbone.language.load(source)
+    backbone.language.load(source, backbone.first_block)
     say_other_use(backbone.language.use, source.record.get("use"), source.source)
     backbone.patch_embed.reset_parameters()
     if not take_patch_embed(backbone.patch_embed, source, backbone.token_scale):
         words = None
-        if backbone.token_scale == "residual" and not source.record:
-            words = typical_word_embeddings(source)
+        if backbone.token_scale in ("residual", "moments") and not source.record:
+            words = typical_word_embeddings(source, _count(backbone))
         backbone.reset_patch_embed(words)
 
 
@@ -69,16 +71,33 @@ def draw_patch_embed(backbone: LanguageBackbone, words: Tensor | None) -> None:
         backbone: With its blocks' weights.
         words: As for ``LanguageBackbone.reset_patch_embed``.
     """
-    scale = backbone.token_scale
-    if scale == "residual":
-        if words is None:
-            words = scratch_word_embeddings(backbone.language.config)
-        typical = residual_rms(backbone.language, words)
-        scale = typical / backbone.patch_embed.unit_rms()
-        print_log(
-            f"LanguageBackbone: the residual stream's typical root-mean-square is "
-            f"{typical:.3g}; the patch embedding starts at {scale:.3g} times the "
-            f"paper's initialisation.",
-            logger="current",
-        )
-    backbone.patch_embed.reset_parameters(float(scale))
+    scale, embed = backbone.token_scale, backbone.patch_embed
+    if not isinstance(scale, str):
+        embed.reset_parameters(float(scale))
+        return
+    if words is None:
+        config = backbone.language.config
+        words = scratch_word_embeddings(config, _count(backbone))
+    typical = residual_rms(backbone.language, words)
+    factor = typical / embed.unit_rms()
+    embed.reset_parameters(factor)  # positions, too
+    start = f"{factor:.3g} times the paper's initialisation"
+    if scale == "moments":
+        assert backbone.patch_moments is not None
+        weight = embed.projection.weight
+        patches = read_moments(backbone.patch_moments, weight[0].numel())
+        kernel, bias = matched(patches, words * (typical / words.pow(2).mean().sqrt()))
+        with torch.no_grad():
+            weight.copy_(kernel.view_as(weight))
+            embed.projection.bias.copy_(bias)  # type: ignore[union-attr]  # it has one
+        start = f"the moments of words, for the patches of {backbone.patch_moments}"
+    print_log(
+        f"LanguageBackbone: the residual stream's typical root-mean-square is "
+        f"{typical:.3g}; the patch embedding starts at {start}.",
+        logger="current",
+    )
+
+
+def _count(backbone: LanguageBackbone) -> int:
+    """How many words: a covariance needs more of them than there are channels."""
+    return 512 if backbone.token_scale == "residual" else 8 * backbone.embed_dims

@@ -18,6 +18,7 @@ from lbbt_mm.models.backbone.late_architecture import LateArchitecture
 from lbbt_mm.models.backbone.options import (
     block_numbers,
     check_choices,
+    check_first_block,
     check_flag,
     check_rate,
     check_scale,
@@ -58,7 +59,8 @@ class LanguageBackbone(LateArchitecture):
         initial_distribution: What scratch blocks are drawn from: ``'family'``,
             ``'gpt2'`` whatever the family, or ``'mimetic'`` (arXiv 2305.09828:
             attention in closed form, near trained vision transformers').
-        num_layers: Use the first blocks only; all by default.
+        num_layers: Use the first blocks only, or those from ``first_block``; all by
+            default.
         img_size: Height and width of the images in pixels, or one number for both.
             Other sizes work at run time.
         patch_size: Side of a patch in pixels; patches are square.
@@ -77,7 +79,8 @@ class LanguageBackbone(LateArchitecture):
             positions, or ``'residual'``: tokens as large as the typical token in the
             residual stream of these very blocks, language or scratch (see
             :func:`lbbt_mm.language.residual.residual_rms`; images are taken to be
-            normalised to unit variance).
+            normalised to unit variance). ``'moments'``: of that size, and with the
+            covariance of the word embeddings, out of whitened patches.
         trainable_layers: See :func:`lbbt_mm.models.backbone.trainable.parse_trainable`.
         drop_rate: Replaces the family's dropout; ``None`` keeps it (0.1 in GPT-2).
         drop_path_rate: Probability of leaving out the last block for an image;
@@ -95,6 +98,10 @@ class LanguageBackbone(LateArchitecture):
             blocks from scratch, which need its file then), or ``'new'``. It has the
             language's first position, none of those that replace it, and is kept out
             of all outputs and means.
+        patch_moments: File of the patches' moments for ``token_scale='moments'``, by
+            ``python -m lbbt_mm.measure.patch_moments CONFIG FILE``.
+        first_block: Number of the first block to take, with ``num_layers`` blocks from
+            there on. Blocks from scratch are as many, from nowhere.
         init_cfg: mmengine's initialisation. With ``type='Pretrained'`` the weights
             come from a checkpoint of a whole model (``prefix='backbone.'``), all of
             them or none, and the language model's files are not needed.
@@ -137,6 +144,8 @@ class LanguageBackbone(LateArchitecture):
         initial_distribution: str = "family",
         frozen_dtype: str | None = None,
         prefix_tokens: str | None = None,
+        patch_moments: str | None = None,
+        first_block: int = 0,
         init_cfg: dict[str, Any] | list[dict[str, Any]] | None = None,
         **unknown: Any,
     ) -> None:
@@ -158,7 +167,8 @@ class LanguageBackbone(LateArchitecture):
             )
         check_flag("pretrained", pretrained)
         check_flag("with_cp", with_cp)
-        check_scale(token_scale)
+        check_scale(token_scale, patch_moments)
+        check_first_block(first_block, num_layers)
         check_rate("drop_path_rate", drop_path_rate)
         if drop_rate is not None:
             check_rate("drop_rate", drop_rate)
@@ -166,6 +176,8 @@ class LanguageBackbone(LateArchitecture):
         self.pretrained = pretrained
         self.out_type = out_type
         self.token_scale = token_scale
+        self.patch_moments = patch_moments
+        self.first_block = first_block
         self.with_cp = with_cp
         self._build_when_known(
             num_layers=num_layers,

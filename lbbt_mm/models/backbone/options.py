@@ -152,12 +152,28 @@ def check_rate(name: str, value: Any) -> None:
         raise ValueError(f"{name} must be at least 0 and below 1; got {value!r}.")
 
 
-def check_scale(value: Any) -> None:
-    """Refuse what is neither a positive number nor ``'residual'``."""
-    if value != "residual" and not (_is_number(value) and 0 < value < math.inf):
+def check_scale(value: Any, patch_moments: Any = None) -> None:
+    """Refuse what is no ``token_scale``, and moments that are missing or not used."""
+    named = value in ("residual", "moments")
+    if not named and not (_is_number(value) and 0 < value < math.inf):
         raise ValueError(
-            f"token_scale must be a positive number or 'residual'; got {value!r}."
+            f"token_scale must be a positive number, 'residual' or 'moments'; got "
+            f"{value!r}."
         )
+    if (value == "moments") != isinstance(patch_moments, str):
+        raise ValueError(
+            f"token_scale='moments' and patch_moments=FILE belong together; got "
+            f"{value!r} and {patch_moments!r}. The file is made by: python -m "
+            f"lbbt_mm.measure.patch_moments CONFIG FILE"
+        )
+
+
+def check_first_block(first: Any, num_layers: Any) -> None:
+    """Refuse a first block that is none, or without a number of blocks."""
+    if not isinstance(first, Integral) or isinstance(first, bool) or first < 0:
+        raise ValueError(f"first_block must be a block number from 0; got {first!r}.")
+    if first and num_layers is None:
+        raise ValueError(f"first_block={first} needs num_layers: how many from there.")
 
 
 def whole(name: str, value: Any, unit: str) -> int:

@@ -76,6 +76,11 @@ def twin(backbone: LanguageBackbone, source: str, **options) -> LanguageBackbone
         (dict(prefix_tokens=2), "prefix_tokens must be one of 'language', 'new'"),
         (dict(token_scale=0), "token_scale must be a positive number"),
         (dict(token_scale="auto"), "token_scale must be a positive number"),
+        (dict(token_scale="moments"), "patch_moments=FILE belong together"),
+        (dict(patch_moments="a.pth"), "patch_moments=FILE belong together"),
+        (dict(first_block=1), "first_block=1 needs num_layers"),
+        (dict(first_block=-1, num_layers=1), "must be a block number from 0"),
+        (dict(first_block=True, num_layers=1), "must be a block number from 0"),
         (dict(drop_rate=1.0), "drop_rate must be at least 0"),
         (dict(drop_path_rate=-0.1), "drop_path_rate must be at least 0"),
         (dict(trainable_layers="first:4"), "'first:4' does not fit 3 blocks"),
@@ -121,10 +126,11 @@ EFFECTS = {
     "with_cp": dict(with_cp=True),
     "initial_distribution": dict(pretrained=False, initial_distribution="mimetic"),
     "prefix_tokens": dict(prefix_tokens="new"),
+    "first_block": dict(num_layers=2, first_block=1),
     "init_cfg": dict(init_cfg=dict(type="Constant", layer="Conv2d", val=0.01)),
 }
-# Tested in test_backbone_options.py and test_trainable.py.
-ELSEWHERE = {"long_positions", "unknown", "frozen_dtype"}
+# Tested in test_backbone_options.py, test_trainable.py and test_patch_moments.py.
+ELSEWHERE = {"long_positions", "unknown", "frozen_dtype", "patch_moments"}
 
 
 def test_there_is_a_case_for_every_option() -> None:
@@ -160,6 +166,7 @@ def test_every_option_has_an_effect(sources, option: str, monkeypatch) -> None:
     base = {
         "img_size": dict(position="learned"),
         "initial_distribution": dict(pretrained=False),
+        "first_block": dict(num_layers=2),
     }.get(option, {})
     assert observe(**base) == observe(**base)
     assert observe(**base) != observe(**EFFECTS[option])
