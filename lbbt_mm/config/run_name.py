@@ -73,6 +73,7 @@ _WORDS = {
     "bridge_checkpoint": lambda value: "bridged",
     "random_ratio": _ratio,
     "labels": _labels,
+    "langbridge": lambda value: "langbridge" if value else "llava",
 }
 _BEHIND = {  # what stands in front of them
     "trainable_layers": r"(?<=_)(?:language|scratch)(?:-bridged)?(?=[-_]|$)",

@@ -299,7 +299,7 @@ def test_shipped_configs_read_as_mmengine_reads_them() -> None:
         "probe/smollm2-b8_language-probe_correct_100e_mnist5k.py",
         "sharded/qwen3-8b_language_random100_400e_cifar10.py",
         "../projects/fashion_scenes/configs/detr/"
-        "detr-r18-postnorm_minilm_scratch_1xb8-2k_fashion-scenes.py",
+        "detr-r18-postnorm_minilm_language_1xb8-2k_fashion-scenes.py",
         "segmenter/segmenter-vit-l_gpt2-medium_language_8xb1-160k_ade20k.py",
         "objectives/minilm_language_correct+entropy_6e_fashion-mnist.py",
         "../projects/fashion_scenes/configs/llava/"

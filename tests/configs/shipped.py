@@ -25,7 +25,7 @@ DENSE = sorted(CONFIGS.glob("detr*.py")) + sorted(
 # What the small DETRs' ResNet is trained by: no classifier.
 BACKBONE = SCENES / "backbone/resnet18_1xb16-1k_fashion-scenes.py"
 # What the small LLaVAs' vision encoders are trained by.
-ENCODERS = sorted(SCENES.glob("backbone/smollm2-b4_*.py"))
+ENCODER = SCENES / "backbone/smollm2-b4_language_1xb16-1200_plain-scenes.py"
 # Other objectives of the bridge, whose labels and heads follow rules of their own.
 OBJECTIVES = sorted(CONFIGS.glob("objectives/*.py"))
 # Bridges with a head that hands features on: for tools/test.py, not for training.

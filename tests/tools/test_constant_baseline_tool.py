@@ -12,6 +12,7 @@ from mmengine.config import Config
 from mmengine.registry import DATASETS, init_default_scope
 from PIL import Image
 
+from lbbt_mm.config import load_config
 from lbbt_mm.datasets.checks.guard import build_guarded
 from lbbt_mm.metrics.constant_baseline import ConstantBaseline
 
@@ -19,14 +20,15 @@ pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).resolve().parents[2]
 LEAVES = dict(
-    detr="detr/detr-r18-postnorm_minilm_scratch_1xb8-2k_fashion-scenes.py",
-    segmenter="segmenter/segmenter-r18_small-gpt2_scratch_1xb8-1k_fashion-scenes.py",
+    detr="detr/detr-r18-postnorm_minilm_language_1xb8-2k_fashion-scenes.py",
+    segmenter="segmenter/segmenter-r18_small-gpt2_language_1xb8-1k_fashion-scenes.py",
 )
 
 
 def shipped(task: str, scenes: Path) -> Config:
     """A shipped config whose images are toys."""
-    cfg = Config.fromfile(ROOT / "projects/fashion_scenes/configs" / LEAVES[task])
+    path = ROOT / "projects/fashion_scenes/configs" / LEAVES[task]
+    cfg = load_config(path, {"pretrained": False})
     for name in ("train_dataloader", "val_dataloader", "test_dataloader"):
         cfg[name].dataset.data_root = str(scenes)
         cfg[name].update(batch_size=5, num_workers=0)

@@ -43,7 +43,7 @@ def test_images_that_are_not_there(config: str, project, failing) -> None:
 
 
 def test_scenes_are_made_not_downloaded(project, failing) -> None:
-    name = "detr/detr-r18-postnorm_minilm_scratch_1xb8-2k_fashion-scenes.py"
+    name = "detr/detr-r18-postnorm_minilm_language_1xb8-2k_fashion-scenes.py"
     configs = project.repo / "projects/fashion_scenes/configs"
     message = failing("train.py", config=configs / name)
     assert "data/fashion_scenes/detection/train.json, which does not" in message
@@ -162,7 +162,7 @@ def test_what_downloads_itself_may(tool, project, monkeypatch) -> None:
         ),
         (
             "../projects/fashion_scenes/configs/detr/"
-            "detr-r18-postnorm_minilm_scratch_1xb8-2k_fashion-scenes.py",
+            "detr-r18-postnorm_minilm_language_1xb8-2k_fashion-scenes.py",
             "tools/train.py projects/fashion_scenes/configs/backbone/resnet18_1xb16",
         ),
         (

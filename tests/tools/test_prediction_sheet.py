@@ -12,17 +12,20 @@ from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
 from PIL import Image
 
+from lbbt_mm.config import load_config
+
 ROOT = Path(__file__).resolve().parents[2]
 LEAVES = dict(
-    detr="detr/detr-r18-postnorm_minilm_scratch_1xb8-2k_fashion-scenes.py",
-    segmenter="segmenter/segmenter-r18_small-gpt2_scratch_1xb8-1k_fashion-scenes.py",
+    detr="detr/detr-r18-postnorm_minilm_language_1xb8-2k_fashion-scenes.py",
+    segmenter="segmenter/segmenter-r18_small-gpt2_language_1xb8-1k_fashion-scenes.py",
 )
 WHITE, ROW = (255, 255, 255), 2 * 128 + 20  # a row's height: image and name
 
 
 def finished_run(task: str, scenes: Path, folder: Path) -> Path:
     """A shipped config, its model untrained, as a training leaves them."""
-    cfg = Config.fromfile(ROOT / "projects/fashion_scenes/configs" / LEAVES[task])
+    path = ROOT / "projects/fashion_scenes/configs" / LEAVES[task]
+    cfg = load_config(path, {"pretrained": False})
     cfg.model.backbone.update(base_channels=8, num_stages=1, out_indices=(0,))
     cfg.model.backbone.update(strides=(1,), dilations=(1,))
     if task == "detr":

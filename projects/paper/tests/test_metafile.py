@@ -9,6 +9,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from lbbt_mm.config import load_config
+from lbbt_mm.config.run_name import run_name
+
 ROOT = Path(__file__).resolve().parents[3]
 INDEX = yaml.safe_load((ROOT / "model-index.yml").read_text())["Import"]
 METAFILES = [yaml.safe_load((ROOT / path).read_text()) for path in INDEX]
@@ -20,6 +23,11 @@ LOGGED = {
     ("Semantic Segmentation", "mIoU"): "miou",
     ("Visual Question Answering", "Accuracy"): "qa",
 }
+
+
+def options_of(model: dict) -> dict[str, bool]:
+    given = model["Metadata"].get("Options", "").split()
+    return {key: value == "True" for key, value in (one.split("=") for one in given)}
 
 
 def test_names_are_those_of_the_configs_and_collections_exist() -> None:
@@ -35,13 +43,16 @@ def test_names_are_those_of_the_configs_and_collections_exist() -> None:
 @pytest.mark.parametrize("model", MODELS, ids=lambda model: model["Name"])
 def test_the_numbers_are_the_means_of_the_log(model: dict) -> None:
     config = ROOT / model["Config"]
-    assert config.is_file() and config.stem == model["Name"]
+    assert config.is_file()
+    load_config(config, options_of(model))  # refuses what has no effect
+    if "-fresh_" not in model["Name"]:  # told apart by its folder alone
+        assert run_name(config, options_of(model)) == model["Name"]
     runs = [
         run
         for run in json.loads((ROOT / model["Training Log"]).read_text())["runs"]
         # A log keeps the path of its day; configs have other folders and words since.
         if Path(run["settings"]["config"]).name.replace("-moved_", "-transferred_")
-        == config.name
+        == f"{model['Name']}.py"
         and "first" not in run["variant"]  # another setting of the same config
     ]
     assert len(runs) == model["Metadata"]["Seeds"]

@@ -8,7 +8,8 @@ _base_ = [
 ]
 
 # often changed
-stage1 = "llava-smollm2_language_stage1_plain-questions"
+model_name = "langbridge-smollm2" if _base_.langbridge else "llava-smollm2"
+stage1 = f"{model_name}_{_base_.initialisation}_stage1_plain-questions"
 iters = 500
 lora = dict(r=16, lora_alpha=32, target_modules="all-linear")
 

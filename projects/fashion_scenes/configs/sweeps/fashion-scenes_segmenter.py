@@ -1,11 +1,10 @@
 # A small Segmenter on fashion scenes: the small GPT-2 in its mask decoder, or noise.
 
-segmenter = "../segmenter/segmenter-r18_small-gpt2"
-leaf = "1xb8-1k_fashion-scenes.py"
+segmenter = "../segmenter/segmenter-r18_small-gpt2_language_1xb8-1k_fashion-scenes.py"
 
 initialisations = {
-    "small GPT-2": dict(config=f"{segmenter}_language_{leaf}"),
-    "scratch": dict(config=f"{segmenter}_scratch_{leaf}"),
+    "small GPT-2": dict(config=segmenter),
+    "scratch": dict(config=segmenter, options=dict(pretrained=False)),
 }
 variants = {"scenes": {}}
 seeds = [0, 1]

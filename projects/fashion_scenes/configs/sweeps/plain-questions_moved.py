@@ -1,12 +1,11 @@
 # What a LangBridge projector is worth in another language model than its own, the
 # small GPT-2: beside a new one behind the same encoder. Second stage and blind test.
 
-leaf = "plain-questions.py"
-stage2 = "../llava/langbridge-small-gpt2_language_stage2"
+stage2 = "../llava/langbridge-small-gpt2_language_stage2-transferred_plain-questions.py"
 
 initialisations = {
-    "moved": dict(config=f"{stage2}-transferred_{leaf}"),
-    "new": dict(config=f"{stage2}-fresh_{leaf}"),
+    "moved": dict(config=stage2),
+    "new": dict(config=stage2, options=dict(transfer_projector=False)),
 }
 options = {
     "test_dataloader.dataset.shuffle_images": 0,  # seed of the exchange

@@ -4,15 +4,18 @@
 
 seen = "work_dirs/sweeps/plain-scenes_eye"
 iters = 1200  # that the vision encoder saw label maps
-leaf = "stage1_plain-questions.py"
+llava = "../llava/llava-smollm2_language_stage1_plain-questions.py"
 weights = "model.vision_encoder.init_cfg.checkpoint"
 
 initialisations = {
-    "language": dict(config=f"../llava/llava-smollm2_language_{leaf}"),
-    "scratch": dict(config=f"../llava/llava-smollm2_scratch_{leaf}"),
+    "language": dict(config=llava),
+    "scratch": dict(config=llava, options=dict(pretrained=False)),
     "langbridge": dict(
-        config=f"../llava/langbridge-smollm2_language_{leaf}",
-        options={weights: f"{seen}/eye_language_s{{seed}}/iter_{iters}.pth"},
+        config=llava,
+        options={
+            "langbridge": True,
+            weights: f"{seen}/eye_language_s{{seed}}/iter_{iters}.pth",
+        },
     ),
 }
 options = {weights: f"{seen}/eye_{{initialisation}}_s{{seed}}/iter_{iters}.pth"}

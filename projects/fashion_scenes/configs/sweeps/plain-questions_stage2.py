@@ -3,12 +3,12 @@
 
 stage1 = "work_dirs/sweeps/plain-questions_stage1"
 iters = 200  # of the first stage
-leaf = "stage2_plain-questions.py"
+llava = "../llava/llava-smollm2_language_stage2_plain-questions.py"
 
 initialisations = {
-    "language": dict(config=f"../llava/llava-smollm2_language_{leaf}"),
-    "scratch": dict(config=f"../llava/llava-smollm2_scratch_{leaf}"),
-    "langbridge": dict(config=f"../llava/langbridge-smollm2_language_{leaf}"),
+    "language": dict(config=llava),
+    "scratch": dict(config=llava, options=dict(pretrained=False)),
+    "langbridge": dict(config=llava, options=dict(langbridge=True)),
 }
 options = {
     "load_from": f"{stage1}/{{variant}}_{{initialisation}}_s{{seed}}/iter_{iters}.pth",

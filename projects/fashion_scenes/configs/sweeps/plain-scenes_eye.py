@@ -1,10 +1,10 @@
 # The encoders of plain-questions_stage1.py learn the scenes' label maps beforehand.
 
-leaf = "1xb16-1200_plain-scenes.py"
+encoder = "../backbone/smollm2-b4_language_1xb16-1200_plain-scenes.py"
 
 initialisations = {
-    "language": dict(config=f"../backbone/smollm2-b4_language_{leaf}"),
-    "scratch": dict(config=f"../backbone/smollm2-b4_scratch_{leaf}"),
+    "language": dict(config=encoder),
+    "scratch": dict(config=encoder, options=dict(pretrained=False)),
 }
 variants = {"eye": {}}
 seeds = [0, 1]

@@ -2,15 +2,17 @@
 _base_ = "./smollm2_encoder.py"
 
 # often changed
+langbridge = False  # True: LangBridge, an image in the language model's own words
+initialisation = "language" if _base_.pretrained else "scratch"
 encoder_checkpoint = (
-    "work_dirs/smollm2-b4_language_1xb16-1200_plain-scenes/iter_1200.pth"
+    f"work_dirs/smollm2-b4_{initialisation}_1xb16-1200_plain-scenes/iter_1200.pth"
 )
 
 # sometimes changed
-projector = dict(type="lbbt_mm.MLPProjector", depth=2)
-# Of the langbridge-* leaves. Weights of either sign: softmax does not learn in so few
-# iterations. At this temperature a visual token starts as long as a word.
-langbridge = dict(
+mlp_projector = dict(type="lbbt_mm.MLPProjector", depth=2)
+# Weights of either sign: softmax does not learn in so few iterations. At this
+# temperature a visual token starts as long as a word.
+langbridge_projector = dict(
     type="lbbt_mm.LangBridgeProjector", weights="linear", temperature=35.0
 )
 max_new_tokens = 8
@@ -28,7 +30,7 @@ model = dict(
             type="Pretrained", checkpoint=encoder_checkpoint, prefix="backbone."
         ),
     ),
-    projector=projector,
+    projector=langbridge_projector if langbridge else mlp_projector,
     system="Answer in one word.",  # SmolLM2's own would be four times as long
     generation=dict(max_new_tokens=max_new_tokens),
     max_length=max_length,
