@@ -22,7 +22,7 @@ from lbbt_mm.neighbours.mmengine import model_of, start_of
 from lbbt_mm.registry import HOOKS
 from lbbt_mm.transplant import CopyPlan, CopyReport, TransplantError, make_plan
 
-_TARGETS = ("module", "final_norm")  # of a copy: names in the model
+_TARGETS = ("module", "final_norm", "positions")  # of a copy: names in the model
 
 
 class _InitThenCopy:
@@ -92,9 +92,10 @@ class LanguageInitHook(Hook):
         language_model: A hub id, folder or file; see
             :func:`lbbt_mm.language.checkpoint.open_checkpoint`.
         copies: What to fill with which blocks; each the fields of
-            :class:`lbbt_mm.transplant.plan.Copy`.
+            :class:`lbbt_mm.transplant.entries.Copy`.
         accept: What may make the copy inexact: ``'norm_order'``, ``'activation'``,
-            ``'norm_eps'``, ``'extra_parameters'``. It then appears in the report.
+            ``'norm_eps'``, ``'extra_parameters'``, ``'width'``. It then appears in the
+            report.
         pretrained: ``False`` copies nothing and reads nothing: the scratch
             initialisation, whose config differs from the language one in one word.
 
@@ -233,7 +234,7 @@ class LanguageInitHook(Hook):
         return all(
             loaded.get(name) == parameter.shape
             for name, parameter in model.named_parameters()
-            if name.startswith(roots)
+            if f"{name}.".startswith(roots)
         )
 
     def _write_report(self, runner: Runner, report: CopyReport) -> None:

@@ -187,16 +187,22 @@ class Checkpoint:
             raise CheckpointError(f"{self.source} carries no word embedding.")
         return self._rows(self._table.embeddings, start, stop).float()
 
-    def other_names(self, blocks: Collection[int], norm: str | None) -> list[str]:
+    def other_names(
+        self, blocks: Collection[int], norm: str | None, positions: bool = False
+    ) -> list[str]:
         """Name the stored tensors outside of some blocks and, if named, a norm.
 
         Args:
             blocks: Block numbers.
             norm: As for :meth:`norm`, or None.
+            positions: Whether the learned positions are left out, too.
         """
         roots = [self._table.block.format(i=index) for index in blocks]
         if norm is not None:
             roots.append(f"{getattr(self._table, norm)}.")
+        if positions:
+            used = (self._table.positions, self._table.token_types)
+            roots += [name for name in used if name]
         own = tuple(roots)
         outside = (n for n in self._stored.items() if not n[0].startswith(own))
         return sorted([*(full for _, full in outside), *self._others])

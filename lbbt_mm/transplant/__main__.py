@@ -18,6 +18,7 @@ from lbbt_mm.language.checkpoint import open_checkpoint
 from lbbt_mm.language.errors import CheckpointError
 from lbbt_mm.registry import HOOKS, names_of
 from lbbt_mm.safety.dumped_config import language_hooks
+from lbbt_mm.transplant.entries import name_of
 from lbbt_mm.transplant.errors import TransplantError
 from lbbt_mm.transplant.meta_model import build_on_meta_device
 from lbbt_mm.transplant.plan import make_plan
@@ -85,9 +86,12 @@ def show(args: argparse.Namespace) -> None:
         print(plan.report().to_text())
         if args.all:
             for row in plan.rows:
-                block = "last norm" if row.block < 0 else f"block {row.block}"
                 begin, end = row.rows
-                print(f"{row.parameter} <- {block}, {row.part}[{begin}:{end}]")
+                chosen = f" of {row.selection}" if row.selection else ""
+                print(
+                    f"{row.parameter} <- {name_of(row.block)}, "
+                    f"{row.part}[{begin}:{end}]{chosen}"
+                )
 
 
 if __name__ == "__main__":

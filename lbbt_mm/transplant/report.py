@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from lbbt_mm.report.tables import Table
+from lbbt_mm.transplant.entries import name_of
 
 
 @dataclass(frozen=True)
@@ -17,13 +18,16 @@ class CopyReport:
     Attributes:
         source: The language model, as the config names it.
         family: Its family.
-        sha256: Hash of the language model's numbers that were copied; None in a plan.
+        sha256: Hash of the language model's parts that were copied, or from which
+            channels were selected; None in a plan.
         inexact: Accepted name -> what is inexact about the copy.
         copied: One dict for each parameter that is filled: the fields of
-            :class:`lbbt_mm.transplant.plan.Row`.
+            :class:`lbbt_mm.transplant.entries.Row`.
         left: Parameters of the same layers that keep their values.
         skipped: Tensors of the language model that were not asked for.
         notes: What else a reader should know.
+        selections: Name in ``copied`` -> the channels that were taken: the fields of
+            :class:`lbbt_mm.transplant.width.Selection`.
     """
 
     source: str
@@ -34,6 +38,7 @@ class CopyReport:
     left: Sequence[str]
     skipped: Sequence[str]
     notes: Sequence[str]
+    selections: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     @property
     def label(self) -> str:
@@ -57,7 +62,7 @@ class CopyReport:
         lines = [
             (
                 layer,
-                "last norm" if block < 0 else f"block {block}",
+                name_of(block),
                 str(len(rows)),
                 f"{_numbers(rows) / 1e6:.2f} M",
                 str(left[layer] or ""),

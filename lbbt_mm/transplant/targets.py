@@ -2,12 +2,14 @@
 
 A table says where a class keeps each part of a block; the rest (head count, norm order,
 activation, epsilons) is read from the built layer. Layers that no table knows are
-described in the config in the words of a table: see :data:`TABLES`.
+described in the config in the words of a table: see
+:data:`~lbbt_mm.transplant.tables.TABLES`. Nothing is asked of a layer that is not to be
+filled.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from torch import Tensor, nn
@@ -15,91 +17,8 @@ from torch import Tensor, nn
 from lbbt_mm.language.layers import RMSNorm
 from lbbt_mm.transplant import activations
 from lbbt_mm.transplant.errors import TransplantError
+from lbbt_mm.transplant.tables import BLOCK, CROSS, PARTS, TABLES
 
-# Parts of a block -> the module that holds them, by its path in the layer. `qkv` may be
-# a torch.nn.MultiheadAttention (its in_proj), one Linear, or three. `norm_order` is
-# 'pre' or 'post'; 'norm_first' reads it from the layer's attribute of that name.
-_MMCV_FFN = dict(up="ffn.layers.0.0", activation="ffn.layers.0.1", down="ffn.layers.1")
-_DETR = dict(
-    _MMCV_FFN,
-    norm_order="post",
-    attn_norm="norms.0",
-    qkv="self_attn.attn",
-    out="self_attn.attn.out_proj",
-)
-_TORCH = dict(
-    norm_order="norm_first",
-    attn_norm="norm1",
-    qkv="self_attn",
-    out="self_attn.out_proj",
-    up="linear1",
-    activation="activation",
-    down="linear2",
-)
-TABLES: dict[str, dict[str, str]] = {
-    "mmseg.models.backbones.vit.TransformerEncoderLayer": dict(
-        _MMCV_FFN,
-        norm_order="pre",
-        attn_norm="ln1",
-        qkv="attn.attn",
-        out="attn.attn.out_proj",
-        ffn_norm="ln2",
-    ),
-    "mmpretrain.models.backbones.vision_transformer.TransformerEncoderLayer": dict(
-        _MMCV_FFN,
-        norm_order="pre",
-        attn_norm="ln1",
-        qkv="attn.qkv",
-        out="attn.proj",
-        ffn_norm="ln2",
-    ),
-    "mmdet.models.layers.transformer.detr_layers.DetrTransformerEncoderLayer": dict(
-        _DETR, ffn_norm="norms.1"
-    ),
-    "mmdet.models.layers.transformer.detr_layers.DetrTransformerDecoderLayer": dict(
-        _DETR,
-        cross_norm="norms.1",
-        cross_qkv="cross_attn.attn",
-        cross_out="cross_attn.attn.out_proj",
-        ffn_norm="norms.2",
-    ),
-    # Cross-attention comes first in it, and the first norm is that of cross-attention.
-    "mmdet.models.layers.transformer.mask2former_layers."
-    "Mask2FormerTransformerDecoderLayer": dict(
-        _DETR,
-        cross_norm="norms.0",
-        cross_qkv="cross_attn.attn",
-        cross_out="cross_attn.attn.out_proj",
-        attn_norm="norms.1",
-        ffn_norm="norms.2",
-    ),
-    "lbbt_mm.models.detection.pre_norm_detr.PreNormEncoderLayer": dict(
-        _DETR, norm_order="norm_first", ffn_norm="norms.1"
-    ),
-    "lbbt_mm.models.detection.pre_norm_detr.PreNormDecoderLayer": dict(
-        _DETR,
-        norm_order="norm_first",
-        cross_norm="norms.1",
-        cross_qkv="cross_attn.attn",
-        cross_out="cross_attn.attn.out_proj",
-        ffn_norm="norms.2",
-    ),
-    "torch.nn.modules.transformer.TransformerEncoderLayer": dict(
-        _TORCH, ffn_norm="norm2"
-    ),
-    "torch.nn.modules.transformer.TransformerDecoderLayer": dict(
-        _TORCH,
-        cross_norm="norm2",
-        cross_qkv="multihead_attn",
-        cross_out="multihead_attn.out_proj",
-        ffn_norm="norm3",
-    ),
-}
-"""Class -> where it keeps the parts of a block."""
-
-BLOCK = ("attn_norm", "qkv", "out", "ffn_norm", "up", "down")
-CROSS = ("cross_norm", "cross_qkv", "cross_out")
-_NORMS = ("attn_norm", "ffn_norm", "cross_norm")
 _SETTINGS = ("norm_order", "activation", "num_heads")
 _WORDS = (
     "mapping=dict(norm_order='pre' or 'post', attn_norm=the self-attention's norm, "
@@ -115,65 +34,136 @@ class LayerTarget:
     """One transformer layer of a built model, under the names of a language block.
 
     Args:
-        path: Where the layer is in the model, for messages.
+        path: Where the layer is in the model.
         layer: The layer.
-        mapping: Its table, in the words of :data:`TABLES`, for a class that none knows;
-            ``num_heads`` may be added where the attention module does not tell it.
+        mapping: Its table, in the words of :data:`~lbbt_mm.transplant.tables.TABLES`,
+            for a class that none knows; ``num_heads`` may be added where the attention
+            module does not tell it.
+        wanted: What is to be filled, words of :data:`~lbbt_mm.transplant.tables.PARTS`.
 
     Attributes:
         parts: Part such as ``'qkv.weight'`` or ``'cross_out.bias'`` -> paths of the
-            parameters in the layer that hold its rows, in order.
+            parameters in the layer that hold its rows, in order; an empty path stands
+            for rows that the layer does without. Only of what is to be filled.
         num_heads: Attention heads: of the self-attention, then of the cross-attention
-            if there is one.
-        norm_order: ``'pre'`` or ``'post'``.
+            if both are to be filled.
+        crosses: Whether its cross-attention is to be filled.
+        norm_order: ``'pre'`` or ``'post'``; None if nothing states it.
         activation: Key of :data:`lbbt_mm.transplant.activations.KNOWN`; None or a
-            description if it is none of them.
+            description if it is none of them, and where no FFN is to be filled.
         norm_eps: Epsilons of its norms, sorted.
-        unmapped: Parameters of the layer that no part of a block explains.
+        unmapped: Parameters beside the filled ones that take part in their function.
+        kept: Parameters of what is not to be filled.
 
     Raises:
         TransplantError: The layer is of an unknown class, or lacks a part that its
-            table names.
+            table names. The message is about the layer, without its path.
     """
 
     def __init__(
-        self, path: str, layer: nn.Module, mapping: Mapping[str, Any] | None = None
+        self,
+        path: str,
+        layer: nn.Module,
+        mapping: Mapping[str, Any] | None = None,
+        wanted: Collection[str] = tuple(PARTS),
     ) -> None:
         self.path = path
         self.layer = layer
         self.kind = type(layer).__name__
         self._names = {id(p): name for name, p in layer.named_parameters()}
         self._mapped = mapping is not None
-        table = _table_of(path, layer) if mapping is None else _checked(path, mapping)
-        self.norm_order = self._norm_order(table["norm_order"])
-        self.activation = self._activation(table["activation"])
+        table = _table_of(layer) if mapping is None else _checked(mapping, wanted)
+        for word, why in table.get("without", {}).items():
+            if word in wanted:
+                self._refuse(word, why, table, wanted)
+        self.crosses = "cross_qkv" in table and "cross_attn" in wanted
+        self.norm_order = self._norm_order(table.get("norm_order"))
+        ffn = "ffn" in wanted
+        self.activation = self._activation(table["activation"]) if ffn else None
         self.parts: dict[str, list[str]] = {}
-        has_cross = "cross_qkv" in table
-        for part in BLOCK + (CROSS if has_cross else ()):
-            self._find(part, table[part])
-        attentions = ["qkv", "cross_qkv"] if has_cross else ["qkv"]
+        names = [part for word in PARTS for part in PARTS[word] if word in wanted]
+        if not self.crosses:
+            names = [part for part in names if part not in CROSS]
+        if not names:
+            raise TransplantError(
+                f"{self.kind} has none of {', '.join(sorted(wanted))} to be filled."
+            )
+        for part in (part for part in (*BLOCK, *CROSS) if part in names):
+            self._find(part, table[part], table.get("qkv_bias"))
         stated = table.get("num_heads")
+        attentions = [part for part in ("qkv", "cross_qkv") if part in names]
         self.num_heads = tuple(self._heads(table[p], stated) for p in attentions)
-        norms = [self._norm(table[part]) for part in _NORMS if part in table]
+        norms = [self._norm(table[part]) for part in PARTS["norms"] if part in names]
         self.norm_eps = sorted({norm.eps for norm in norms})
-        explained = {name for names in self.parts.values() for name in names}
-        self.unmapped = [n for n in self._names.values() if n not in explained]
+        self.unmapped, self.kept = self._rest(table, names)
 
-    @property
-    def has_cross_attention(self) -> bool:
-        """Whether it attends to other tokens too, as a decoder layer does."""
-        return "cross_qkv.weight" in self.parts
-
-    def parameters_of(self, part: str) -> list[tuple[str, Tensor]]:
-        """Return paths in the layer and parameters that hold one part's rows."""
-        return [(name, self.layer.get_parameter(name)) for name in self.parts[part]]
+    def parameters_of(self, part: str) -> list[tuple[str, int, int, Tensor]]:
+        """Return path, first and last row (exclusive) and parameter, for each piece."""
+        names = self.parts[part]
+        pieces = [self.layer.get_parameter(name) if name else None for name in names]
+        rows = next(len(piece) for piece in pieces if piece is not None)
+        return [
+            (name, index * rows, (index + 1) * rows, piece)
+            for index, (name, piece) in enumerate(zip(names, pieces, strict=True))
+            if piece is not None
+        ]
 
     def shape_of(self, part: str) -> tuple[int, ...]:
-        """Return the shape of one part, its rows put together."""
-        shapes = [tuple(tensor.shape) for _, tensor in self.parameters_of(part)]
-        return (sum(shape[0] for shape in shapes), *shapes[0][1:])
+        """Return the shape of one part, its rows put together.
 
-    def _find(self, part: str, where: str | list[str]) -> None:
+        A convolution of one pixel is a linear layer: its last two sizes are left out.
+        """
+        _, begin, end, piece = self.parameters_of(part)[0]
+        shape = tuple(piece.shape)
+        if len(shape) == 4 and shape[2:] == (1, 1):
+            shape = shape[:2]
+        return ((end - begin) * len(self.parts[part]), *shape[1:])
+
+    def _refuse(
+        self, word: str, why: str, table: Mapping[str, Any], wanted: Collection[str]
+    ) -> None:
+        held = [w for w in PARTS if w not in table["without"]]
+        if "cross_qkv" not in table:
+            held = [w for w in held if w != "cross_attn"]
+        parts = [w for w in held if w in wanted]
+        if word == "cross_attn" and parts == [w for w in PARTS if w != word]:
+            then = "set cross_attention='skip'"
+        else:
+            then = f"set parts={parts}" if parts else "choose another module"
+        raise TransplantError(f"{self.kind} takes no {word}: {why}; {then}.")
+
+    def _rest(
+        self, table: Mapping[str, Any], filled: Collection[str]
+    ) -> tuple[list[str], list[str]]:
+        """Tell parameters that take part in what is filled from others."""
+        explained = {name for names in self.parts.values() for name in names if name}
+        places: list[str] = []  # of what is not filled
+        for part in (*BLOCK, *CROSS):
+            where = table.get(part, [])
+            if part not in filled:
+                places += [where] if isinstance(where, str) else where
+        if "cross_attn" in table.get("without", {}):
+            places.append("cross_attn")
+        others = {self._root(place) for place in places}
+        others -= {self._root(name) for name in explained}
+        under = tuple(f"{place}." for place in places)
+        unmapped: list[str] = []
+        kept: list[str] = []
+        for name in self._names.values():
+            if name not in explained:
+                left = self._root(name) in others or name.startswith(under)
+                (kept if left else unmapped).append(name)
+        return unmapped, kept
+
+    @staticmethod
+    def _root(name: str) -> str:
+        """Return the module of a layer that a parameter or module belongs to."""
+        first, _, rest = name.partition(".")
+        return f"{first}.{rest.partition('.')[0]}" if first == "norms" else first
+
+    def _find(
+        self, part: str, where: str | list[str], apart: list[str | None] | None
+    ) -> None:
         """Add the weight of a part, and its bias if it has one."""
         names = [where] if isinstance(where, str) else list(where)
         for kind in ("weight", "bias"):
@@ -186,18 +176,24 @@ class LayerTarget:
                 parameter = getattr(module, own, None)
                 if id(parameter) in self._names:  # a property may be another name
                     found.append(self._names[id(parameter)])
-            shapes = {tuple(self.layer.get_parameter(one).shape) for one in found}
+            if kind == "bias" and part == "qkv" and apart and not found:
+                known = set(self._names.values())
+                found = [name if name in known else "" for name in map(str, apart)]
+                found = found if any(found) else []
+            shapes = {
+                tuple(self.layer.get_parameter(one).shape) for one in found if one
+            }
             if len(shapes) > 1:
                 raise TransplantError(
-                    f"{self.path} ({self.kind}) should keep {part} in parts of one "
-                    f"shape, for queries, keys and values; {' and '.join(names)} have "
+                    f"{self.kind} should keep {part} in parts of one shape, for "
+                    f"queries, keys and values; {' and '.join(names)} have "
                     f"{' and '.join(str(list(one)) for one in sorted(shapes))}."
                 )
             if kind == "weight" and len(found) != len(names):
                 raise TransplantError(
-                    f"{self.path} ({self.kind}) should keep {part} in "
-                    f"{' and '.join(names)}, which has no weight of its own there: its "
-                    f"attention or FFN is of another kind than a language block's."
+                    f"{self.kind} should keep {part} in {' and '.join(names)}, which "
+                    f"has no weight of its own there: its attention or FFN is of "
+                    f"another kind than a language block's."
                 )
             if found:
                 self.parts[f"{part}.{kind}"] = found
@@ -209,10 +205,11 @@ class LayerTarget:
             found = getattr(found, step, None)
             if found is None:
                 raise TransplantError(
-                    f"{self.path} ({self.kind}) has no {name}, where a part of a "
-                    f"transformer block was expected. If it computes softmax attention "
-                    f"under other names, describe it with {_WORDS}; deformable and "
-                    f"other attention has no place for a block: choose another module."
+                    f"{self.kind} has no {name}, where a part of a transformer block "
+                    f"was expected. If it computes softmax attention under other "
+                    f"names, describe it with {_WORDS}; other attention has no place "
+                    f"for a block: name what can be filled in parts, or choose another "
+                    f"module."
                 )
         return found
 
@@ -234,24 +231,24 @@ class LayerTarget:
         norm = self._module(name)
         if not isinstance(norm, nn.LayerNorm) or isinstance(norm, RMSNorm):
             raise TransplantError(
-                f"{self.path}.{name} is a {type(norm).__name__}; the blocks that can "
-                f"be copied have LayerNorm. Set norm_cfg=dict(type='LN')."
+                f"{name} of {self.kind} is a {type(norm).__name__}; the blocks that "
+                f"can be copied have LayerNorm. Set norm_cfg=dict(type='LN')."
             )
         return norm
 
-    def _norm_order(self, stated: str) -> str:
+    def _norm_order(self, stated: str | None) -> str | None:
         if not hasattr(self.layer, "norm_first"):
             if stated == "norm_first":
                 raise TransplantError(
-                    f"{self.path} ({self.kind}) has lost its attribute norm_first, "
-                    f"which says where its norms stand; give it back."
+                    f"{self.kind} has lost its attribute norm_first, which says where "
+                    f"its norms stand; give it back."
                 )
             return stated
         known = "pre" if self.layer.norm_first else "post"  # the layer knows best
         if stated in ("pre", "post") and stated != known and self._mapped:
             raise TransplantError(
-                f"The mapping of {self.path} says norm_order={stated!r}, but the layer "
-                f"has norm_first={self.layer.norm_first}: let them agree."
+                f"the mapping says norm_order={stated!r}, but the layer has "
+                f"norm_first={self.layer.norm_first}: let them agree."
             )
         return known
 
@@ -263,14 +260,14 @@ class LayerTarget:
             for option in ("add_zero_attn", "v_shortcut"):
                 if getattr(module, option, False):
                     raise TransplantError(
-                        f"{self.path} ({self.kind}) has {option}=True, which no "
-                        f"language block computes; switch it off."
+                        f"{self.kind} has {option}=True, which no language block "
+                        f"computes; switch it off."
                     )
             heads = getattr(module, "num_heads", None)
             if isinstance(heads, int):
                 if stated not in (None, heads):
                     raise TransplantError(
-                        f"The mapping of {self.path} says num_heads={stated!r}, but "
+                        f"the mapping says num_heads={stated!r}, but "
                         f"{'.'.join(path)} has {heads}: leave num_heads out."
                     )
                 return heads
@@ -278,21 +275,21 @@ class LayerTarget:
         if isinstance(stated, int):
             return stated
         raise TransplantError(
-            f"{self.path} ({self.kind}) does not say how many heads its attention has, "
-            f"and shapes cannot tell; add num_heads to its mapping."
+            f"{self.kind} does not say how many heads its attention has, and shapes "
+            f"cannot tell; add num_heads to its mapping."
         )
 
 
-def _table_of(path: str, layer: nn.Module) -> dict[str, Any]:
+def _table_of(layer: nn.Module) -> Mapping[str, Any]:
     """Find the table of the layer's class, or of the one that it inherits from."""
     for kind in type(layer).__mro__:
         table = TABLES.get(f"{kind.__module__}.{kind.__qualname__}")
         if table is not None:
             break
     else:
-        known = ", ".join(name.rpartition(".")[2] for name in TABLES)
+        known = ", ".join(dict.fromkeys(name.rpartition(".")[2] for name in TABLES))
         raise TransplantError(
-            f"{path} is a {type(layer).__name__}, which no table describes (known, of "
+            f"{type(layer).__name__} is a class that no table describes (known, of "
             f"mmseg, mmpretrain, mmdet and torch.nn: {known}); say where it keeps a "
             f"block's parts with {_WORDS}."
         )
@@ -303,38 +300,39 @@ def _table_of(path: str, layer: nn.Module) -> dict[str, Any]:
     ]
     if own:
         raise TransplantError(
-            f"{path} is a {type(layer).__name__}, which computes something else than "
-            f"the {kind.__name__} that it inherits from (its own {', '.join(own)}). If "
-            f"that is softmax attention and an FFN all the same, describe it with "
-            f"{_WORDS}."
+            f"{type(layer).__name__} computes something else than the {kind.__name__} "
+            f"that it inherits from (its own {', '.join(own)}). If that is softmax "
+            f"attention and an FFN all the same, describe it with {_WORDS}."
         )
     return table
 
 
-def _checked(path: str, mapping: Mapping[str, Any]) -> dict[str, Any]:
+def _checked(mapping: Mapping[str, Any], wanted: Collection[str]) -> dict[str, Any]:
     """Check the words of a mapping from a config."""
     if not isinstance(mapping, Mapping):
         raise TransplantError(
-            f"The mapping of {path} should be a dict of a block's parts and their "
-            f"places, got {mapping!r}."
+            f"the mapping should be a dict of a block's parts and their places, got "
+            f"{mapping!r}."
         )
-    needed = {*BLOCK, "norm_order", "activation"}
-    given = set(mapping)
-    cross = given & set(CROSS)
-    unknown = sorted(given - needed - set(CROSS) - set(_SETTINGS))
-    missing = sorted(needed - given) + (sorted(set(CROSS) - cross) if cross else [])
+    asked = [part for word in PARTS if word in wanted for part in PARTS[word]]
+    needed = [part for part in BLOCK if part in asked]
+    needed += ["activation"] * ("ffn" in wanted) + ["norm_order"] * ("norms" in wanted)
+    given, cross = set(mapping), [part for part in CROSS if part in asked]
+    if cross and given & set(CROSS) or not needed:
+        needed += cross
+    unknown = sorted(given - {*BLOCK, *CROSS, *_SETTINGS})
+    missing = sorted(set(needed) - given)
     if unknown or missing:
         raise TransplantError(
-            f"The mapping of {path} should name "
-            f"{', '.join((*BLOCK, 'activation', 'norm_order'))} (and all of "
+            f"the mapping should name {', '.join(needed)} (and all of "
             f"{', '.join(CROSS)} for cross-attention)"
             + (f"; missing: {', '.join(missing)}" if missing else "")
             + (f"; unknown: {', '.join(unknown)}" if unknown else "")
             + "."
         )
-    if mapping["norm_order"] not in ("pre", "post"):
+    if mapping.get("norm_order", "pre") not in ("pre", "post"):
         raise TransplantError(
-            f"norm_order in the mapping of {path} should be 'pre' or 'post', got "
+            f"norm_order in the mapping should be 'pre' or 'post', got "
             f"{mapping['norm_order']!r}."
         )
     return dict(mapping)

@@ -16,8 +16,8 @@ from lbbt_mm.language.checkpoint import language_config
 from lbbt_mm.registry import HOOKS
 from lbbt_mm.transplant import make_plan
 from lbbt_mm.transplant.compare import ACCEPTABLE
+from lbbt_mm.transplant.entries import Copy
 from lbbt_mm.transplant.meta_model import build_on_meta_device
-from lbbt_mm.transplant.plan import Copy
 
 from shipped import ROOT  # isort: skip
 

@@ -276,3 +276,33 @@ def test_load_from_needs_no_language_model_if_it_fills_the_layers(
     cfg.load_from = str(tmp_path / "part.pth")
     with pytest.raises(CheckpointError, match="There is no file or folder .*gone"):
         train(cfg, "third")
+
+
+def test_a_selection_in_a_run(bert, tmp_path) -> None:
+    """The backbone is half as wide as the language model, with half of its heads."""
+    cfg = vision_runs.config("segmenter", bert, tmp_path)
+    hook = cfg.custom_hooks[0]
+    fields = dict(positions="backbone.pos_embed", fit="select", blocks=0)
+    hook.copies = [dict(module="backbone.layers", **fields)]
+    hook.accept = ["width", "norm_order", "norm_eps"]
+    _, state = train(cfg)
+    checkpoint = open_checkpoint(bert)
+    table = checkpoint.positions()[: state["backbone.pos_embed"].shape[1], ::2]
+    assert torch.equal(state["backbone.pos_embed"][0], table)
+    up = state["backbone.layers.0.ffn.layers.0.0.weight"]
+    assert torch.equal(up, checkpoint.block(0)["up.weight"][::2, ::2])
+    report = json.loads((tmp_path / "language_init.json").read_text())
+    (name, channels), _ = report["selections"].items()
+    assert name == "16 channels, 2 heads of 8, 64 hidden channels"
+    assert channels["stream"] == list(range(0, 32, 2))
+    assert channels["heads"] == [list(range(8)), list(range(16, 24))]
+    # A checkpoint without the positions does not take the language model's place.
+    trained = torch.load(tmp_path / "epoch_1.pth", weights_only=False)
+    cfg.load_from = str(tmp_path / "part.pth")
+    hook.language_model = str(tmp_path / "gone")
+    torch.save(trained, cfg.load_from)
+    train(cfg, "second")
+    del trained["state_dict"]["backbone.pos_embed"]
+    torch.save(trained, cfg.load_from)
+    with pytest.raises(CheckpointError, match="There is no file or folder .*gone"):
+        train(cfg, "third")

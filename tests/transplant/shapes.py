@@ -9,6 +9,8 @@ import transformers as hf
 from torch import Tensor, nn
 
 from lbbt_mm.language import Checkpoint, open_checkpoint
+from lbbt_mm.language.block import block_shapes
+from lbbt_mm.language.config import LanguageConfig
 
 WIDTH, HEADS, FFN, DEPTH = 32, 4, 128, 3
 
@@ -90,3 +92,29 @@ def _attend(attention: nn.Module, x: Tensor, memory: Tensor) -> Tensor:
     v = heads(attention.value, memory)
     weights = (q @ k.transpose(-1, -2) / q.shape[-1] ** 0.5).softmax(-1)
     return (weights @ v).transpose(1, 2).flatten(2)
+
+
+class Coded:
+    """A language model whose weights say where they are: row * 4096 + column."""
+
+    source, beside = "coded", ()
+
+    def __init__(self, config: LanguageConfig) -> None:
+        self.config = config
+
+    def block(self, index: int) -> dict[str, Tensor]:
+        return {part: self._coded(s) for part, s in block_shapes(self.config).items()}
+
+    def norm(self, which: str) -> dict[str, Tensor]:
+        return {kind: self._coded((self.config.width,)) for kind in ("weight", "bias")}
+
+    def positions(self) -> Tensor:
+        return self._coded(self.config.position_shape)
+
+    def other_names(self, *_, **__) -> list[str]:
+        return []
+
+    @staticmethod
+    def _coded(shape: tuple[int, ...]) -> Tensor:
+        *rows, columns = (torch.arange(size).float() for size in shape)
+        return rows[0][:, None] * 4096 + columns if rows else columns

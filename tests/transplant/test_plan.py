@@ -147,7 +147,7 @@ def test_every_problem_is_named_at_once(gpt2) -> None:
     assert (
         "layers.0 to layers.2: qkv.weight: expected [96, 32], got [48, 16]" in message
     )
-    assert "norm is a LayerNorm, which no table describes" in message
+    assert "norm: LayerNorm is a class that no table describes" in message
     assert "no module 'layer'; did you mean layers" in message
 
 

@@ -106,6 +106,21 @@ def test_every_tensor_on_request(segmenter, plan) -> None:
     assert "decode_head.decoder_norm.bias <- last norm, final_norm.bias[0:32]" in said
 
 
+def test_a_selection_says_its_channels(segmenter, plan) -> None:
+    head = segmenter.model.decode_head
+    head.update(embed_dims=24, num_heads=3, num_classes=3)
+    assert "fit='select' in copies" in plan(segmenter)[1]
+    segmenter.custom_hooks[1].copies[0].fit = "select"
+    segmenter.custom_hooks[1].accept = ["width"]
+    status, said = plan(segmenter, "--all")
+    assert status == 0
+    assert (
+        "inexact, accepted: width: decode_head.layers.0 to decode_head.layers.1: 24"
+        in (said)
+    )
+    assert "up.weight[0:96] of 24 channels, 3 heads of 8, 96 hidden channels" in said
+
+
 def test_the_scratch_config_shows_the_plan_of_its_twin(segmenter, plan) -> None:
     _, language = plan(segmenter)
     segmenter.custom_hooks[1].pretrained = False
