@@ -32,6 +32,7 @@ _ROOMS = {
         "InstanceLabelDataset",
         "MNIST5k",
         "PackConversation",
+        "RandomAreaCrop",
         "RandomLabelDataset",
         "RotationDataset",
         "SkipDamagedImages",

@@ -6,6 +6,7 @@ from lbbt_mm.datasets.few_true_labels import FewTrueLabelsDataset
 from lbbt_mm.datasets.image_tiles import ImageTiles
 from lbbt_mm.datasets.label_field import InstanceLabelDataset
 from lbbt_mm.datasets.pack_conversation import PackConversation
+from lbbt_mm.datasets.random_area_crop import RandomAreaCrop
 from lbbt_mm.datasets.random_label import RandomLabelDataset
 from lbbt_mm.datasets.rotation import RotationDataset
 from lbbt_mm.datasets.skip_damaged import SkipDamagedImages
@@ -24,6 +25,7 @@ __all__ = [
     "InstanceLabelDataset",
     "MNIST5k",
     "PackConversation",
+    "RandomAreaCrop",
     "RandomLabelDataset",
     "RotationDataset",
     "SkipDamagedImages",

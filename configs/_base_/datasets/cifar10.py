@@ -9,13 +9,15 @@ num_workers = 4
 
 # never changed
 num_classes = 10
-enlarged_size = 224  # pixels, enlarged from 32 on the device
+enlarged_size = 224  # pixels, enlarged on the device as torchvision would
+min_crop = 0.2  # share of the image's area, at least: the authors' code
 pixel_mean = [125.307, 122.961, 113.8575]  # of CIFAR-10, RGB
 pixel_std = [51.5865, 50.847, 51.255]
 
 data_preprocessor = dict(
     type="lbbt_mm.EnlargeOnDevice",
     size=enlarged_size,
+    mode="pillow-bicubic",
     preprocessor=dict(
         type="lbbt_mm.ClsDataPreprocessor",
         num_classes=num_classes,
@@ -27,7 +29,7 @@ data_preprocessor = dict(
 # `true_label` goes along for the accuracies that are logged, never into the labels.
 pack = dict(type="PackInputs", algorithm_keys=["true_label"])
 train_pipeline = [
-    dict(type="RandomCrop", crop_size=32, padding=4),
+    dict(type="lbbt_mm.RandomAreaCrop", crop_ratio_range=(min_crop, 1.0)),
     dict(type="RandomFlip", prob=0.5, direction="horizontal"),
     pack,
 ]
@@ -37,16 +39,17 @@ loader = dict(
     batch_size=batch_size,
     num_workers=num_workers,
     persistent_workers=True,
-    collate_fn=dict(type="default_collate"),
 )
 
 train_dataloader = dict(
     **loader,
+    collate_fn=dict(type="pseudo_collate"),  # crops differ in size
     dataset=dict(**images, split="train", pipeline=train_pipeline),
     sampler=dict(type="DefaultSampler", shuffle=True),
 )
 val_dataloader = dict(
     **loader,
+    collate_fn=dict(type="default_collate"),
     dataset=dict(**images, split="test", pipeline=clean_pipeline),
     sampler=dict(type="DefaultSampler", shuffle=False),
 )

@@ -9,13 +9,16 @@ num_workers = 4
 
 # never changed
 num_classes = 200
-enlarged_size = 224  # pixels, enlarged from 64 on the device
+enlarged_size = 224  # pixels; in training by the loader, else on the device
+min_crop = 0.08  # share of the image's area, at least
+erase_prob = 0.25  # share of images of which a part is painted in the mean colour
 pixel_mean = [123.675, 116.28, 103.53]  # of ImageNet, RGB
 pixel_std = [58.395, 57.12, 57.375]
 
 data_preprocessor = dict(
     type="lbbt_mm.EnlargeOnDevice",
     size=enlarged_size,
+    mode="pillow-bicubic",
     preprocessor=dict(
         type="lbbt_mm.ClsDataPreprocessor",
         num_classes=num_classes,
@@ -28,8 +31,24 @@ data_preprocessor = dict(
 pack = dict(type="PackInputs", algorithm_keys=["true_label"])
 train_pipeline = [
     dict(type="LoadImageFromFile"),
-    dict(type="RandomCrop", crop_size=64, padding=8),
+    # As on ImageNet, before AutoAugment: sharpness means another thing at 64 pixels.
+    dict(
+        type="RandomResizedCrop",
+        scale=enlarged_size,
+        crop_ratio_range=(min_crop, 1.0),
+        backend="pillow",
+        interpolation="bicubic",
+    ),
     dict(type="RandomFlip", prob=0.5, direction="horizontal"),
+    # The authors' code: torchvision's policy, black outside, and their erasing.
+    dict(type="AutoAugment", policies="imagenet", hparams=dict(pad_val=0)),
+    dict(
+        type="RandomErasing",
+        erase_prob=erase_prob,
+        max_area_ratio=0.33,
+        aspect_range=(0.3, 3.3),
+        fill_color=pixel_mean[::-1],  # files are read as BGR
+    ),
     pack,
 ]
 clean_pipeline = [dict(type="LoadImageFromFile"), pack]

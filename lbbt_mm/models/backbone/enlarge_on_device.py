@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from mmengine.model import BaseDataPreprocessor
 from torch import Tensor
 
 from lbbt_mm.registry import MODELS
 
-_MODES = ("nearest", "bilinear", "bicubic")
+_MODES = ("nearest", "bilinear", "bicubic", "pillow-bicubic")
 
 
 @MODELS.register_module()
@@ -24,6 +25,9 @@ class EnlargeOnDevice(BaseDataPreprocessor):
     pipeline: values are not rounded to whole grey levels, and a bicubic overshoot
     beyond black or white is kept.
 
+    Images of a batch may differ in size, as ``lbbt_mm.RandomAreaCrop`` leaves them (and
+    ``pseudo_collate`` hands them on): each is enlarged from its own size.
+
     For classification: an image's ``img_shape`` and ``scale_factor`` follow, boxes and
     masks would not.
 
@@ -32,13 +36,16 @@ class EnlargeOnDevice(BaseDataPreprocessor):
             ``dict(type='mmpretrain.ClsDataPreprocessor', mean=..., std=...)``. It
             moves the batch to the device, normalises and augments it.
         size: Height and width in pixels, or one number for both.
-        mode: ``'nearest'``, ``'bilinear'`` or ``'bicubic'``; nothing is low-passed.
+        mode: ``'nearest'``, ``'bilinear'``, ``'bicubic'`` (OpenCV's, a = -0.75) or
+            ``'pillow-bicubic'`` (Pillow's and torchvision's, a = -0.5; half the time on
+            a CPU). Nothing is low-passed.
         batch_augments: Handed on to ``preprocessor``: mmpretrain's classifiers give
             their ``train_cfg`` to every preprocessor under this name.
 
     Raises:
         ValueError: ``size`` or ``mode`` is none of these; in a forward pass: an image
-            is larger than ``size``, which would alias.
+            is larger than ``size``, which would alias, or images of several sizes shall be
+            mixed (``batch_augments``).
 
     Example:
         >>> normalise = dict(type="mmpretrain.ClsDataPreprocessor", num_classes=10)
@@ -85,14 +92,25 @@ class EnlargeOnDevice(BaseDataPreprocessor):
         Returns:
             What ``preprocessor`` returns, with enlarged ``inputs``.
         """
+        shapes = [image.shape[-2:] for image in data["inputs"]]
+        several = len(set(shapes)) > 1
+        if several and training and getattr(self.preprocessor, "batch_augments", None):
+            raise ValueError(
+                "EnlargeOnDevice: expected images of one size to mix "
+                f"(batch_augments), got {len(set(shapes))} sizes; resize them in the "
+                "pipeline."
+            )
         data = self.preprocessor(data, training)
         inputs = data["inputs"]
-        if isinstance(inputs, Tensor):
-            shapes = [inputs.shape[-2:]] * len(inputs)
+        if isinstance(inputs, Tensor) and not several:
             data["inputs"] = self._enlarge(inputs)
-        else:
-            shapes = [image.shape[-2:] for image in inputs]
-            data["inputs"] = [self._enlarge(image[None])[0] for image in inputs]
+        else:  # padded to one size or not, an image is at the top left
+            parts = [
+                self._enlarge(image[None, :, :height, :width])
+                for image, (height, width) in zip(inputs, shapes, strict=True)
+            ]
+            stacked = isinstance(inputs, Tensor)
+            data["inputs"] = torch.cat(parts) if stacked else [p[0] for p in parts]
         for sample, shape in zip(data.get("data_samples") or (), shapes, strict=False):
             self._note_size(sample, shape)
         return data
@@ -107,8 +125,13 @@ class EnlargeOnDevice(BaseDataPreprocessor):
                 f"pipeline, where Resize can low-pass them."
             )
         corners = None if self.mode == "nearest" else False
+        pillow = self.mode.startswith("pillow-")
         return F.interpolate(
-            images.float(), self.size, mode=self.mode, align_corners=corners
+            images.float(),
+            self.size,
+            mode=self.mode.removeprefix("pillow-"),
+            align_corners=corners,
+            antialias=pillow,  # torch has Pillow's kernel under this name only
         )
 
     def _note_size(self, sample: Any, shape: Sequence[int]) -> None:

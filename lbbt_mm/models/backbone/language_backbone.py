@@ -102,6 +102,10 @@ class LanguageBackbone(LateArchitecture):
             ``python -m lbbt_mm.measure.patch_moments CONFIG FILE``.
         first_block: Number of the first block to take, with ``num_layers`` blocks from
             there on. Blocks from scratch are as many, from nowhere.
+        frozen_dropout: Whether frozen blocks keep their dropout and drop path on in
+            training, as in the authors' code.
+        new_patch_embed: Draw the patch embedding anew though ``init_cfg`` or
+            ``language_model`` names a bridge that has one, as the authors' probes do.
         init_cfg: mmengine's initialisation. With ``type='Pretrained'`` the weights
             come from a checkpoint of a whole model (``prefix='backbone.'``), all of
             them or none, and the language model's files are not needed.
@@ -146,6 +150,8 @@ class LanguageBackbone(LateArchitecture):
         prefix_tokens: str | None = None,
         patch_moments: str | None = None,
         first_block: int = 0,
+        frozen_dropout: bool = False,
+        new_patch_embed: bool = False,
         init_cfg: dict[str, Any] | list[dict[str, Any]] | None = None,
         **unknown: Any,
     ) -> None:
@@ -169,6 +175,8 @@ class LanguageBackbone(LateArchitecture):
         check_flag("with_cp", with_cp)
         check_scale(token_scale, patch_moments)
         check_first_block(first_block, num_layers)
+        check_flag("frozen_dropout", frozen_dropout)
+        check_flag("new_patch_embed", new_patch_embed)
         check_rate("drop_path_rate", drop_path_rate)
         if drop_rate is not None:
             check_rate("drop_rate", drop_rate)
@@ -179,6 +187,8 @@ class LanguageBackbone(LateArchitecture):
         self.patch_moments = patch_moments
         self.first_block = first_block
         self.with_cp = with_cp
+        self.frozen_dropout = frozen_dropout
+        self.new_patch_embed = new_patch_embed
         self._build_when_known(
             num_layers=num_layers,
             img_size=height_and_width(img_size),
@@ -279,6 +289,8 @@ class LanguageBackbone(LateArchitecture):
         super().init_weights()
         for cfg in pretrained:
             load_part(self, cfg["checkpoint"], cfg.get("prefix"))
+        if self.new_patch_embed:
+            self.reset_patch_embed()
 
     def reset_patch_embed(self, words: Tensor | None = None) -> None:
         """Draw the patch embedding and its positions anew.
@@ -334,7 +346,7 @@ class LanguageBackbone(LateArchitecture):
         return self.language.embed(tokens)
 
     def train(self, mode: bool = True) -> LanguageBackbone:
-        """Set the mode; frozen parts stay frozen and keep their dropout off."""
+        """Set the mode; frozen parts stay frozen, see ``frozen_dropout``."""
         super().train(mode)
         if self._waits is None:
             rest(self, self._frozen)

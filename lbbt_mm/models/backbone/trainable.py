@@ -141,7 +141,7 @@ def freeze(
 
 
 def rest(backbone: LanguageBackbone, frozen: Collection[str]) -> None:
-    """Turn off, after ``train()``, what does not train, and its dropout.
+    """Turn off, after ``train()``, what does not train, and its dropout if asked to.
 
     Only what was frozen when the backbone was built is frozen again. Whatever was done
     to it since stands: an adapter trains, and what somebody froze is frozen.
@@ -153,6 +153,8 @@ def rest(backbone: LanguageBackbone, frozen: Collection[str]) -> None:
     for name, parameter in backbone.named_parameters():
         if name in frozen:
             parameter.requires_grad_(False)
+    if backbone.frozen_dropout:
+        return
     language, training = backbone.language, backbone.training
     for block in language.blocks:
         # Norms that train in a frozen block do not wake its dropout. FSDP and

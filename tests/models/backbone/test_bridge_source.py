@@ -57,6 +57,25 @@ def test_the_patch_embedding_comes_along(tmp_path, said, prefix, position) -> No
     assert ("positions" in said[0]) == (position in ("sincos2d", "learned"))
 
 
+@pytest.mark.parametrize("by", ["init_cfg", "language_model"])
+def test_a_new_patch_embedding_on_the_bridges_blocks(tmp_path, by) -> None:
+    """As the authors' probes start; the same draw as without a bridge."""
+    path, state = bridge(tmp_path)
+    options = dict(new_patch_embed=True)
+    if by == "init_cfg":
+        load = dict(type="Pretrained", checkpoint=path, prefix="backbone.")
+        options |= dict(pretrained=False, init_cfg=load)
+    model = start("distilgpt2" if by == "init_cfg" else path, **options)
+    for name, value in model.state_dict().items():
+        if name.startswith("language.") and not name.endswith("_extra_state"):
+            assert_close(value, state[name], rtol=0, atol=0)
+    kernel = "patch_embed.projection.weight"
+    assert not torch.equal(model.state_dict()[kernel], state[kernel])
+    again = LanguageBackbone("distilgpt2", pretrained=False, **TINY)
+    again.load_state_dict(model.state_dict())  # resuming keeps what was drawn
+    assert_close(again.state_dict()[kernel], model.state_dict()[kernel])
+
+
 def test_learned_positions_are_resized(tmp_path) -> None:
     path, state = bridge(tmp_path, position="learned")
     model = start(path, position="learned", img_size=32)

@@ -189,7 +189,7 @@ def test_autocast_leaves_the_pixels_in_float32() -> None:
     ("options", "message"),
     [
         (dict(size=0), "size must be positive, got 0"),
-        (dict(mode="area"), "mode must be one of nearest, bilinear, bicubic; got 'ar"),
+        (dict(mode="area"), "bilinear, bicubic, pillow-bicubic; got 'area'"),
     ],
 )
 def test_bad_options(options: dict, message: str) -> None:

@@ -129,8 +129,10 @@ EFFECTS = {
     "first_block": dict(num_layers=2, first_block=1),
     "init_cfg": dict(init_cfg=dict(type="Constant", layer="Conv2d", val=0.01)),
 }
-# Tested in test_backbone_options.py, test_trainable.py and test_patch_moments.py.
+# Tested in test_backbone_options.py, test_trainable.py, test_patch_moments.py and
+# test_bridge_source.py.
 ELSEWHERE = {"long_positions", "unknown", "frozen_dtype", "patch_moments"}
+ELSEWHERE |= {"frozen_dropout", "new_patch_embed"}
 
 
 def test_there_is_a_case_for_every_option() -> None:

@@ -122,6 +122,18 @@ def test_dropout_of_frozen_blocks_stays_off() -> None:
     assert modes == [True, False, False]
 
 
+def test_dropout_of_frozen_blocks_on_demand() -> None:
+    """As in the authors' code; nothing else of what is frozen changes."""
+    images = torch.randn(2, 3, 32, 32)
+    frozen = make("none", frozen_dropout=True).train()
+    assert not torch.equal(frozen(images)[0], frozen(images)[0])
+    assert not any(p.requires_grad for p in frozen.parameters())
+    frozen.eval()
+    assert_close(frozen(images), frozen(images), rtol=0, atol=0)
+    with pytest.raises(ValueError, match="frozen_dropout"):
+        make("none", frozen_dropout=1)
+
+
 def test_a_frozen_prefix_runs_without_a_graph() -> None:
     seen: dict[int, bool] = {}
 
