@@ -1,5 +1,5 @@
-# The authors' probe P2 (linear_probe_comparison.py, against DINO) on ImageNet-100: a new
-# patch embedding, frozen like the blocks, whose dropout is on; LARS trains the head.
+# The authors' probe P2 (linear_probe_comparison.py, against DINO) on ImageNet-100: a
+# new patch embedding, frozen like the blocks (dropout on); LARS trains the head.
 _base_ = [
     "../_base_/models/gpt2-medium_224px.py",
     "../_base_/datasets/imagenet100.py",

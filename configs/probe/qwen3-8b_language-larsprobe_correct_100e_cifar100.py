@@ -1,5 +1,5 @@
-# The authors' probe P3 (main_linprobe_qwen.py) on CIFAR-100: a new patch embedding trains
-# with the head by LARS, through frozen blocks. 8 processes.
+# The authors' probe P3 (main_linprobe_qwen.py) on CIFAR-100: a new patch embedding
+# trains with the head by LARS, through frozen blocks. 8 processes.
 _base_ = [
     "../_base_/models/qwen3-8b_224px.py",
     "../_base_/datasets/cifar100.py",

@@ -1,5 +1,5 @@
-# The authors' probe P2 of DINOv2's ViT-L/14, as a run: batch norm without weights before
-# the head, which LARS trains. Only DINO gets the batch norm there.
+# The authors' probe P2 of DINOv2's ViT-L/14, as a run: batch norm without weights
+# before the head, which LARS trains. Only DINO gets the batch norm there.
 _base_ = [
     "../_base_/models/dinov2-vit-l14.py",
     "../_base_/datasets/imagenet100.py",

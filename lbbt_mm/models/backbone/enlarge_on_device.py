@@ -44,8 +44,8 @@ class EnlargeOnDevice(BaseDataPreprocessor):
 
     Raises:
         ValueError: ``size`` or ``mode`` is none of these; in a forward pass: an image
-            is larger than ``size``, which would alias, or images of several sizes shall be
-            mixed (``batch_augments``).
+            is larger than ``size``, which would alias, or images of several sizes
+            shall be mixed (``batch_augments``).
 
     Example:
         >>> normalise = dict(type="mmpretrain.ClsDataPreprocessor", num_classes=10)
