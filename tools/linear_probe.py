@@ -23,7 +23,8 @@ import _lifetime
 
 _launch.hide_gpus_if_asked()
 
-# Those of lbbt_mm.probe.selection, which imports torch.
+# Those of lbbt_mm.probe.readouts and of lbbt_mm.probe.selection, which import torch.
+READOUTS = ("last", "avg")
 DEFAULT_LRS = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2)
 DEFAULT_HELD_OUT = 0.1
 
@@ -85,6 +86,22 @@ def parse_args() -> argparse.Namespace:
         action="store_true",
         help="leave the features as they are; by default each channel is shifted and "
         "scaled by its mean and standard deviation over the training images",
+    )
+    parser.add_argument(
+        "--readout",
+        nargs="+",
+        choices=READOUTS,
+        default=[],
+        metavar="NAME",
+        help="the last token, the mean of tokens (avg), or both from one pass over the "
+        "images; default: the config's out_type",
+    )
+    parser.add_argument(
+        "--block",
+        type=int,
+        metavar="N",
+        help="read the tokens behind this block, from 0, or from the end (-1); the "
+        "final norm follows the last one only; default: the config's out_indices",
     )
     parser.add_argument(
         "--seed",
@@ -161,9 +178,10 @@ def main() -> None:
     import torch
     from mmengine.device import get_device
 
-    from lbbt_mm.probe.run import ProbeSettings, run_probe
+    from lbbt_mm.probe.readouts import WORDS
+    from lbbt_mm.probe.run import ProbeSettings, record_readouts, run_probe
     from lbbt_mm.probe.selection import check_grid
-    from lbbt_mm.probe.setup import probe_features
+    from lbbt_mm.probe.setup import probe_readouts
     from lbbt_mm.version import __version__
 
     model_seed = (cfg.get("randomness") or {}).get("seed") or 0
@@ -180,23 +198,36 @@ def main() -> None:
     with _launch.refusals(ValueError, OSError):
         if args.lr_sweep is not None:
             check_grid(args.lr_sweep, args.held_out)  # before the long work
-        data = probe_features(
+        found = probe_readouts(
             cfg,
             args.checkpoint,
+            list(dict.fromkeys(args.readout)),
+            args.block,
             cache_dir=None if args.no_cache else work_dir / "features",
             device=get_device(),
             amp=args.amp,
             reinit_patch_embed=args.reinit_patch_embed,
             seed=model_seed,
         )
-        for split, cached in data.cached.items():
-            how = "read from the cache" if cached else "extracted"
-            say(f"{split} features: {how} in {data.seconds[split]:.1f} s")
-        run = run_probe(data, settings, args.lr_sweep, args.held_out, get_device(), say)
-    say(f"\n{run.table(args.checkpoint or 'the unbridged model')}\n")
+        runs, model = {}, args.checkpoint or "the unbridged model"
+        for readout, data in found.items():
+            title = WORDS.get(readout, "")
+            for split, cached in data.cached.items():
+                how = "read from the cache" if cached else "extracted"
+                kind = f"{split} features{title and f' ({title})'}"
+                say(f"{kind}: {how} in {data.seconds[split]:.1f} s")
+            runs[readout] = run_probe(
+                data, settings, args.lr_sweep, args.held_out, get_device(), say
+            )
+        for readout, run in runs.items():
+            words = [WORDS[readout]] if readout else []
+            words += [] if args.block is None else [f"block {args.block}"]
+            say(f"\n{run.table(', '.join([model, *words]))}\n")
     name = "linear_probe.json" if args.checkpoint else "linear_probe_unbridged.json"
     out = Path(args.out) if args.out else work_dir / name
-    record = run.record(
+    record = record_readouts(
+        runs,
+        args.block,
         config=args.config,
         checkpoint=args.checkpoint,
         checkpoint_sha256=data.weights if args.checkpoint else None,

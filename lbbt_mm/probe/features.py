@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -59,7 +59,6 @@ def pool_features(output: Any) -> Tensor:
     return last.mean(dim=1) if last.ndim == 3 else last
 
 
-@torch.no_grad()
 def extract_features(
     model: Any,
     dataloader: Any,
@@ -83,30 +82,57 @@ def extract_features(
         ValueError: An image has no single label, the backbone's output cannot be
             pooled, or the loader did not yield each image of its dataset once.
     """
+    pools = {"": pool_features}
+    return extract_readouts(model, dataloader, pools, device, amp, description)[""]
+
+
+@torch.no_grad()
+def extract_readouts(
+    model: Any,
+    dataloader: Any,
+    pools: Mapping[str, Callable[[Any], Tensor]],
+    device: str | torch.device = "cpu",
+    amp: bool = False,
+    description: str = "features",
+) -> dict[str, Features]:
+    """Run a frozen classifier once, and read its outputs in several ways.
+
+    Args:
+        model: See :func:`extract_features`, as the others.
+        dataloader: Batches.
+        pools: Name -> vectors (N, C) of what the backbone returns.
+        device: Where the model runs.
+        amp: Run it under bfloat16 autocast.
+        description: Name in the progress bar.
+
+    Raises:
+        ValueError: See :func:`extract_features`.
+    """
     device = torch.device(device)
     model.to(device).eval()
     total = len(dataloader.dataset)
-    features: Tensor | None = None
+    features: dict[str, Tensor] = {}
     labels = torch.empty(total, dtype=torch.int64)
     done = 0
     for batch in follow(dataloader, description, unit="batches"):
         batch = model.data_preprocessor(batch, False)
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=amp):
             output = model.extract_feat(batch["inputs"], stage="backbone")
-            pooled = pool_features(output)
-        if features is None:  # once, at its final size: concatenating needs it twice
-            features = torch.empty(total, pooled.shape[1])
-        end = done + len(pooled)
+            pooled = {name: pool(output) for name, pool in pools.items()}
+        if not features:  # once, at its final size: concatenating needs it twice
+            features = {n: torch.empty(total, p.shape[1]) for n, p in pooled.items()}
+        end = done + len(batch["inputs"])
         if end <= total:
-            features[done:end] = pooled
+            for name, found in pooled.items():
+                features[name][done:end] = found
             labels[done:end] = true_labels(batch["data_samples"])
         done = end
-    if done != total or features is None:
+    if done != total or not features:
         raise ValueError(
             f"Expected each of the {total} images once, got {done}. Use a data loader "
             "with drop_last=False and DefaultSampler(shuffle=False), in one process."
         )
-    return Features(features, labels)
+    return {name: Features(found, labels) for name, found in features.items()}
 
 
 def true_labels(data_samples: list) -> Tensor:

@@ -68,8 +68,8 @@ def linear_probe(
 
     AdamW (betas 0.9 and 0.999; the bias is not decayed), cosine from ``lr`` to 0 over
     all steps, cross-entropy without label smoothing, weights starting at 0 (the
-    problem is convex). Epochs, batch size, learning rate and weight decay default to
-    the paper's.
+    problem is convex). Epochs, batch size and weight decay default to the paper's; the
+    probe as a whole is ours.
 
     Args:
         train_features: (N, C), float.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -101,6 +101,27 @@ class ProbeRun:
             train_top1=result.train_top1,
             test_top1=result.test_top1,
         )
+
+
+def record_readouts(
+    runs: Mapping[str, ProbeRun], block: int | None = None, **about: Any
+) -> dict[str, Any]:
+    """Write down the probes of several read-outs of one model.
+
+    Args:
+        runs: Read-out -> its probe; ``''`` is the config's own.
+        block: Whose outputs were read, if it was chosen.
+        **about: See :meth:`ProbeRun.record`.
+
+    Returns:
+        The record of the first, with ``readout`` and ``block``; where there are more,
+        the records of all by name as ``readouts``.
+    """
+    first, *others = runs
+    record = runs[first].record(**about, readout=first or None, block=block)
+    if others:
+        record["readouts"] = {name: run.record() for name, run in runs.items()}
+    return record
 
 
 def run_probe(

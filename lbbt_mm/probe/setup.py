@@ -6,7 +6,7 @@ import copy
 import os
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -32,8 +32,10 @@ from lbbt_mm.probe.feature_key import (
 from lbbt_mm.probe.features import (
     Features,
     cached_features,
-    extract_features,
+    extract_readouts,
+    pool_features,
 )
+from lbbt_mm.probe.readouts import READOUTS, choose_outputs
 from lbbt_mm.registry import builds, find_type
 from lbbt_mm.version import require
 
@@ -252,6 +254,42 @@ def probe_features(
         ValueError: See :func:`build_frozen_model`, :func:`probe_dataloaders` and
             :func:`~lbbt_mm.probe.features.extract_features`.
     """
+    options: dict[str, Any] = dict(device=device, amp=amp, seed=seed)
+    options |= dict(cache_dir=cache_dir, reinit_patch_embed=reinit_patch_embed)
+    return probe_readouts(cfg, checkpoint, **options)[""]
+
+
+def probe_readouts(
+    cfg: Any,
+    checkpoint: str | None = None,
+    readouts: Sequence[str] = (),
+    block: int | None = None,
+    *,
+    cache_dir: str | os.PathLike | None,
+    device: str | torch.device = "cpu",
+    amp: bool = False,
+    reinit_patch_embed: bool = False,
+    seed: int = 0,
+) -> dict[str, ProbeData]:
+    """Get the features of several read-outs in one pass over the images.
+
+    Args:
+        cfg: See :func:`probe_features`, as the others.
+        checkpoint: What to probe.
+        readouts: ``'last'`` token and ``'avg'`` over tokens, or one of them; the
+            config's own, named ``''``, if there are none.
+        block: Whose outputs are read, in place of the config's; negative numbers count
+            from the end. The final norm applies to the last one's only.
+        cache_dir: Folder of the cache.
+        device: Where the model runs.
+        amp: Run it under bfloat16 autocast.
+        reinit_patch_embed: See :func:`build_frozen_model`.
+        seed: See :func:`build_frozen_model`.
+
+    Raises:
+        ValueError: See :func:`probe_features`; or a read-out or block is chosen that is
+            not there, or of a backbone that has none.
+    """
     require("mmpretrain", "A linear probe")
     init_default_scope(cfg.get("default_scope") or "mmpretrain")
     loader_cfgs = probe_dataloaders(cfg)
@@ -260,6 +298,7 @@ def probe_features(
     def model() -> Any:  # not built at all if everything is cached
         if not built:
             built.append(build_frozen_model(cfg, checkpoint, reinit_patch_embed, seed))
+            choose_outputs(built[0].backbone, readouts, block)
         return built[0]
 
     if checkpoint:
@@ -267,7 +306,11 @@ def probe_features(
     else:
         weights = weights_sha256(model().backbone)
 
-    found, cached, seconds, classes = {}, {}, {}, 0
+    pools = {name: READOUTS[name] for name in readouts} or {"": pool_features}
+    found: dict[str, dict[str, Features]] = {name: {} for name in pools}
+    cached: dict[str, dict[str, bool]] = {name: {} for name in pools}
+    seconds: dict[str, dict[str, float]] = {name: {} for name in pools}
+    classes = 0
     for split, loader_cfg in loader_cfgs.items():
         start = time.perf_counter()
         loader = build_guarded(
@@ -275,8 +318,14 @@ def probe_features(
         )
         classes = max(classes, len(loader.dataset.metainfo.get("classes") or ()))
 
-        def extract(loader: DataLoader = loader, split: str = split) -> Features:
-            return extract_features(model(), loader, device, amp, f"{split} features")
+        both: dict[str, Features] = {}  # one pass, when the first of them is missing
+
+        def extract(
+            name: str, loader: DataLoader, title: str, both: dict[str, Features]
+        ) -> Features:
+            if not both:
+                both |= extract_readouts(model(), loader, pools, device, amp, title)
+            return both[name]
 
         key = None
         if cache_dir is not None:
@@ -286,16 +335,26 @@ def probe_features(
                 seed=seed if reinit_patch_embed else None,  # else `weights` says it all
                 amp=amp,
                 device=torch.device(device).type,
+                block=block,
             )
             key = _key(cfg, loader_cfg, loader, decides)
-        if key is None or cache_dir is None:
-            found[split], cached[split] = extract(), False
-        else:
-            path = Path(cache_dir) / f"{split}-{key}.safetensors"
-            found[split], cached[split] = cached_features(path, extract)
-        classes = max(classes, int(found[split].labels.max()) + 1)
-        seconds[split] = time.perf_counter() - start
-    return ProbeData(found["train"], found["test"], classes, weights, cached, seconds)
+        for name in pools:
+            get = partial(extract, name, loader, f"{split} features", both)
+            if key is None or cache_dir is None:
+                found[name][split], cached[name][split] = get(), False
+            else:
+                stem = f"{split}-{name}-{key}" if name else f"{split}-{key}"
+                path = Path(cache_dir) / f"{stem}.safetensors"
+                found[name][split], cached[name][split] = cached_features(path, get)
+            classes = max(classes, int(found[name][split].labels.max()) + 1)
+            seconds[name][split] = time.perf_counter() - start
+            start = time.perf_counter()
+    return {
+        name: ProbeData(
+            of["train"], of["test"], classes, weights, cached[name], seconds[name]
+        )
+        for name, of in found.items()
+    }
 
 
 def _key(

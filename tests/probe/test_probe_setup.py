@@ -111,10 +111,10 @@ def cfg(tmp_path):
 def forwards(monkeypatch):
     """Counts the passes of the frozen model over a dataset."""
     calls = []
-    original = probe_setup.extract_features
+    original = probe_setup.extract_readouts
     monkeypatch.setattr(
         probe_setup,
-        "extract_features",
+        "extract_readouts",
         lambda *a, **k: (calls.append(1), original(*a, **k))[1],
     )
     return calls
