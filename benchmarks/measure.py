@@ -55,7 +55,7 @@ class Case:
         products: Multiplications and additions of a step's matrix products.
         matrix: Rows and columns of the left one of the step's products, and its dtype.
         tolerance: Of the numbers that the arms return; None if they do other things.
-        said: Words on the case, such as accuracies, filled while it runs.
+        said: Arm -> words on it, such as its accuracy, filled while it runs.
     """
 
     name: str
@@ -70,7 +70,7 @@ class Case:
     products: float = 0
     matrix: tuple[int, int, str] = (0, 0, "bfloat16")
     tolerance: float | None = None
-    said: list[str] = field(default_factory=list)
+    said: dict[str, str] = field(default_factory=dict)
 
 
 def processor_seconds() -> float:

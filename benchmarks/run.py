@@ -32,7 +32,7 @@ ROWS = {
     "detr-layer": ("detr_layer", "cases", 7, 5),
     "linear-probe": ("linear_probe", "cases", 3, 1),
     "gguf": ("loading", "gguf_cases", 3, 2),
-    "first-blocks": ("bridge_step", "partial_cases", 3, 2),
+    "first-blocks": ("bridge_step", "partial_cases", 3, 1),
     "transplant": ("loading", "transplant_cases", 7, 5),
     "tools": ("loading", "tool_cases", 5, 3),
     "first-step": ("loading", "first_step_cases", 3, 2),
@@ -159,14 +159,15 @@ def table(results: list[dict]) -> str:
         for arm, index in (("ours", 0), ("baseline", 1)):
             if "share" in one:
                 cells[index] += f", {one['share'][arm]:.0%} of the rate"
+            if arm in one["said"]:
+                cells[index] += f", {one['said'][arm]}"
             if "mib" in one:
                 cells[index] += f", {one['mib'][arm][0]:.0f} MiB"
         words, goals, met = zip(*verdicts(one), strict=True)
         marks = {True: "met", False: "**missed**", None: ""}
         cells += ["<br>".join(words), "<br>".join(goals)]
         cells.append("<br>".join(marks[one] for one in met))
-        name = "; ".join([one["case"], *one["said"]])
-        lines.append(f"| {' | '.join([one['row'], name, *cells])} |")
+        lines.append(f"| {' | '.join([one['row'], one['case'], *cells])} |")
     return "\n".join(lines)
 
 
