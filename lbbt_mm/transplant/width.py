@@ -193,7 +193,7 @@ def select(
     if ffn and small.ffn_width > config.ffn_width:
         return (
             f"FFN: {small.ffn_width} hidden channels in the layer, {config.ffn_width} "
-            f"in the block"
+            f"in the block; parts without 'ffn' fill the rest"
         )
     rows: tuple[tuple[int, ...], ...] = ()
     if attention:

@@ -14,9 +14,8 @@ from torch import nn
 from lbbt_mm.hooks import LanguageInitHook
 from lbbt_mm.language.checkpoint import language_config
 from lbbt_mm.registry import HOOKS
-from lbbt_mm.transplant import make_plan
+from lbbt_mm.transplant import Copy, make_plan
 from lbbt_mm.transplant.compare import ACCEPTABLE
-from lbbt_mm.transplant.entries import Copy
 from lbbt_mm.transplant.meta_model import build_on_meta_device
 
 from shipped import ROOT  # isort: skip

@@ -69,6 +69,7 @@ def test_whole_heads_first(sizes, owners) -> None:
 
 def test_wider_heads_take_several_and_too_many_are_none() -> None:
     assert head_rows(4, 2, 2, 4) == ((0, 1, 2, 3), (4, 5, 6, 7))
+    assert head_rows(2, 4, 4, 2) == ((0, 2), (1, 3), (4, 6), (5, 7))
     assert head_rows(4, 4, 8, 4) is None
     assert head_rows(4, 2, 3, 4) is None
 
@@ -226,7 +227,10 @@ def test_selection_is_asked_for_and_accepted(gpt2) -> None:
     ("sizes", "words"),
     [
         (dict(width=40, heads=4), "width: 40 channels in the layer, 32 in the block"),
-        (dict(hidden=200), "FFN: 200 hidden channels in the layer, 128 in the block"),
+        (
+            dict(hidden=200),
+            "in the layer, 128 in the block; parts without 'ffn' fill the rest",
+        ),
         (dict(width=32, heads=32), None),  # four share a head
     ],
 )
