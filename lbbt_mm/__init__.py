@@ -49,6 +49,7 @@ _ROOMS = {
         "CostHook",
         "DeferredLogHook",
         "FolderLockHook",
+        "FreezeBlocksHook",
         "LanguageInitHook",
         "RandomStateHook",
         "TensorFloatHook",

@@ -8,6 +8,7 @@ from lbbt_mm.hooks.config_names import ConfigNamesHook
 from lbbt_mm.hooks.cost import CostHook
 from lbbt_mm.hooks.deferred_log import DeferredLogHook
 from lbbt_mm.hooks.folder_lock import FolderLockHook
+from lbbt_mm.hooks.freeze_blocks import FreezeBlocksHook
 from lbbt_mm.hooks.language_init import LanguageInitHook
 from lbbt_mm.hooks.random_state import RandomStateHook
 from lbbt_mm.hooks.tensor_float import TensorFloatHook
@@ -24,6 +25,7 @@ __all__ = [
     "CostHook",
     "DeferredLogHook",
     "FolderLockHook",
+    "FreezeBlocksHook",
     "LanguageInitHook",
     "RandomStateHook",
     "RunEnded",

@@ -158,7 +158,8 @@ class AtomicCheckpointHook(CheckpointHook):
             self.backend_args = dict(backend=_BACKEND)
         super().before_train(runner)
         self._bring_along(runner)
-        if not any(isinstance(hook, _HandOver) for hook in runner.hooks):
+        handed = any(isinstance(hook, _HandOver) for hook in runner.hooks)
+        if isinstance(runner, Runner) and not handed:  # strategies write by themselves
             runner.register_hook(_HandOver(self))
         self._since = time.monotonic()
 

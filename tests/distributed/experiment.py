@@ -16,12 +16,14 @@ IMAGES, BATCH = 28, 8  # the last batch of an epoch holds 4
 EXACT = {
     "model.backbone.drop_rate": 0.0,
     "model.backbone.drop_path_rate": 0.0,
+    "model.backbone.prefix_tokens": "new",
     "optim_wrapper.dtype": "float32",
 }
 NOISY = {
     "model.backbone.drop_rate": 0.1,
     "model.backbone.drop_path_rate": 0.5,
     "model.backbone.with_cp": True,
+    "model.backbone.prefix_tokens": "new",
     "train_cfg.max_epochs": 1,
 }
 
@@ -34,7 +36,10 @@ DATA_PARALLEL = {
     "exact": {
         **EXACT,
         "train_dataloader.num_workers": 2,
-        "model.backbone.prefix_tokens": "new",
+        "custom_hooks": [
+            dict(type="lbbt_mm.RandomStateHook"),
+            dict(type="lbbt_mm.FreezeBlocksHook", iters=3),
+        ],
     },
     "odd": {**EXACT, "train_dataloader.dataset.dataset.indices": IMAGES - 1},
     "all": freezing("all"),
@@ -63,11 +68,7 @@ _FP32 = {**EXACT, "strategy.model_wrapper.mixed_precision": None}
 SHARDED = {
     "exact": {**_FP32, **_SAVE},
     "resumed": {**_FP32, "resume": True, "load_from": "exact/epoch_1.pth"},
-    "partial": {
-        **_FP32,
-        "model.backbone.trainable_layers": "first:1+norms",
-        "model.backbone.prefix_tokens": "new",
-    },
+    "partial": {**_FP32, "model.backbone.trainable_layers": "first:1+norms"},
     "scratch": {**_FP32, "model.backbone.pretrained": False},
     "bf16": {},  # as shipped
 }
