@@ -1,11 +1,12 @@
 """The loss around a model's weights, on a plane through them (figure 4).
 
 Both directions of the plane are drawn from a normal distribution on the CPU: the same
-on every device, for both initialisations and both normalisations where the trainable
+on every device, for both initialisations and all normalisations where the trainable
 tensors are of the same shapes. They differ in how long a direction is:
 
-- ``'plain'``: the whole direction is as long as the whole parameter vector. (The paper
-  says "normalised random directions"; its released code has no landscape.)
+- ``'plain'``: the whole direction is as long as the whole parameter vector.
+- ``'unit'``: the whole direction is of length 1, as in the authors' released code, on a
+  grid of 20 x 20. Against weights of a length in the hundreds that is a small step.
 - ``'filter_normalised'`` (Li et al., arXiv 1712.09913): each filter of the direction is
   as long as the same filter of the weights, so that scaling a layer up and the next
   one down, which changes nothing that the network computes, does not change the
@@ -28,6 +29,8 @@ from lbbt_mm.analysis.scalar_loss import ScalarLoss
 from lbbt_mm.progress import follow
 
 NORMALISATIONS = ("filter_normalised", "plain")
+RELEASED = "unit"
+_ALL = (*NORMALISATIONS, RELEASED)
 
 
 class Landscape(NamedTuple):
@@ -35,7 +38,7 @@ class Landscape(NamedTuple):
 
     Attributes:
         steps: ``(G,)`` positions along either axis, from -radius to radius; 0 is in
-            the middle.
+            the middle where G is odd.
         loss: ``(G, G)``: ``loss[i, j]`` at ``theta + steps[i] * first + steps[j] *
             second``; nan where the loss is not finite.
         centre: Loss of the model itself.
@@ -70,27 +73,27 @@ def loss_landscape(
     Args:
         loss: The loss; its model's parameters are as before afterwards, whatever
             happens.
-        normalisation: ``'filter_normalised'`` or ``'plain'``.
+        normalisation: ``'filter_normalised'``, ``'plain'`` or ``'unit'``.
         radius: How far to go along each direction, in its lengths.
-        points: Along each axis, odd; ``points ** 2`` passes over the images.
+        points: Along each axis; ``points ** 2`` passes over the images. Only an odd
+            number has the weights themselves in the middle.
         seed: Of the directions.
         progress: Show a progress bar.
 
     Raises:
-        ValueError: The normalisation is unknown, points are not odd, the radius is not
-            positive, the weights are all 0, or the loss at the centre is not finite.
+        ValueError: The normalisation is unknown, points are fewer than 3, the radius is
+            not positive, the weights are all 0, or the loss at the centre is not
+            finite.
     """
-    if points < 3 or points % 2 == 0 or not (radius > 0 and math.isfinite(radius)):
+    if points < 3 or not (radius > 0 and math.isfinite(radius)):
         raise ValueError(
-            f"Expected an odd number of points from 3 on and a positive radius, got "
-            f"{points} and {radius}: 21 points have the weights themselves in the "
-            f"middle."
+            f"Expected 3 points or more and a positive radius, got {points} and "
+            f"{radius}: 21 points have the weights themselves in the middle."
         )
     first, second = random_directions(loss, normalisation, seed)
     centre = loss.value()
-    # Mirrored, so that the middle is 0 itself.
-    half = np.linspace(0, radius, points // 2 + 1)
-    steps = np.concatenate([-half[:0:-1], half])
+    steps = np.linspace(-radius, radius, points)
+    steps = (steps - steps[::-1]) / 2  # so that the middle is 0 itself
     surface = np.full((points, points), np.nan)
     places = [(i, j) for i in range(points) for j in range(points)]
     for i, j in follow(places, f"landscape, {normalisation}", progress):
@@ -115,7 +118,7 @@ def random_directions(
 
     Args:
         loss: Whose parameters they are for.
-        normalisation: ``'filter_normalised'`` or ``'plain'``, see the module.
+        normalisation: ``'filter_normalised'``, ``'plain'`` or ``'unit'``.
         seed: Of the directions.
 
     Returns:
@@ -125,9 +128,9 @@ def random_directions(
     Raises:
         ValueError: The normalisation is unknown, or a direction would be 0.
     """
-    if normalisation not in NORMALISATIONS:
+    if normalisation not in _ALL:
         raise ValueError(
-            f"Expected a normalisation among {', '.join(NORMALISATIONS)}, got "
+            f"Expected a normalisation among {', '.join(_ALL)}, got "
             f"{normalisation!r}: take one of them."
         )
     generator = torch.Generator().manual_seed(seed)
@@ -153,6 +156,8 @@ def _direction(
     direction = torch.cat([part.reshape(-1) for part in parts])
     if normalisation == "plain":
         direction *= _length(loss.parameters) / _length(parts)
+    elif normalisation == RELEASED:
+        direction /= _length(parts)
     return direction
 
 

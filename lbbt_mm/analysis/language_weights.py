@@ -9,7 +9,9 @@ from torch import Tensor
 from lbbt_mm.language import Checkpoint, open_checkpoint
 
 
-def language_model_weights(language_model: str) -> Iterator[tuple[str, Tensor]]:
+def language_model_weights(
+    language_model: str, words: bool = False
+) -> Iterator[tuple[str, Tensor]]:
     """Read a language model for :func:`lbbt_mm.analysis.weight_statistics`.
 
     Names and orientation are those of a :class:`lbbt_mm.models.LanguageBackbone` with
@@ -20,6 +22,7 @@ def language_model_weights(language_model: str) -> Iterator[tuple[str, Tensor]]:
     Args:
         language_model: A hub id, a folder, a file or ``'package:NAME/FILE'``; see
             :func:`lbbt_mm.language.open_checkpoint`.
+        words: The table of word embeddings too, which no backbone has.
 
     Returns:
         Pairs of name and tensor, read as they are asked for.
@@ -28,11 +31,13 @@ def language_model_weights(language_model: str) -> Iterator[tuple[str, Tensor]]:
         CheckpointError: It cannot be found or understood; at once, before the first
             weight is read.
     """
-    return _read(open_checkpoint(language_model))
+    return _read(open_checkpoint(language_model), words)
 
 
-def _read(checkpoint: Checkpoint) -> Iterator[tuple[str, Tensor]]:
+def _read(checkpoint: Checkpoint, words: bool) -> Iterator[tuple[str, Tensor]]:
     config = checkpoint.config
+    if words and not checkpoint.record:  # a model of ours has none
+        yield "language.words", checkpoint.embedding_rows(0, config.vocab_size)
     # A model of ours may have been built without the language model's positions.
     unused = checkpoint.record and "positions" not in checkpoint.other_names((), None)
     if config.position_shape is not None and not unused:

@@ -8,6 +8,7 @@ from functools import cached_property, partial
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from mmengine.dataset import default_collate
 from mmengine.registry import DATASETS, init_default_scope
 from torch import Tensor, nn
@@ -191,6 +192,25 @@ class MeasuredModel:
             return sum(v for k, v in losses.items() if "loss" in k)
 
         # Few batches, and read again for each product.
+        losses = [partial(loss_of, batch) for batch in batches]
+        return ScalarLoss(model, losses, data["images"]), data
+
+    def test_loss(self, number: int) -> tuple[ScalarLoss, dict[str, Any]]:
+        """See the plain cross-entropy of test images with their true labels.
+
+        Args:
+            number: Of images, an even one.
+
+        Raises:
+            ValueError: See :meth:`loss`.
+        """
+        batches, data = self._batches("test", number)
+        model: Any = self.model
+
+        def loss_of(batch: Mapping[str, Any]) -> Any:
+            labels = true_labels(batch["data_samples"]).to(self.device)
+            return F.cross_entropy(model(batch["inputs"], mode="tensor"), labels)
+
         losses = [partial(loss_of, batch) for batch in batches]
         return ScalarLoss(model, losses, data["images"]), data
 

@@ -5,8 +5,9 @@ docs/analysis.md lists what is in each result, and which figure or table it is f
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -24,12 +25,13 @@ from lbbt_mm.analysis.curvature import (
     spectral_density,
 )
 from lbbt_mm.analysis.json_values import to_plain
-from lbbt_mm.analysis.landscape import NORMALISATIONS, loss_landscape
+from lbbt_mm.analysis.landscape import NORMALISATIONS, RELEASED, loss_landscape
 from lbbt_mm.analysis.outliers import (
     WeightReport,
     WeightStatistics,
     weight_statistics,
 )
+from lbbt_mm.analysis.scalar_loss import ScalarLoss
 from lbbt_mm.analysis.sensitivity import (
     gradient_predictiveness,
     noise_sensitivity,
@@ -89,9 +91,13 @@ class Settings:
         return {key: getattr(self, key) for key in chosen}
 
 
-def outliers(measured: MeasuredModel, settings: Settings) -> Found:
+def outliers(
+    measured: MeasuredModel, settings: Settings, matrices_only: bool = True
+) -> Found:
     """Count outlying weights, describe their distribution (figures 2, 10, 11, 14)."""
-    report = weight_statistics(measured.model, progress=measured.progress)
+    report = weight_statistics(
+        measured.model, matrices_only=matrices_only, progress=measured.progress
+    )
     return outlier_result(report), {}
 
 
@@ -162,19 +168,35 @@ def synthetic_alignment(measured: MeasuredModel, settings: Settings) -> Found:
 def landscape(measured: MeasuredModel, settings: Settings) -> Found:
     """Compute the loss around the weights on two planes (figure 4)."""
     loss, data = measured.loss(settings.loss_images)
+    return _surfaces(measured, settings, loss, NORMALISATIONS, settings.points), data
+
+
+def landscape_as_released(measured: MeasuredModel, settings: Settings) -> Found:
+    """See it as in the authors' code: length 1, 20 x 20, cross-entropy of the test."""
+    loss, data = measured.test_loss(settings.loss_images)
+    return _surfaces(measured, settings, loss, [RELEASED], 20), data
+
+
+def _surfaces(
+    measured: MeasuredModel,
+    settings: Settings,
+    loss: ScalarLoss,
+    normalisations: Sequence[str],
+    points: int,
+) -> Result:
     result: Result = {}
-    for normalisation in NORMALISATIONS:
+    for normalisation in normalisations:
         found = loss_landscape(
             loss,
             normalisation,
             settings.radius,
-            settings.points,
+            points,
             settings.seed,
             measured.progress,
         )
         result[normalisation] = dict(loss=to_plain(found.loss))
         result |= dict(steps=to_plain(found.steps), centre=found.centre)
-    return result, data
+    return result
 
 
 def curvature(measured: MeasuredModel, settings: Settings) -> Found:
@@ -214,12 +236,18 @@ def curvature(measured: MeasuredModel, settings: Settings) -> Found:
     ), data
 
 
-def separability(measured: MeasuredModel, settings: Settings) -> Found:
+def separability(
+    measured: MeasuredModel,
+    settings: Settings,
+    split: str = "test",
+    coloured_by: str = "labels",
+) -> Found:
     """Measure how well the features tell the true classes apart (figure 5)."""
-    found, data = measured.features("test", settings.images)
+    found, data = measured.features(split, settings.images)
     result = measure_separability(found.features, found.labels, seed=settings.seed)
     plain = to_plain(result)
     # Two digits of a map are more than a picture shows.
+    plain["coloured_by"] = coloured_by
     plain["points"] = np.round(np.array(plain["points"], float), 2).tolist()
     return plain, data
 
@@ -282,7 +310,17 @@ MEASUREMENTS = {
     "probe_grid": Measurement(grid_of_probes, ("probe_images",), "labels"),
     "landscape": Measurement(landscape, _OF_LOSS, "loss"),
     "curvature": Measurement(curvature, _OF_HESSIAN, "loss"),
+    "outliers_as_released": Measurement(partial(outliers, matrices_only=False)),
+    "separability_as_released": Measurement(
+        partial(separability, split="train", coloured_by="clusters"),
+        ("images",),
+        "labels",
+    ),
+    "landscape_as_released": Measurement(
+        landscape_as_released, ("loss_images", "radius"), "loss"
+    ),
 }
+"""Those ``_as_released`` are as in the authors' code, where ours differ."""
 
 
 def refuse_unfit(name: str, measured: MeasuredModel) -> None:

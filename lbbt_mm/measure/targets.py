@@ -262,11 +262,13 @@ def _measure(
     if isinstance(measured, MeasuredModel):
         refuse_unfit(name, measured)
         return MEASUREMENTS[name].measure(measured, settings)
-    if name != "outliers":
+    if not name.startswith("outliers"):
         raise ValueError(
             f"{name} looks at images: give a config whose backbone is {measured}."
         )
-    return outlier_result(weight_statistics(language_model_weights(measured))), {}
+    plain = name == "outliers"  # else all tensors count, as in the authors' code
+    weights = language_model_weights(measured, words=not plain)
+    return outlier_result(weight_statistics(weights, matrices_only=plain)), {}
 
 
 def _fits(name: str, measured: MeasuredModel | str) -> bool:

@@ -21,6 +21,9 @@ _SURPRISES = (LookupError, TypeError, ValueError, AttributeError, ArithmeticErro
 PARTS: dict[str, tuple[str, Callable[[Section, Models], None]]] = {
     "outliers": ("Outliers among the weights", outliers),
     "landscape": ("The loss around the weights", landscape),
+    "outliers_as_released": ("Outliers, all tensors counted", outliers),
+    "landscape_as_released": ("The loss around, in the authors' units", landscape),
+    "separability_as_released": ("Clusters of training images", separability),
     "separability": ("How well features tell classes apart", separability),
     "activation": ("Activated neurons by block", activation),
     "alignment": ("Alignment with the data's covariance", alignment),

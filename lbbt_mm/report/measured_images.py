@@ -52,6 +52,7 @@ def landscape(section: Section, models: Models) -> None:
     kinds = {
         "filter_normalised": "filter-normalised directions",
         "plain": "plain directions",
+        "unit": "directions of length 1",
     }
     ends: dict[Model, dict[str, str]] = {model: {} for model in models}
     for kind, words in kinds.items():
@@ -137,16 +138,21 @@ def separability(section: Section, models: Models) -> None:
     }
     charts: list[Chart] = []
     classes: set[int] = set()
+    by_cluster = False
     for model, seeds in models.items():
         result = seeds[0].result
         if points := result.get("points"):
-            classes |= {*result["labels"]}
-            said = f"{len(points)} images in {len(set(result['labels']))} classes; "
-            said += f"k-NN accuracy {number(result.get('knn_accuracy'))}."
-            charts.append(scatter_chart(model.name, points, result["labels"], said))
+            by_cluster = result.get("coloured_by") == "clusters"
+            colours = result["clusters" if by_cluster else "labels"]
+            classes |= {*colours}
+            said = f"{len(points)} images in {len(set(colours))} "
+            said += "clusters" if by_cluster else "classes"
+            said += f"; k-NN accuracy {number(result.get('knn_accuracy'))}."
+            charts.append(scatter_chart(model.name, points, colours, said))
     section.figure(
         charts,
-        "t-SNE of the features, a sample of the images, coloured by their true class.",
+        "t-SNE of the features, a sample of the images, coloured by their "
+        + ("cluster (KMeans on the map)." if by_cluster else "true class."),
         classes=sorted(classes),
         small=True,
     )

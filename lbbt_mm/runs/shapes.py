@@ -261,6 +261,7 @@ RESULTS: dict[str, Shape] = {
         "centre": number,
         "filter_normalised": _SURFACE,
         "plain": _SURFACE,
+        "unit": _SURFACE,
     },
     "curvature": {
         "density": {"grid": _ROW, "values": _ROW},
@@ -270,6 +271,8 @@ RESULTS: dict[str, Shape] = {
     "separability": {
         "points": [_ROW],
         "labels": [whole],
+        "clusters": [whole],
+        "coloured_by": text,
         **dict.fromkeys(("silhouette", "knn_accuracy", "kmeans_nmi"), number),
         **dict.fromkeys(("kmeans_ari", "tsne_nmi", "tsne_ari"), number),
     },
@@ -298,9 +301,9 @@ def record(value: Any, place: str) -> dict[str, Any]:
     if found["model"].get("labels") == "correct":  # as 0.1.0 called them
         found["model"]["labels"] = "true"
     if "result" in found:
-        shape = RESULTS.get(found["measurement"], anything)
-        found["result"] = check(found["result"], shape, "result")
-        _check_sizes(found["measurement"], found["result"])
+        kind = found["measurement"].removesuffix("_as_released")
+        found["result"] = check(found["result"], RESULTS.get(kind, anything), "result")
+        _check_sizes(kind, found["result"])
     return found
 
 
@@ -308,7 +311,7 @@ def _check_sizes(measurement: str, result: Mapping[str, Any]) -> None:
     """Refuse lists that belong to each other and differ in length."""
     together: dict[str, tuple[Any, ...]] = {}
     if measurement == "landscape":
-        for kind in {"filter_normalised", "plain"} & {*result}:
+        for kind in {"filter_normalised", "plain", "unit"} & {*result}:
             rows = result[kind]["loss"]
             steps = result[kind].get("steps") or result.get("steps") or []
             together[f"{kind}: steps, rows and columns"] = (steps, rows, *rows)

@@ -175,15 +175,29 @@ def test_nan_at_the_centre_is_an_error() -> None:
         loss_landscape(loss, "plain", points=3)
 
 
-@pytest.mark.parametrize(("points", "radius"), [(4, 1.0), (1, 1.0), (3, 0.0)])
-def test_grids_without_a_middle(points: int, radius: float) -> None:
-    with pytest.raises(ValueError, match=f"odd number .* got {points} and {radius}: "):
+def test_directions_of_length_1_on_a_grid_of_20() -> None:
+    """The authors' code: a step of 1 is a step of length 1, whatever the weights."""
+    loss = quadratic([1.0, 2.0, 3.0])
+    first, second = random_directions(loss, "unit", seed=4)
+    assert first.norm() == pytest.approx(1) and second.norm() == pytest.approx(1)
+    found = loss_landscape(loss, "unit", radius=1.0, points=20, seed=4)
+    assert found.loss.shape == (20, 20) and 0 not in found.steps
+    assert_close(found.steps, np.linspace(-1, 1, 20))
+    with loss.moved(found.steps[3] * first + found.steps[17] * second):
+        assert found.loss[3, 17] == pytest.approx(loss.value())
+
+
+@pytest.mark.parametrize(("points", "radius"), [(2, 1.0), (1, 1.0), (3, 0.0)])
+def test_grids_that_are_none(points: int, radius: float) -> None:
+    with pytest.raises(ValueError, match=f"3 points or more .* got {points} and"):
         loss_landscape(quadratic([1.0]), "plain", radius, points)
 
 
 def test_bad_normalisation_and_weights_without_filters() -> None:
     loss = quadratic([1.0, 2.0])
-    with pytest.raises(ValueError, match="among filter_normalised, plain, got 'layer'"):
+    with pytest.raises(
+        ValueError, match="plain, unit, got 'layer'"
+    ):
         loss_landscape(loss, "layer")
     with pytest.raises(ValueError, match="none that is not 0 for 'filter_normalised'"):
         loss_landscape(loss)

@@ -126,6 +126,38 @@ def test_all_of_a_checkpoint_and_of_its_start(language, analyze, project, capsys
     assert capsys.readouterr().out.count(": done") == len(ALL)
 
 
+def test_as_in_the_authors_code(language, analyze, project):
+    """All tensors count; training images by cluster; directions of length 1."""
+    kinds = ("outliers", "separability", "landscape")
+    names = [f"{kind}_as_released" for kind in kinds]
+    analyze("--initial", *TINY, "--only", *names, "outliers", "separability")
+    found = records(project.work_dir / "analysis" / "initial")
+    assert {n: r.error for n, r in found.items()} == dict.fromkeys(found)
+    every, matrices = (
+        found[n].result["total"] for n in ("outliers_as_released", "outliers")
+    )
+    assert every["count"] > matrices["count"]
+    assert found["separability_as_released"].data["split"] == "train"
+    assert found["separability"].result["coloured_by"] == "labels"
+    clusters = found["separability_as_released"].result
+    assert clusters["coloured_by"] == "clusters"
+    surface = found["landscape_as_released"]
+    assert len(surface.result["unit"]["loss"]) == len(surface.result["steps"]) == 20
+    assert surface.data["split"] == "test"
+
+
+def test_the_word_table_of_a_language_model_counts_there(tmp_path, analyze, tool):
+    import transformers as hf
+
+    gpt2 = hf.GPT2Model(hf.GPT2Config(n_embd=8, n_layer=1, n_head=2, vocab_size=64))
+    gpt2.save_pretrained(tmp_path / "tiny")
+    out = ("--work-dir", tmp_path / "out", "--only", "outliers_as_released")
+    tool("analyze", tmp_path / "tiny", *out)
+    (found,) = records(tmp_path / "out/analysis/initial").values()
+    total = sum(p.numel() for p in gpt2.parameters())
+    assert found.result["total"]["count"] == total
+
+
 def test_numbers_are_those_of_the_functions(language, analyze, project):
     from lbbt_mm.analysis import weight_statistics
     from lbbt_mm.measure.measured_model import MeasuredModel

@@ -1,5 +1,5 @@
-# Our linear probe: 100 epochs of AdamW at batch 128 (the paper's), cosine from the first
-# step; float32 and the rates of tools/linear_probe.py.
+# Our linear probe: 100 epochs of AdamW at batch 128 (the paper's), cosine from the
+# first step; float32 and the rates of tools/linear_probe.py.
 
 # often changed
 lr = 1e-3

@@ -31,7 +31,10 @@ CHAT_TEMPLATES = {
         "{% endif %}"
         "{% for message in messages %}"
         "{% if message['role'] == 'system' %}{{ message['content'] }}"
-        "{% elif message['role'] == 'user' %} USER: {{ message['content'] }}"
+        "{% elif message['role'] == 'user' %}"
+        # As LLaVA: no blank between the end of an answer and the next question.
+        "{% if loop.first or messages[loop.index0 - 1]['role'] != 'assistant' %} "
+        "{% endif %}USER: {{ message['content'] }}"
         "{% else %} ASSISTANT: {{ message['content'] }}{{ eos_token }}{% endif %}"
         "{% endfor %}"
         "{% if add_generation_prompt %} ASSISTANT:{% endif %}"

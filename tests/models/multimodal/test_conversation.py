@@ -63,7 +63,7 @@ def test_vicuna() -> None:
     found = talk.encode(TWO)
     assert text(talk, found) == (
         f"<|im_start|>{VICUNA} USER: <image>\nWhat is this? ASSISTANT: It is a bag."
-        "<|im_end|> USER: How many? ASSISTANT: Two, no: three<|im_end|>"
+        "<|im_end|>USER: How many? ASSISTANT: Two, no: three<|im_end|>"
     )
     # With the space before: it is a part of the answer's first token.
     expected = [" It is a bag.<|im_end|>", " Two, no: three<|im_end|>"]
