@@ -140,7 +140,7 @@ def test_killed_in_mid_epoch(run, project, whole):
 def test_killed_while_a_checkpoint_is_written(run, project, whole, capfd):
     work = project.work_dir
     run(work, kill="save")
-    (part,) = work.glob(".epoch_2.pth.*.part")
+    (part,) = work.glob(".epoch_2.pth.*.part.pth")
     assert 0 < part.stat().st_size < (work / "epoch_1.pth").stat().st_size
     assert not (work / "epoch_2.pth").exists()
     # Even if `last_checkpoint` were to name it.
@@ -149,7 +149,7 @@ def test_killed_while_a_checkpoint_is_written(run, project, whole, capfd):
     run(work, "--resume")
     assert f"Going on from {work}/epoch_1.pth." in capfd.readouterr().out
     assert_as_if_nothing_had_happened(work, whole)
-    assert not list(work.glob(".*.part"))
+    assert not list(work.glob(".*.part*"))
 
 
 def test_resume_from_half_a_checkpoint_is_refused(run, project):
