@@ -149,7 +149,7 @@ def test_deformable_layers_are_refused(tmp_path) -> None:
         self_attn_cfg=dict(embed_dims=WIDTH, num_heads=HEADS),
         ffn_cfg=dict(embed_dims=WIDTH, feedforward_channels=FFN),
     )
-    with pytest.raises(ValueError, match="has no self_attn.attn"):
+    with pytest.raises(ValueError, match="takes no self_attn: deformable"):
         make_plan(nn.Sequential(layer), checkpoint, [dict(module="0")])
 
 
