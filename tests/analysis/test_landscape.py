@@ -195,9 +195,7 @@ def test_grids_that_are_none(points: int, radius: float) -> None:
 
 def test_bad_normalisation_and_weights_without_filters() -> None:
     loss = quadratic([1.0, 2.0])
-    with pytest.raises(
-        ValueError, match="plain, unit, got 'layer'"
-    ):
+    with pytest.raises(ValueError, match="plain, unit, got 'layer'"):
         loss_landscape(loss, "layer")
     with pytest.raises(ValueError, match="none that is not 0 for 'filter_normalised'"):
         loss_landscape(loss)
