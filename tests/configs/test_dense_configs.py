@@ -190,6 +190,8 @@ def check_runtime(path: Path) -> None:
     cfg = load(path)
     assert not [key for key in flat(path) if "_delete_" in key]
     assert [hook.type for hook in cfg.custom_hooks[:-1]] == [
+        "lbbt_mm.TensorFloatHook",
+        "lbbt_mm.CompileHook",
         "lbbt_mm.ThroughputHook",
         "lbbt_mm.RandomStateHook",
         "lbbt_mm.TerminationHook",
