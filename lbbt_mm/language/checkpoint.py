@@ -290,6 +290,11 @@ def open_checkpoint(language_model: str) -> Checkpoint:
         record = own_record(tensors, language_model)
         if record is not None:
             root, fields = record
+            if (fields.get("use") or {}).get("lora"):
+                raise CheckpointError(
+                    f"{language_model} holds LoRA beside its blocks; merge it first: "
+                    f"python -m lbbt_mm.models.backbone.lora {language_model} MERGED"
+                )
             own = {
                 name[len(root) :]: value
                 for name, value in tensors.items()

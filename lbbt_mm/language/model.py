@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from mmengine.logging import print_log
 from torch import Tensor, nn
 
+from lbbt_mm.language.adapters import bare
 from lbbt_mm.language.checkpoint import Checkpoint
 from lbbt_mm.language.config import LanguageConfig
 from lbbt_mm.language.errors import CheckpointError
@@ -127,6 +128,13 @@ class LanguageModel(nn.Module):
         family. ``'mimetic'``: the family's own, with attention by
         :func:`lbbt_mm.language.initial.mimetic_`.
         """
+        with bare(self):
+            self._draw()
+        self.origin = {"source": None}
+        if self.distribution != "family":
+            self.origin["distribution"] = self.distribution
+
+    def _draw(self) -> None:
         config = self.config
         if self.distribution == "gpt2":
             config = dataclasses.replace(
@@ -162,9 +170,6 @@ class LanguageModel(nn.Module):
             for block in self.blocks:
                 assert isinstance(block, TransformerBlock)
                 mimetic_(block)
-        self.origin = {"source": None}
-        if self.distribution != "family":
-            self.origin["distribution"] = self.distribution
 
     @torch.no_grad()
     def load(self, checkpoint: Checkpoint, first_block: int = 0) -> None:
@@ -198,9 +203,10 @@ class LanguageModel(nn.Module):
             target.copy_(source)
             digest.update(tensor_bytes(target))
 
-        for index in range(self.config.num_layers):
-            for name, tensor in checkpoint.block(first_block + index).items():
-                copy(self.blocks[index].get_parameter(name), tensor)
+        with bare(self):
+            for index, block in enumerate(self.blocks):
+                for name, tensor in checkpoint.block(first_block + index).items():
+                    copy(block.get_parameter(name), tensor)
         if self.positions is not None:
             table = checkpoint.positions()
             if table.shape != self.positions.shape:

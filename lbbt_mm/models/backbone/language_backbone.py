@@ -15,11 +15,14 @@ from lbbt_mm.language.config import LanguageConfig
 from lbbt_mm.language.layers import Relative
 from lbbt_mm.models.backbone.first_weights import draw_or_read, draw_patch_embed
 from lbbt_mm.models.backbone.late_architecture import LateArchitecture
+from lbbt_mm.models.backbone.lora import add_lora
 from lbbt_mm.models.backbone.options import (
     block_numbers,
     check_choices,
+    check_distribution,
     check_first_block,
-    check_flag,
+    check_flags,
+    check_lora,
     check_rate,
     check_scale,
     height_and_width,
@@ -33,6 +36,7 @@ from lbbt_mm.models.backbone.prefix import PrefixTokens
 from lbbt_mm.models.backbone.trainable import (
     freeze,
     frozen_prefix,
+    layer_depth,
     parse_trainable,
     rest,
     say_trainable,
@@ -102,6 +106,10 @@ class LanguageBackbone(LateArchitecture):
             ``python -m lbbt_mm.measure.patch_moments CONFIG FILE``.
         first_block: Number of the first block to take, with ``num_layers`` blocks from
             there on. Blocks from scratch are as many, from nowhere.
+        lora: Low-rank adapters in the blocks, by peft: see
+            :func:`lbbt_mm.models.backbone.lora.add_lora`. They train beside what
+            ``trainable_layers`` says (``'patch_embed'``: LoRA alone), unless it has
+            ``'none'``. A plain bridge may be loaded into it.
         frozen_dropout: Whether frozen blocks keep their dropout and drop path on in
             training, as in the authors' code.
         new_patch_embed: Draw the patch embedding anew though ``init_cfg`` or
@@ -150,6 +158,7 @@ class LanguageBackbone(LateArchitecture):
         prefix_tokens: str | None = None,
         patch_moments: str | None = None,
         first_block: int = 0,
+        lora: Mapping[str, Any] | None = None,
         frozen_dropout: bool = False,
         new_patch_embed: bool = False,
         init_cfg: dict[str, Any] | list[dict[str, Any]] | None = None,
@@ -166,17 +175,16 @@ class LanguageBackbone(LateArchitecture):
             prefix_tokens=prefix_tokens,
             out_type=out_type,
         )
-        if pretrained and initial_distribution != "family":
-            raise ValueError(
-                f"initial_distribution={initial_distribution!r} is for blocks from "
-                f"scratch and has no effect on language weights: set pretrained=False."
-            )
-        check_flag("pretrained", pretrained)
-        check_flag("with_cp", with_cp)
+        check_flags(
+            pretrained=pretrained,
+            with_cp=with_cp,
+            frozen_dropout=frozen_dropout,
+            new_patch_embed=new_patch_embed,
+        )
+        check_distribution(initial_distribution, pretrained)
         check_scale(token_scale, patch_moments)
         check_first_block(first_block, num_layers)
-        check_flag("frozen_dropout", frozen_dropout)
-        check_flag("new_patch_embed", new_patch_embed)
+        check_lora(lora, trainable_layers)
         check_rate("drop_path_rate", drop_path_rate)
         if drop_rate is not None:
             check_rate("drop_rate", drop_rate)
@@ -204,6 +212,7 @@ class LanguageBackbone(LateArchitecture):
             initial_distribution=initial_distribution,
             frozen_dtype=frozen_dtype,
             prefix_tokens=prefix_tokens,
+            lora=lora,
         )
 
     def _build(self, config: LanguageConfig, options: Mapping[str, Any]) -> None:
@@ -246,6 +255,8 @@ class LanguageBackbone(LateArchitecture):
         if self.out_type in ("last", "avg"):  # one vector, so the same heads fit
             places = [index - config.num_layers for index in self.out_indices]
             self.language.use |= dict(out_type=self.out_type, out_indices=places)
+        if options["lora"] is not None:
+            add_lora(self, options["lora"])
         self.trainable = parse_trainable(options["trainable_layers"], config.num_layers)
         self._weights_ready = not self.pretrained
         self._frozen = freeze(
@@ -362,14 +373,7 @@ class LanguageBackbone(LateArchitecture):
         Returns:
             Depth (0 is the patch embedding) and the number of depths.
         """
-        depths = self.num_layers + 2
-        if not param_name.startswith(prefix):
-            return depths - 1, depths
-        name = param_name[len(prefix) :]
-        if name.startswith("language.blocks."):
-            return int(name.split(".")[2]) + 1, depths
-        is_last = name.startswith("language.final_norm")
-        return (depths - 1 if is_last else 0), depths
+        return layer_depth(param_name, prefix, self.num_layers)
 
     def _run_block(
         self,

@@ -17,6 +17,7 @@ from lbbt_mm.language.errors import CheckpointError, MissingCheckpoint
 from lbbt_mm.language.flops import counting
 from lbbt_mm.language.record import RECORD_KEY, decode_record, own_record
 from lbbt_mm.models.backbone.bridge_source import describe_origin, say_other_use
+from lbbt_mm.models.backbone.lora import fit_names
 from lbbt_mm.models.backbone.patch_tokens import PatchTokens
 from lbbt_mm.models.backbone.prefix import PrefixTokens
 from lbbt_mm.models.pretrained import InitCfg, read_weights, split_pretrained
@@ -155,6 +156,7 @@ class LateArchitecture(BaseModule):
                 )
         elif self._waits is not None:  # nothing of this module is in it
             return
+        fit_names(self.language, state_dict, f"{prefix}language.")
         say_other_use(self.language.use, record.get("use"), "The checkpoint")
         # Checkpoints from before the record existed, or published without it, are fine.
         if self._weights_ready and name not in state_dict:

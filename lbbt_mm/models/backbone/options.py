@@ -133,9 +133,36 @@ def check_choices(**options: Any) -> None:
             )
 
 
-def check_flag(name: str, value: Any) -> None:
+def check_distribution(distribution: str, pretrained: bool) -> None:
+    """Refuse a distribution of what is not drawn."""
+    if pretrained and distribution != "family":
+        raise ValueError(
+            f"initial_distribution={distribution!r} is for blocks from scratch and has "
+            f"no effect on language weights: set pretrained=False."
+        )
+
+
+def check_lora(lora: Any, trainable_layers: Any) -> None:
+    """Refuse what is no dict, and adapters beside weights that all train."""
+    if lora is None:
+        return
+    if not isinstance(lora, Mapping):
+        raise ValueError(
+            f"lora must be a dict of arguments of peft.LoraConfig, such as dict(r=8); "
+            f"got {lora!r}."
+        )
+    if trainable_layers == "all":
+        raise ValueError(
+            "lora is for blocks that do not train, and trainable_layers='all' trains "
+            "all: set it to 'patch_embed' (LoRA alone), or to some blocks ('last:2')."
+        )
+
+
+def check_flags(**flags: Any) -> None:
     """Refuse what is neither true nor false, such as a path in ``pretrained``."""
-    if not isinstance(value, bool):
+    for name, value in flags.items():
+        if isinstance(value, bool):
+            continue
         meant = ""
         if name == "pretrained" and isinstance(value, str):
             meant = (

@@ -18,10 +18,11 @@ if TYPE_CHECKING:
 
 # A norm's parameters, whatever wraps the norm or its block.
 _NORM = re.compile(r"_norm\.")
-_PARTS = ("patch_embed", "prefix", "positions", "norms", "final_norm")
+_LORA = re.compile(r"\.lora_")  # peft's parameters
+_PARTS = ("patch_embed", "prefix", "lora", "positions", "norms", "final_norm")
 _HELP = (
     "expected 'all', 'none', 'first:N', 'last:N', a block number, 'patch_embed', "
-    "'prefix', 'positions', 'norms' or 'final_norm', joined by '+' or in a list"
+    "'prefix', 'lora', 'positions', 'norms' or 'final_norm', joined by '+' or in a list"
 )
 
 
@@ -33,6 +34,7 @@ class TrainableParts:
         blocks: Numbers of the blocks that train as a whole.
         patch_embed: The new patch embedding and its positions.
         prefix: The token in front of the patches, if there is one.
+        lora: The adapters in the blocks, if there are any.
         positions: The language model's position table, or T5's relative bias, which
             all blocks share.
         norms: Every norm of the language model, also in frozen blocks.
@@ -43,6 +45,7 @@ class TrainableParts:
     blocks: frozenset[int]
     patch_embed: bool = False
     prefix: bool = False
+    lora: bool = False
     positions: bool = False
     norms: bool = False
     final_norm: bool = False
@@ -52,7 +55,7 @@ def parse_trainable(spec: str | Sequence[str | int], num_layers: int) -> Trainab
     """Read the option ``trainable_layers``.
 
     The patch embedding is new, so it trains unless ``'none'`` is among the terms, and
-    so does a token in front of the patches:
+    so do a token in front of the patches and LoRA:
     ``'first:5'`` trains it and five blocks, ``'none+last:14'`` trains fourteen blocks
     and nothing else, ``'none'`` freezes the whole backbone.
 
@@ -70,7 +73,7 @@ def parse_trainable(spec: str | Sequence[str | int], num_layers: int) -> Trainab
     blocks: set[int] = set()
     parts: set[str] = set()
     if "none" not in terms:
-        parts |= {"patch_embed", "prefix"}
+        parts |= {"patch_embed", "prefix", "lora"}
     for term in terms:
         if isinstance(term, str):
             term = term.strip()
@@ -127,10 +130,11 @@ def freeze(
     language.final_norm.requires_grad_(norms and ends)
     for index, block in enumerate(language.blocks):
         block.requires_grad_(index in wanted.blocks and index <= last_read)
-        if wanted.norms and index <= last_read:
-            for name, parameter in block.named_parameters():
-                if _NORM.search(name):
-                    parameter.requires_grad_(True)
+        for name, parameter in block.named_parameters():
+            if wanted.norms and index <= last_read and _NORM.search(name):
+                parameter.requires_grad_(True)
+            if _LORA.search(name):
+                parameter.requires_grad_(wanted.lora and index <= last_read)
         for name, module in block.named_children() if frozen_dtype else ():
             if isinstance(module, nn.Linear) and not trains(module):
                 held = NarrowLinear(module, getattr(torch, str(frozen_dtype)))
@@ -190,6 +194,24 @@ def frozen_prefix(backbone: LanguageBackbone) -> tuple[bool, int]:
 def trains(module: nn.Module) -> bool:
     """Tell whether any parameter of a module trains."""
     return any(parameter.requires_grad for parameter in module.parameters())
+
+
+def layer_depth(name: str, prefix: str, num_layers: int) -> tuple[int, int]:
+    """Tell how deep a parameter lies; see ``LanguageBackbone.get_layer_depth``.
+
+    Args:
+        name: Of the parameter in the whole model.
+        prefix: What stands before the backbone's names.
+        num_layers: Blocks that there are.
+    """
+    depths = num_layers + 2
+    if not name.startswith(prefix):
+        return depths - 1, depths
+    name = name[len(prefix) :]
+    if name.startswith("language.blocks."):
+        return int(name.split(".")[2]) + 1, depths
+    is_last = name.startswith("language.final_norm")
+    return (depths - 1 if is_last else 0), depths
 
 
 def _inputs_train(backbone: LanguageBackbone) -> bool:

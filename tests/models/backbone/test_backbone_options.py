@@ -88,7 +88,7 @@ def test_a_wrong_value_is_named_with_what_is_expected(options, message) -> None:
         ("attn_drop_rate", "drop_rate"),
         ("patch_sise", "did you mean patch_size"),
         ("out_indexes", "did you mean out_indices"),
-        ("colour", "it has attention, "),
+        ("qzx", "it has attention, "),
     ],
 )
 def test_another_backbones_option_points_to_ours(option, message) -> None:

@@ -131,7 +131,7 @@ EFFECTS = {
 }
 # Tested in test_backbone_options.py, test_trainable.py, test_patch_moments.py and
 # test_bridge_source.py.
-ELSEWHERE = {"long_positions", "unknown", "frozen_dtype", "patch_moments"}
+ELSEWHERE = {"long_positions", "unknown", "frozen_dtype", "patch_moments", "lora"}
 ELSEWHERE |= {"frozen_dropout", "new_patch_embed"}
 
 

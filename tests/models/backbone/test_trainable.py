@@ -9,7 +9,7 @@ from torch.testing import assert_close
 from lbbt_mm.models import LanguageBackbone
 from lbbt_mm.models.backbone.trainable import TrainableParts, parse_trainable
 
-NEW = dict(patch_embed=True, prefix=True)
+NEW = dict(patch_embed=True, prefix=True, lora=True)
 ALL = dict(**NEW, positions=True, norms=True, final_norm=True)
 
 
@@ -31,6 +31,7 @@ def parts(*blocks: int, **more: bool) -> TrainableParts:
         ("first:1+positions", parts(0, **NEW, positions=True)),
         ("none+patch_embed", parts(patch_embed=True)),
         ("none+prefix", parts(prefix=True)),
+        ("none+lora", parts(lora=True)),
         ("last:1 + final_norm", parts(3, **NEW, final_norm=True)),
     ],
 )
