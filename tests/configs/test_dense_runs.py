@@ -69,7 +69,8 @@ def cut_down(path: Path, root: Path, **train_cfg: Any) -> Config:
     cfg.train_cfg.update(train_cfg, val_interval=1)
     cfg.default_hooks.checkpoint.interval = 1
     cfg.default_hooks.logger.interval = 1
-    cfg.custom_hooks[0].warmup = 0
+    throughput = next(h for h in cfg.custom_hooks if "Throughput" in h.type)
+    throughput.warmup = 0
     for name in ("train_dataloader", "val_dataloader", "test_dataloader"):
         cfg[name].update(num_workers=0, persistent_workers=False)
         cfg[name].dataset.data_root = str(root)
