@@ -145,7 +145,7 @@ def our_step(model: Any, images: Any, labels: Any) -> Callable[[], float]:
         with wrapper.optim_context(model):
             loss = model(images, samples, mode="loss")["loss"]
         wrapper.update_params(loss)
-        return float(loss)
+        return loss.item()
 
     return step
 
@@ -179,7 +179,7 @@ def pair(setting: str, dropout: float) -> dict[str, Callable[[], float]]:
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()
         optimizer.zero_grad()
-        return float(loss)
+        return loss.item()
 
     modules.eval(), model.eval()
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):

@@ -94,7 +94,7 @@ def _pair(
         if backward:
             loss.backward()
             encoder.zero_grad()
-        return float(loss)
+        return loss.item()
 
     ours.eval(), theirs.eval()
     values = [step(encoder, False, False) for encoder in (ours, theirs)]

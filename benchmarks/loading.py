@@ -28,7 +28,7 @@ def gguf_cases() -> list[Case]:
             checkpoint = open_checkpoint(SMOLLM2)
             model = LanguageModel(checkpoint.config.with_layers(5), initialise=False)
             model.load(checkpoint)
-            return sum(block.down.weight.abs().sum() for block in model.blocks)
+            return sum(block.down.weight.abs().sum().item() for block in model.blocks)
 
         return load
 
@@ -43,7 +43,8 @@ def gguf_cases() -> list[Case]:
         def load() -> float:
             model = AutoModel.from_pretrained(path.parent, gguf_file=path.name)
             return sum(
-                layer.mlp.down_proj.weight.abs().sum() for layer in model.layers[:5]
+                layer.mlp.down_proj.weight.abs().sum().item()
+                for layer in model.layers[:5]
             )
 
         return load
