@@ -185,12 +185,16 @@ def page(stored: dict, old: str) -> str:
     for one in stored["rows"]:
         for dtype, rate in one.get("matmul_rate", {}).items():
             rates[dtype] = max(rate, rates.get(dtype, 0))
+    commits, loads = (
+        ", ".join(dict.fromkeys(str(one[key]) for one in stored["rows"]))
+        for key in ("commit", "load")
+    )
     reached = [f"{rate / 1e9:.0f} G in {dtype}" for dtype, rate in rates.items()]
     words = (
         f"{facts['date']}, {facts['processor']}, {facts['cores']} cores, "
-        f"{facts['threads']} thread(s), load {facts['load']} before the start; CPython "
-        f"{facts['python']}, {versions}; commit {facts['commit']}. Operations a second "
-        f"in matrix products: {', '.join(reached) or 'not measured'}."
+        f"{facts['threads']} thread(s), load {loads} before the start; CPython "
+        f"{facts['python']}, {versions}; commit {commits}. Operations a second in "
+        f"matrix products: {', '.join(reached) or 'not measured'}."
     )
     return f"{before}{BEGIN}\n{words}\n\n{table(stored['rows'])}\n{END}{after}"
 
@@ -229,7 +233,8 @@ def main() -> None:
         for row in args.only or ROWS:
             for case in cases_of(row):
                 rounds = args.rounds or ROWS[row][3 if args.quick else 2]
-                results.append(measure(row, case, rounds, args.before))
+                found = measure(row, case, rounds, args.before)
+                results.append(dict(found, commit=facts["commit"], load=facts["load"]))
                 print(table(results[-1:]).splitlines()[-1], file=sys.stderr, flush=True)
         print(table(results))
         if args.write:
