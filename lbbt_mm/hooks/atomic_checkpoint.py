@@ -57,8 +57,8 @@ def _stream(checkpoint: dict, path: Path) -> None:
 class _HandOver(Hook):
     """Takes the checkpoint when all hooks have seen it, and leaves a word.
 
-    mmengine serialises what is left in memory, twice, before a backend sees it: with a
-    word in place of the weights a file is written tensor by tensor.
+    mmengine serialises what is left in memory before a backend sees it: with a word in
+    place of the weights a file is written tensor by tensor.
     """
 
     priority = "LOWEST"
@@ -102,7 +102,7 @@ class AtomicCheckpointHook(CheckpointHook):
 
     It differs in six things. A checkpoint is written beside its place and renamed,
     so that a file with its name is complete. It is written tensor by tensor, where
-    mmengine holds the whole file in memory, twice. The old checkpoint of
+    mmengine holds the whole file in memory first. The old checkpoint of
     ``max_keep_ckpts`` and of ``save_best`` is removed after the new one is there, not
     before: this takes room for one more. A failure to write is one sentence.
     ``resume=True`` goes on in the work folder, wherever it has been moved or copied to:
