@@ -79,6 +79,28 @@ def refusals(*more: type[Exception]) -> Iterator[None]:
         fail(str(error))
 
 
+def argument_parser(description: str | None) -> argparse.ArgumentParser:
+    """Make a parser that shows a docstring as it is written."""
+    return argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+
+
+def named_path(text: str) -> tuple[str, Path]:
+    """Read an argument that is ``NAME=PATH``."""
+    name, _, path = text.partition("=")
+    if not name or not path:
+        raise argparse.ArgumentTypeError(f"expected NAME=PATH, got {text!r}")
+    return name, Path(path)
+
+
+def add_device_option(parser: argparse.ArgumentParser) -> None:
+    """Add ``--device``."""
+    parser.add_argument(
+        "--device", choices=["cpu", "cuda"], help="default: a GPU if there is one"
+    )
+
+
 def add_common_options(parser: argparse.ArgumentParser) -> None:
     """Add ``config``, ``--work-dir``, ``--cfg-options`` and ``--device``."""
     parser.add_argument("config", help="config file of mmpretrain, mmdet or mmseg")
@@ -95,11 +117,7 @@ def add_common_options(parser: argparse.ArgumentParser) -> None:
         help="override settings of the config, for example train_cfg.max_epochs=3 "
         'model.backbone.out_indices="[0,2]"',
     )
-    parser.add_argument(
-        "--device",
-        choices=["cpu", "cuda"],
-        help="default: a GPU if there is one",
-    )
+    add_device_option(parser)
 
 
 class _KeyValue(argparse.Action):
@@ -267,6 +285,12 @@ _STARTED_BY = {
     "slurm": "a job of Slurm (tools/slurm_train.sh)",
     "mpi": "mpirun of Open MPI",
 }
+
+
+def is_first_process(launcher: str) -> bool:
+    """Whether this is the process that writes, before mmengine knows."""
+    name = _NAMES.get(launcher, {}).get("RANK", "RANK")
+    return launcher == "none" or os.environ.get(name, "0") == "0"
 
 
 def prepare_launch(cfg: Any, launcher: str, local_rank: int = 0) -> None:

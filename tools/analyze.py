@@ -1,7 +1,7 @@
 """Measure what training did to a model: outliers, activation, alignment, retrieval ...
 
 Without a checkpoint the model is measured as its config builds and initialises it;
-with --initial too. CONFIG may also be a plain language model (gpt2, a folder,
+with --unbridged too. CONFIG may also be a plain language model (gpt2, a folder,
 package:NAME/FILE.gguf), of which outliers are measured. Each result is one JSON file
 beside the checkpoint, in analysis/; what is there is not measured again.
 docs/analysis.md lists all measurements; tools/report.py makes a page of them.
@@ -55,14 +55,13 @@ SETTINGS: dict[str, int | float] = dict(
 
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = _launch.argument_parser(__doc__)
     _launch.add_common_options(parser)
     parser.add_argument("checkpoint", nargs="*", help="default: the model as built")
     parser.add_argument(
-        "--initial", action="store_true", help="the model as it is built, too"
+        "--unbridged", action="store_true", help="the model as it is built, too"
     )
+    parser.add_argument("--initial", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument(
         "--only",
         nargs="+",
@@ -89,6 +88,13 @@ def parse_args() -> argparse.Namespace:
         )
     # Intermixed: checkpoints may come after options.
     args = parser.parse_intermixed_args()
+    if args.initial:
+        print(
+            "--initial is called --unbridged now; the old name goes with the next "
+            "release.",
+            file=sys.stderr,
+        )
+        args.unbridged = True
     for name in SETTINGS:
         value, option = getattr(args, name), f"--{name.replace('_', '-')}"
         if name != "seed" and value <= 0:
@@ -121,7 +127,7 @@ def targets_of(args: argparse.Namespace) -> list[Any]:
         cfg,
         args.config,
         args.checkpoint,
-        initial=args.initial,
+        unbridged=args.unbridged,
         work_dir=args.work_dir,
         device=get_device(),
         seed=args.seed,

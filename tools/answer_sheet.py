@@ -15,10 +15,14 @@ import _launch
 
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    parser = _launch.argument_parser(__doc__)
+    parser.add_argument(
+        "answers",
+        nargs="+",
+        type=_launch.named_path,
+        metavar="ANSWERS",
+        help="NAME=FILE.json",
     )
-    parser.add_argument("answers", nargs="+", metavar="ANSWERS", help="NAME=FILE.json")
     parser.add_argument("--out", type=Path, required=True, help="picture to write")
     parser.add_argument(
         "--count", type=int, default=3, help="of each type, default: %(default)s"
@@ -35,9 +39,6 @@ def parse_args() -> argparse.Namespace:
         help="where the images lie, if neither here nor beside the answers",
     )
     args = parser.parse_args()
-    for word in args.answers:
-        if not all(word.partition("=")):
-            parser.error(f"ANSWERS expects NAME=FILE.json, got {word!r}")
     if args.count < 1 or args.first < 0:
         parser.error("--count must be at least 1, --first at least 0")
     return args
@@ -54,13 +55,9 @@ def main() -> None:
     )
 
     try:
-        models = {
-            name: read_answers(Path(file))
-            for name, _, file in (word.partition("=") for word in args.answers)
-        }
-        for word in args.answers:
-            name, _, file = word.partition("=")
-            folders = [Path.cwd(), Path(file).parent, *args.images]
+        models = {name: read_answers(file) for name, file in args.answers}
+        for name, file in args.answers:
+            folders = [Path.cwd(), file.parent, *args.images]
             refuse_paths_outside(models[name], folders)
         chosen = choose_questions(next(iter(models.values())), args.count, args.first)
         sheet = answer_sheet(models, chosen)

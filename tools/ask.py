@@ -17,9 +17,7 @@ _launch.hide_gpus_if_asked()
 
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = _launch.argument_parser(__doc__)
     parser.add_argument("checkpoint", type=Path, help="of the trained LLaVA")
     parser.add_argument("image", type=Path, help="any image file")
     parser.add_argument("question", nargs="+", help="each is asked by itself")
@@ -32,9 +30,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         "--most", type=int, default=3, help="words a patch, default: %(default)s"
     )
-    parser.add_argument(
-        "--device", choices=["cpu", "cuda"], help="default: a GPU if there is one"
-    )
+    _launch.add_device_option(parser)
     args = parser.parse_args()
     if args.most < 1:
         parser.error("--most must be at least 1")

@@ -9,7 +9,6 @@ val_dataloader, as test_dataloader may show exchanged images.
 
 from __future__ import annotations
 
-import argparse
 import json
 from pathlib import Path
 
@@ -20,9 +19,7 @@ _launch.hide_gpus_if_asked()
 
 def main() -> None:
     """Score, print and write."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = _launch.argument_parser(__doc__)
     _launch.add_common_options(parser)
     parser.add_argument("--out", type=Path, metavar="FILE.json", help="copy of them")
     args = parser.parse_args()

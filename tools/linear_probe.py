@@ -41,9 +41,7 @@ def learning_rate(text: str) -> float:
 
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = _launch.argument_parser(__doc__)
     _launch.add_common_options(parser)
     parser.add_argument(
         "checkpoint", nargs="?", help="what to probe; default: the unbridged model"

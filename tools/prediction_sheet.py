@@ -22,11 +22,13 @@ _launch.hide_gpus_if_asked()
 
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = _launch.argument_parser(__doc__)
     parser.add_argument(
-        "run", nargs="+", metavar="RUN", help="NAME=FOLDER or NAME=FOLDER/CONFIG.py"
+        "run",
+        nargs="+",
+        type=_launch.named_path,
+        metavar="RUN",
+        help="NAME=FOLDER or NAME=FOLDER/CONFIG.py",
     )
     parser.add_argument("--out", type=Path, required=True, help="picture to write")
     parser.add_argument(
@@ -41,13 +43,8 @@ def parse_args() -> argparse.Namespace:
         default=0.3,
         help="boxes with a lower score are not drawn, default: %(default)s",
     )
-    parser.add_argument(
-        "--device", choices=["cpu", "cuda"], help="default: a GPU if there is one"
-    )
+    _launch.add_device_option(parser)
     args = parser.parse_args()
-    for word in args.run:
-        if not all(word.partition("=")):
-            parser.error(f"RUN expects NAME=FOLDER, got {word!r}")
     if args.images < 1 or args.first < 0:
         parser.error("--images must be at least 1, --first at least 0")
     return args
@@ -66,15 +63,13 @@ def find_run(place: Path) -> tuple[Any, Path, bool]:
     Returns:
         Config and checkpoint, and whether the config was named on the command line.
     """
+    from lbbt_mm.runs.run import dumped_configs, read_run
+
     typed = place.is_file()
     folder = place.parent if typed else place
-    configs = [p for p in sorted(folder.glob("*.py")) if p.name != "probe_config.py"]
-    configs = [place] if typed else configs
-    latest = folder / "last_checkpoint"
-    checkpoint = None
-    if latest.exists():
-        checkpoint = folder / Path(latest.read_text(encoding="utf-8").strip()).name
-    if len(configs) != 1 or checkpoint is None or not checkpoint.exists():
+    configs = [place] if typed else dumped_configs(folder)
+    checkpoint = folder / (read_run(folder).checkpoint or "no checkpoint")
+    if len(configs) != 1 or not checkpoint.is_file():
         _launch.fail(
             f"{folder} is not the folder of a finished training: expected one config "
             f"(found {len(configs)}) and the checkpoint that last_checkpoint names."
@@ -168,11 +163,10 @@ def main() -> None:
 
     rows: dict[str, list[Any]] = {}
     progress = Progress("predictions")
-    for word in args.run:
-        name, _, folder = word.partition("=")
+    for name, place in args.run:
         progress.show(name, important=True)
         with _launch.refusals(ValueError, ImportError, OSError):
-            samples, metainfo = predict(Path(folder), args)
+            samples, metainfo = predict(place, args)
         truth = [annotate(sample, True, args.score) for sample in samples]
         rows.setdefault("truth", truth)
         rows[name] = [annotate(sample, False, args.score) for sample in samples]

@@ -181,7 +181,7 @@ class Bridge:
         if all(path.exists() and path.stat().st_mtime >= since for path in files):
             return
         progress = Progress(f"measurements, {self.name}")
-        words = [str(checkpoint), "--initial", "--images", str(MEASURED_IMAGES)]
+        words = [str(checkpoint), "--unbridged", "--images", str(MEASURED_IMAGES)]
         words += ["--only", *MEASUREMENTS]
         try:
             self.run("analyze", "analyze.log", progress, *words)

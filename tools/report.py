@@ -19,9 +19,7 @@ import _launch
 
 def parse_args(description: str) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = _launch.argument_parser(description)
     parser.add_argument("work_dir", nargs="+", type=Path, metavar="WORK_DIR")
     parser.add_argument(
         "--out",

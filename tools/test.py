@@ -14,7 +14,7 @@ _launch.hide_gpus_if_asked()
 
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = _launch.argument_parser(__doc__)
     _launch.add_common_options(parser)
     parser.add_argument("checkpoint", help="checkpoint to evaluate")
     parser.add_argument(

@@ -14,7 +14,7 @@ _launch.hide_gpus_if_asked()
 
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = _launch.argument_parser(__doc__)
     _launch.add_common_options(parser)
     parser.add_argument(
         "--resume",
@@ -136,12 +136,6 @@ def resume(cfg: Any, checkpoint: str) -> None:
     cfg.resume, cfg.load_from = True, checkpoint
 
 
-def is_first_process(launcher: str) -> bool:
-    """Whether this is the process that writes, before mmengine knows."""
-    names = dict(pytorch="RANK", slurm="SLURM_PROCID", mpi="OMPI_COMM_WORLD_RANK")
-    return os.environ.get(names.get(launcher, ""), "0") == "0"
-
-
 def take_folder(work_dir: str) -> Any:
     """Keep a second training out of the work folder, which exists."""
     from lbbt_mm.folder_lock import FolderInUseError, FolderLock
@@ -190,7 +184,9 @@ def main() -> None:
     from lbbt_mm.hooks.atomic_checkpoint import CheckpointWriteError, latest_checkpoint
     from lbbt_mm.hooks.termination import RunEnded
 
-    lock = take_folder(cfg.work_dir) if is_first_process(args.launcher) else None
+    lock = (
+        take_folder(cfg.work_dir) if _launch.is_first_process(args.launcher) else None
+    )
     try:
         with _launch.refusals(CheckpointWriteError):
             runner = _launch.build_runner(cfg)

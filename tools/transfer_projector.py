@@ -19,9 +19,7 @@ _launch.hide_gpus_if_asked()
 
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = _launch.argument_parser(__doc__)
     parser.add_argument("checkpoint", type=Path, help="of the trained LLaVA")
     parser.add_argument(
         "language_model", help="hub id, folder, file or package:NAME/FILE"

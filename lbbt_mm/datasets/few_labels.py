@@ -80,6 +80,7 @@ class FewLabelDataset(Part):
         dataset = dict(type="lbbt_mm.FewLabelDataset", dataset=images, labels=0.01)
     """
 
+    label_source = "kept"  # see lbbt_mm.safety.dumped_config
     _settings = ("labels", "seed")
 
     def __init__(

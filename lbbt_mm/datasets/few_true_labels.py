@@ -49,6 +49,7 @@ class FewTrueLabelsDataset(LabelFieldDataset):
         dataset = dict(type="lbbt_mm.FewTrueLabelsDataset", dataset=random, labels=100)
     """
 
+    label_source = "kept"  # see lbbt_mm.safety.dumped_config
     gives_other_labels = True
     _inside = (BaseDataset, RandomLabelDataset, InstanceLabelDataset)
     _settings = ("labels", "seed", "field")

@@ -117,6 +117,7 @@ class InstanceLabelDataset(LabelFieldDataset):
         dataset = dict(type="lbbt_mm.InstanceLabelDataset", dataset=images)
     """
 
+    label_source = "self-made"  # see lbbt_mm.safety.dumped_config
     gives_other_labels = True
 
     def __init__(

@@ -99,6 +99,7 @@ class RandomLabelDataset(LabelFieldDataset):
                        num_classes=10, ratio=1.0)
     """
 
+    label_source = "random"  # see lbbt_mm.safety.dumped_config
     gives_other_labels = True
     _inside = (BaseDataset, FewLabelDataset)
     _settings = ("rule", "ratio", "seed", "num_classes")

@@ -152,6 +152,7 @@ class RotationDataset(LabelFieldDataset):
         dataset = dict(type="lbbt_mm.RotationDataset", dataset=images, copies=4)
     """
 
+    label_source = "self-made"  # see lbbt_mm.safety.dumped_config
     gives_other_labels = True
     _settings = ("copies", "seed", "field")
 

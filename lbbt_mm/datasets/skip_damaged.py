@@ -56,6 +56,7 @@ class SkipDamagedImages(DatasetWrapper):
         dataset = dict(type="lbbt_mm.SkipDamagedImages", dataset=random)
     """
 
+    label_source = "kept"  # see lbbt_mm.safety.dumped_config
     _inside = (BaseDataset, FewLabelDataset, LabelFieldDataset)
     _settings = ("max_damaged",)
 

@@ -105,6 +105,8 @@ class LanguageInitHook(Hook):
         CheckpointError: The language model cannot be read.
     """
 
+    copies_language_blocks = True  # see lbbt_mm.safety.dumped_config
+
     # Before EMAHook (NORMAL) validates or trains with what it copied at the start.
     priority = "HIGH"
 

@@ -26,7 +26,7 @@ from lbbt_mm.measure.measurements import (
 )
 from lbbt_mm.models.checkpoint_config import LANGUAGE_BACKBONES, type_name
 from lbbt_mm.probe.feature_key import feature_key, file_sha256
-from lbbt_mm.registry import names_of
+from lbbt_mm.registry import find_type, names_of
 from lbbt_mm.runs.measurement import SUFFIX, MeasurementRecord, record_folder
 from lbbt_mm.runs.run import Run, read_run
 from lbbt_mm.safety.dumped_config import (
@@ -162,7 +162,7 @@ def config_targets(
     config: str,
     checkpoints: Sequence[str] = (),
     *,
-    initial: bool = False,
+    unbridged: bool = False,
     work_dir: str | None = None,
     device: str | torch.device = "cpu",
     seed: int = 0,
@@ -173,7 +173,7 @@ def config_targets(
         cfg: The config, with a ``work_dir``; its ``model`` is unwrapped in place.
         config: File that it was read from.
         checkpoints: Files of weights.
-        initial: The model as it is built too; without checkpoints it is the only one.
+        unbridged: The model as it is built too; without checkpoints it is the only one.
         work_dir: Where results of the built model go; by default beside the first
             checkpoint, or beside a config that lies in the folder of its run.
         device: Where the models run.
@@ -196,7 +196,7 @@ def config_targets(
         model |= dict(checkpoint=path.name, sha256=file_sha256(path))
         folder = record_folder(path.parent, path.name)
         found.append(Target(folder, model, measured(str(path)), content))
-    if initial or not checkpoints:
+    if unbridged or not checkpoints:
         home, beside = Path(cfg.work_dir), Path(config).resolve().parent
         if checkpoints and not work_dir:
             home = Path(checkpoints[0]).expanduser().parent
@@ -231,21 +231,21 @@ def _description(cfg: Any, config: str) -> dict[str, Any]:
     kind, source = type_name(backbone), backbone.get("language_model")
     initialisation = "language" if backbone.get("pretrained", True) else "scratch"
 
-    def hook_names(node: Any) -> set[str]:
-        return names_of(node, HOOKS, scope)
+    def hook_class(node: Any) -> Any:
+        return find_type(node, HOOKS, scope)
 
-    start = language_start(cfg, hook_names)
+    start = language_start(cfg, hook_class)
     if start:
         initialisation, source = start
     elif not names_of(backbone, MODELS, scope) & LANGUAGE_BACKBONES:
         initialisation = kind or type_name(cfg.model)
     seed = (cfg.get("randomness") or {}).get("seed") or 0
     deciding = [cfg.get(key) for key in _DECIDING] + [seed]
-    if hooks := language_hooks(cfg, hook_names):
+    if hooks := language_hooks(cfg, hook_class):
         deciding.append(hooks)
     return dict(
         initialisation=initialisation,
-        labels=describe_labels(cfg, lambda node: names_of(node, DATASETS, scope)),
+        labels=describe_labels(cfg, lambda node: find_type(node, DATASETS, scope)),
         language_model=source,
         blocks=backbone.get("num_layers"),
         backbone=kind,

@@ -76,11 +76,11 @@ def probe_command(run: Run, when: str) -> str:
     return with_checkpoint(run, command) if when == "bridged" else shlex.join(command)
 
 
-def analyze_command(run: Run | None, measurement: str, initial: bool = True) -> str:
-    """Say how to measure a run, and with ``initial`` its unbridged model, too."""
+def analyze_command(run: Run | None, measurement: str, unbridged: bool = True) -> str:
+    """Say how to measure a run, and with ``unbridged`` the model it started from."""
     if not run:
         return ""
     config = shown_path(run.dumped or run.config)
     words = ["python", "tools/analyze.py", config, shown_path(run.folder / run.last)]
-    words += ["--initial"] if initial else []
+    words += ["--unbridged"] if unbridged else []
     return with_checkpoint(run, [*words, "--only", measurement])

@@ -100,7 +100,7 @@ def _synthetic_check(section: Section, groups: Sequence[Group]) -> None:
     section.gap(
         "synthetic check of theorem 4.1",
         "It was not run; it takes a second.",
-        analyze_command(run, "synthetic_alignment", initial=False),
+        analyze_command(run, "synthetic_alignment", unbridged=False),
     )
 
 
@@ -114,7 +114,7 @@ def _mark_lacking(section: Section, name: str, group: Group) -> None:
         missing = [m for m in models if m not in known and m.name not in names]
         if missing:
             names += [model.name for model in missing]
-            commands.append(analyze_command(run, name, initial=models[0] in missing))
+            commands.append(analyze_command(run, name, unbridged=models[0] in missing))
     if names:
         going = ", ".join(run.name for run in runs if not run.finished)
         section.gap(

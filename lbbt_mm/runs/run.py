@@ -196,6 +196,16 @@ def _read_config(home: Path, reader: Reader) -> dict[str, Any]:
     return {}
 
 
+def dumped_configs(home: Path) -> list[Path]:
+    """List the configs that trainings left in a folder, a sweep's ``config.py`` first.
+
+    Args:
+        home: The folder.
+    """
+    found = sorted(home.glob("*.py"), key=lambda path: (path.stem != "config", path))
+    return [path for path in found if path.name != "probe_config.py"]
+
+
 def _fill_from_config(
     run: Run, config: Mapping[str, Any], settings: Mapping[str, Any]
 ) -> None:
@@ -203,8 +213,7 @@ def _fill_from_config(
     backbone = backbone if isinstance(backbone, Mapping) else {}
     run.language_model = short_model(str(backbone.get("language_model") or ""))
     run.blocks = whole_or_none(backbone.get("num_layers"))
-    dumped = [run.folder / "config.py", *sorted(run.folder.glob("*.py"))]
-    run.dumped = next((path for path in dumped if path.is_file()), None)
+    run.dumped = next(iter(dumped_configs(run.folder)), None)
     run.config = settings.get("config") or str(run.dumped or "CONFIG")
     run.options = settings.get("options") or {}
     run.dataset = describe_dataset(config)

@@ -70,23 +70,22 @@ def plain_model(config: Any) -> Any:
 
 
 def language_hooks(
-    config: Any, names_of: Callable[[Any], set[str]] | None = None
+    config: Any, find: Callable[[Any], Any] | None = None
 ) -> list[Mapping[str, Any]]:
     """Find the LanguageInitHooks: what they copy belongs to the model's start.
 
-    `names_of` is that of :func:`describe_labels`.
+    `find` is that of :func:`describe_labels`.
     """
     hooks = at(config, "custom_hooks")
     return [
         hook
         for hook in (hooks if isinstance(hooks, (list, tuple)) else ())
-        if "LanguageInitHook"
-        in (names_of(hook) if names_of else {_class_name(at(hook, "type"))})
+        if _said(hook, "copies_language_blocks", _HOOKS, find)
     ]
 
 
 def language_start(
-    config: Any, names_of: Callable[[Any], set[str]] | None = None
+    config: Any, find: Callable[[Any], Any] | None = None
 ) -> tuple[str, str | None] | None:
     """Say what a model starts from, where LanguageInitHook decides it.
 
@@ -94,7 +93,7 @@ def language_start(
         ``'language'`` or ``'scratch'``, and the language model; ``None`` without such
         a hook.
     """
-    hooks = language_hooks(config, names_of)
+    hooks = language_hooks(config, find)
     if not hooks:
         return None
     copies = any(hook.get("pretrained", True) for hook in hooks)
@@ -114,51 +113,68 @@ def innermost_dataset(config: Mapping[str, Any], loader: str) -> Mapping[str, An
     return dataset if isinstance(dataset, Mapping) else {}
 
 
-# What leaves each image its label; any other wrapper may do anything to it.
-_KEEP_LABELS = {
-    "RepeatDataset",
-    "ClassBalancedDataset",
-    "ConcatDataset",
-    "KFoldDataset",
-    "MultiImageMixDataset",
-    "FewLabelDataset",
-    "FewTrueLabelsDataset",
-    "SkipDamagedImages",
+# What a class of lbbt_mm says of itself in an attribute, for configs that are data and
+# for classes of other libraries; any wrapper that is not here may do anything.
+_HOOKS = {"LanguageInitHook": True}
+_LABELS = {
+    "RandomLabelDataset": "random",
+    "RotationDataset": "self-made",
+    "InstanceLabelDataset": "self-made",
+    "FewLabelDataset": "kept",
+    "FewTrueLabelsDataset": "kept",
+    "SkipDamagedImages": "kept",
+    "RepeatDataset": "kept",
+    "ClassBalancedDataset": "kept",
+    "ConcatDataset": "kept",
+    "KFoldDataset": "kept",
+    "MultiImageMixDataset": "kept",
 }
 
 
-def describe_labels(
-    config: Any, names_of: Callable[[Any], set[str]] | None = None
-) -> str:
+def _said(
+    node: Any,
+    attribute: str,
+    table: Mapping[str, Any],
+    find: Callable[[Any], Any] | None,
+) -> Any:
+    """What a class says of itself, or the table of it and of what it inherits from."""
+    kind = find(node) if find else None
+    if not isinstance(kind, type):
+        return table.get(_class_name(at(node, "type")))
+    said = (table[one.__name__] for one in kind.__mro__ if one.__name__ in table)
+    return getattr(kind, attribute, None) or next(said, None)
+
+
+def describe_labels(config: Any, find: Callable[[Any], Any] | None = None) -> str:
     """Say which labels a run trains on.
 
     Args:
         config: Of the run.
-        names_of: Of a dataset's config, the names of its class and of what that one
-            inherits from; default: what the config says, for a config that is data.
+        find: Of a dataset's config, its class, whose ``label_source`` counts: a user's
+            may say ``'random'``, ``'self-made'`` or ``'kept'``. Default: the names in
+            the config, for a config that is data.
 
     Returns:
         ``'random'``, ``'true'``, for a share of them ``'15 % random'``, and
         ``'self-made'`` for those that images make themselves; ``'of MyLabels'`` for a
-        wrapper of another name, which may do anything; ``''`` if the config has no
+        wrapper that does not say, which may do anything; ``''`` if the config has no
         training images.
     """
     dataset = at(config, "train_dataloader", "dataset")
     if not isinstance(dataset, Mapping):
         return ""
     while isinstance(dataset, Mapping):
-        name = _class_name(dataset.get("type"))
-        names = names_of(dataset) if names_of else {name}
-        if "RandomLabelDataset" in names:
+        source = _said(dataset, "label_source", _LABELS, find)
+        if source == "random":
             ratio = dataset.get("ratio", 1.0)
             if not isinstance(ratio, (int, float)) or not 0 < ratio < 1:
                 return "random" if ratio else "true"
             return f"{100 * ratio:g} % random"
-        if names & {"RotationDataset", "InstanceLabelDataset"}:
-            return "self-made"
+        if source == "self-made":
+            return source
         inner = dataset.get("dataset")
-        if isinstance(inner, Mapping) and not names & _KEEP_LABELS:
-            return f"of {name}"
+        if isinstance(inner, Mapping) and source != "kept":
+            return f"of {_class_name(dataset.get('type'))}"
         dataset = inner
     return "true"
 
@@ -166,9 +182,10 @@ def describe_labels(
 def describe_dataset(config: Mapping[str, Any]) -> str:
     """Name a run's training images as its config does, such as ``'fashion-mnist'``."""
     dataset = innermost_dataset(config, "train_dataloader")
-    kind = str(dataset.get("type", "")).rpartition(".")[2]
-    if kind == "IdxDataset" and isinstance(dataset.get("classes"), str):
-        return plain_name(dataset["classes"])
+    kind, classes = _class_name(dataset.get("type")), dataset.get("classes")
+    # The set whose classes it has (IdxDataset); of mmpretrain's it may be a file.
+    if isinstance(classes, str) and re.fullmatch(r"[\w -]+", classes):
+        return plain_name(classes)
     root = str(dataset.get("data_root") or "").rstrip("/")
     return plain_name(kind or Path(root).name) if kind or root else ""
 

@@ -16,7 +16,7 @@ from mmengine.config import DictAction
 from lbbt_mm.config import ConfigError, load_config
 from lbbt_mm.language.checkpoint import open_checkpoint
 from lbbt_mm.language.errors import CheckpointError
-from lbbt_mm.registry import HOOKS, names_of
+from lbbt_mm.registry import HOOKS, find_type
 from lbbt_mm.safety.dumped_config import language_hooks
 from lbbt_mm.transplant.entries import name_of
 from lbbt_mm.transplant.errors import TransplantError
@@ -68,7 +68,7 @@ def show(args: argparse.Namespace) -> None:
         raise TransplantError(f"the config {args.config} does not exist.")
     cfg = load_config(args.config, args.cfg_options)
     scope = cfg.get("default_scope")
-    hooks = language_hooks(cfg, lambda node: names_of(node, HOOKS, scope))
+    hooks = language_hooks(cfg, lambda node: find_type(node, HOOKS, scope))
     if not hooks:
         raise TransplantError(
             f"{args.config} has no lbbt_mm.{_HOOK} in custom_hooks: nothing to copy."

@@ -7,7 +7,6 @@ measurements in report/runs/. `--check` tells whether the page is what they say.
 
 from __future__ import annotations
 
-import argparse
 import re
 import sys
 from collections.abc import Callable
@@ -200,9 +199,7 @@ def render(template: str, folder: Path, images: Path) -> str:
 
 def main() -> None:
     """Write the page, or compare it."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = _launch.argument_parser(__doc__)
     parser.add_argument(
         "--home",
         type=Path,

@@ -47,9 +47,7 @@ from lbbt_mm.version import __version__  # noqa: E402
 
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = _launch.argument_parser(__doc__)
     parser.add_argument("plan", help="a file of configs/sweeps/")
     parser.add_argument(
         "--work-dir",

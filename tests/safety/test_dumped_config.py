@@ -7,6 +7,10 @@ from pathlib import Path
 import pytest
 from mmengine.config import Config
 
+from lbbt_mm.datasets import RandomLabelDataset
+from lbbt_mm.datasets.wrapper import DatasetWrapper
+from lbbt_mm.registry import DATASETS, HOOKS, find_type
+from lbbt_mm.safety import dumped_config
 from lbbt_mm.safety.dumped_config import (
     at,
     describe_dataset,
@@ -66,10 +70,32 @@ def test_labels_and_images(wrapper: dict, labels: str) -> None:
         assert at(found, "train_dataloader", "no", "such") is None
 
 
-def test_a_users_subclass_counts_where_it_can_be_looked_up() -> None:
-    found = config(type="Drawn", ratio=0.5)
-    names = {"Drawn", "RandomLabelDataset", "object"}
-    assert describe_labels(found, lambda node: names) == "50 % random"
+def test_a_users_class_says_it_itself_where_it_can_be_looked_up() -> None:
+    class Drawn(RandomLabelDataset):
+        pass
+
+    class Cleaned(DatasetWrapper):
+        label_source = "kept"
+
+    class Noisy(DatasetWrapper):
+        pass
+
+    classes = dict(Drawn=Drawn, Cleaned=Cleaned, Noisy=Noisy)
+
+    def labels(name: str) -> str:
+        found = config(type=name, ratio=0.5)
+        return describe_labels(found, lambda node: classes.get(node["type"]))
+
+    said = [labels(name) for name in (*classes, "lbbt_mm.RotationDataset")]
+    assert said == ["50 % random", "true", "of Noisy", "self-made"]
+
+
+def test_the_names_say_what_the_classes_say() -> None:
+    """Of a config that is data, nothing is imported."""
+    for name, source in dumped_config._LABELS.items():
+        kind = find_type(f"lbbt_mm.{name}", DATASETS)
+        assert getattr(kind, "label_source", source) == source
+    assert find_type("lbbt_mm.LanguageInitHook", HOOKS).copies_language_blocks
 
 
 def test_a_config_without_images_says_nothing() -> None:

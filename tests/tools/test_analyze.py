@@ -100,7 +100,7 @@ def documented_keys() -> dict[str, list[str]]:
 
 def test_all_of_a_checkpoint_and_of_its_start(language, analyze, project, capsys):
     checkpoint = saved_model(language, project.root / "run")
-    analyze(checkpoint, "--initial", *TINY)
+    analyze(checkpoint, "--unbridged", *TINY)
     trained = records(checkpoint.parent / "analysis" / "epoch_3")
     initial = records(project.work_dir / "analysis" / "initial")
     assert sorted(trained) == sorted(initial) == sorted(ALL)
@@ -120,7 +120,7 @@ def test_all_of_a_checkpoint_and_of_its_start(language, analyze, project, capsys
     assert same["now"]["data"]["curve"] == change["initial"]["data"]["curve"]
 
     capsys.readouterr()
-    analyze(checkpoint, "--initial", *TINY)
+    analyze(checkpoint, "--unbridged", *TINY)
     assert capsys.readouterr().out.count("there already") == 2 * len(ALL)
     analyze(checkpoint, "--list", *TINY)
     assert capsys.readouterr().out.count(": done") == len(ALL)

@@ -178,7 +178,7 @@ def test_a_page_of_such_a_run(task, make, tool, analyze, capsys):
     torch.save(dict(state_dict=MeasuredModel(cfg).model.state_dict()), checkpoint)
     cfg.dump(home / "config.py")
     names = ("outliers", "retrieval", "landscape")
-    analyze(path, checkpoint, "--initial", "--only", *names)
+    analyze(path, checkpoint, "--unbridged", "--only", *names)
     tool("report.py", home).main()
     page = (home / "report.html").read_text()
     assert "6 measurements" in capsys.readouterr().out

@@ -161,4 +161,4 @@ def test_a_folder_without_a_finished_run_is_named(tool, tmp_path, missing: str) 
 def test_a_run_has_a_name(tool, tmp_path, capsys) -> None:
     with pytest.raises(SystemExit):
         tool("prediction_sheet.py", tmp_path, "--out", "sheet.png").main()
-    assert "RUN expects NAME=FOLDER" in capsys.readouterr().err
+    assert "argument RUN: expected NAME=PATH, got" in capsys.readouterr().err

@@ -7,7 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from lbbt_mm.files import write_whole
-from lbbt_mm.report.chart import COLOURS, SOFT, chance_line, panels, style
+from lbbt_mm.report.chart import (
+    COLOURS,
+    SOFT,
+    Series,
+    chance_line,
+    line_chart,
+    panels,
+    style,
+)
 from lbbt_mm.report.tables import interval
 from lbbt_mm.runs.run import Run
 from paper.choice import METRICS, Selection, select, start_of
@@ -24,33 +32,47 @@ def bridge_figure(runs: Sequence[Run], chance: float, path: Path) -> None:
         chance: Accuracy of guessing, in %.
         path: Picture to write; its suffix decides the format.
     """
-    from matplotlib.ticker import MaxNLocator
-
     variants = list(dict.fromkeys(run.variant for run in runs))
     figure, shown = panels(len(variants) + 1)
     for axes, variant in zip(shown, variants, strict=False):
-        for run in (r for r in runs if r.variant == variant):
-            epochs = sorted(run.curve.train_acc)
-            axes.plot(
-                epochs,
-                [run.curve.train_acc[epoch] for epoch in epochs],
-                color=colour_of(start_of(run)),
-                marker="o",
-                ms=3,
-                lw=1.2,
-                label=start_of(run) if run.seed == min(r.seed for r in runs) else None,
-            )
-        chance_line(axes, chance)
-        axes.set(
-            title=f"Bridge, {variant}: fitting random labels",
-            xlabel="epoch",
-            ylabel="training accuracy, %",
-            ylim=(0, 102),
+        members = [run for run in runs if run.variant == variant]
+        _draw_curves(
+            axes,
+            f"Bridge, {variant}: fitting random labels",
+            members,
+            [run.curve.train_acc for run in members],
+            ("epoch", "training accuracy, %"),
+            x_whole=True,
+            ranges=(None, (0, 102)),
+            rule=(chance, "chance"),
         )
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.legend(loc="upper left")
     _probe_bars(shown[-1], runs, variants, chance)
-    write_whole(path, lambda part: figure.savefig(part, dpi=150))
+    _save(figure, path)
+
+
+def _draw_curves(
+    axes: Any,
+    title: str,
+    runs: Sequence[Run],
+    curves: Sequence[Mapping[int, float]],
+    labels: tuple[str, str],
+    **look: Any,
+) -> None:
+    """Draw a line of each run; the legend names those of the first seed."""
+    first = min(run.seed for run in runs)
+    series = [
+        Series(
+            start_of(run).partition(", ")[0] if run.seed == first else "",
+            sorted(curve),
+            [curve[step] for step in sorted(curve)],
+            colour_name(start_of(run)),
+            marker="square" if "scratch" in start_of(run) else "circle",
+        )
+        for run, curve in zip(runs, curves, strict=True)
+    ]
+    line_chart(title, series, *labels, **look).draw(axes)
+    axes.set_title(title)
+    axes.legend(loc="upper left", fontsize=8)
 
 
 def _probe_bars(
@@ -60,14 +82,9 @@ def _probe_bars(
     groups = [(variant, start) for variant in variants for start in starts]
     for place, (variant, start) in enumerate(groups):
         for side, (metric, when) in enumerate(_BARS.items()):
-            found = [
-                r.metrics[metric]
-                for r in runs
-                if (r.variant, start_of(r)) == (variant, start) and metric in r.metrics
-            ]
-            if not found:
+            mean = _mean(runs, variant, start, metric)
+            if mean is None:
                 continue
-            mean = interval(found)
             x = place + (side - 0.5) * 0.38
             axes.bar(
                 x, mean.mean, 0.36, color=colour_of(start), alpha=1.0 if side else 0.45
@@ -126,12 +143,12 @@ def variants_figure(runs: Sequence[Run], selection: Selection, path: Path) -> No
         **ticks,
     )
     right.set(
-        title="Linear probe: without → after the bridge",
+        title="Linear probe: unbridged → bridged",
         xlabel="test accuracy with true labels, %",
         **{**ticks, "yticklabels": []},
     )
     figure.legend(ncols=2, loc="outside lower center")
-    write_whole(path, lambda part: figure.savefig(part, dpi=150))
+    _save(figure, path)
 
 
 @style()
@@ -153,16 +170,11 @@ def few_labels_figure(
     starts = list(dict.fromkeys(start_of(run) for run in runs))
     for axes, (metric, title) in zip(shown, metrics.items(), strict=True):
         for start in starts:
-            line = {}
-            for variant, count in labels.items():
-                found = [
-                    run.metrics[metric]
-                    for run in runs
-                    if (run.variant, start_of(run)) == (variant, start)
-                    and metric in run.metrics
-                ]
-                if found:
-                    line[count] = interval(found)
+            means = {
+                count: _mean(runs, variant, start, metric)
+                for variant, count in labels.items()
+            }
+            line = {count: mean for count, mean in means.items() if mean}
             axes.errorbar(
                 list(line),
                 [value.mean for value in line.values()],
@@ -184,7 +196,7 @@ def few_labels_figure(
             xscale="log",
         )
     shown[0].legend(fontsize=8)
-    write_whole(path, lambda part: figure.savefig(part, dpi=150))
+    _save(figure, path)
 
 
 @style()
@@ -208,28 +220,16 @@ def score_figure(
     highest = max(max(run.curve.scores[metric].values()) for run in runs)
     for axes, group in zip(shown, groups, strict=True):
         members = [run for run in runs if start_of(run).partition(", ")[2] == group]
-        first = min(run.seed for run in members)
-        for run in members:
-            curve = run.curve.scores[metric]
-            axes.plot(
-                sorted(curve),
-                [curve[step] for step in sorted(curve)],
-                color=colour_of(start_of(run)),
-                marker="s" if "scratch" in start_of(run) else "o",
-                ms=3,
-                lw=1.2,
-                label=start_of(run).partition(", ")[0] if run.seed == first else None,
-            )
-        if constant is not None:
-            axes.axhline(constant, color=SOFT, ls=":", lw=1, label="never looks")
-        axes.set(
-            title=group,
-            xlabel="iteration",
-            ylabel=f"{METRICS[metric]} on the validation scenes, %",
-            ylim=(0, 1.1 * highest),
+        _draw_curves(
+            axes,
+            group,
+            members,
+            [run.curve.scores[metric] for run in members],
+            ("iteration", f"{METRICS[metric]} on the validation scenes, %"),
+            ranges=(None, (0, 1.1 * highest)),
+            rule=None if constant is None else (constant, "never looks"),
         )
-        axes.legend(loc="upper left", fontsize=8)
-    write_whole(path, lambda part: figure.savefig(part, dpi=150))
+    _save(figure, path)
 
 
 @style()
@@ -251,10 +251,7 @@ def questions_figure(
     for place, kind in enumerate(kinds):
         blind = kind.replace("qa", "shuffled", 1)
         for run in runs:
-            colour, number = (
-                colour_of(start_of(run)),
-                starts.index(start_of(run)),
-            )
+            colour, number = colour_of(start_of(run)), starts.index(start_of(run))
             x = place + 0.16 * (number - (len(starts) - 1) / 2)
             for metric, face, note in (
                 (kind, colour, ""),
@@ -282,15 +279,26 @@ def questions_figure(
     axes.set_xticks(range(len(kinds)), names)
     handles, labels = axes.get_legend_handles_labels()
     once = dict(zip(labels, handles, strict=True))
-    axes.legend(
-        *(once.values(), once.keys()),
-        fontsize=8,
-        ncols=2,
-        loc="upper left",
-    )
-    write_whole(path, lambda part: figure.savefig(part, dpi=150))
+    axes.legend(once.values(), once.keys(), fontsize=8, ncols=2, loc="upper left")
+    _save(figure, path)
+
+
+def _mean(runs: Sequence[Run], variant: str, start: str, metric: str) -> Any:
+    """Average over the seeds; ``None`` without any."""
+    members = [r for r in runs if (r.variant, start_of(r)) == (variant, start)]
+    found = [run.metrics[metric] for run in members if metric in run.metrics]
+    return interval(found) if found else None
+
+
+def colour_name(start: str) -> str:
+    """Name the colour of the weights that a run starts from."""
+    return "scratch" if "scratch" in start else "language"
 
 
 def colour_of(start: str) -> str:
     """Choose the colour of the weights that a run starts from."""
-    return COLOURS["scratch" if "scratch" in start else "language"][0]
+    return COLOURS[colour_name(start)][0]
+
+
+def _save(figure: Any, path: Path) -> None:
+    write_whole(path, lambda part: figure.savefig(part, dpi=150))
