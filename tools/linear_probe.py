@@ -20,6 +20,7 @@ from typing import Any
 
 import _launch
 import _lifetime
+import _processes
 
 _launch.hide_gpus_if_asked()
 
@@ -254,4 +255,4 @@ def main() -> None:
 if __name__ == "__main__":
     with _lifetime.last_words():
         main()
-    _launch.end_process()
+    _processes.end_process()

@@ -8,6 +8,7 @@ from typing import Any
 
 import _launch
 import _lifetime
+import _processes
 
 _launch.hide_gpus_if_asked()
 
@@ -37,7 +38,7 @@ def parse_args() -> argparse.Namespace:
         "visualization hook, as those of mmpretrain, mmdet (which puts the folder "
         "inside the work folder) and mmseg have",
     )
-    _launch.add_launcher_options(parser)
+    _processes.add_launcher_options(parser)
     args = parser.parse_args()
     if args.out and not args.out.endswith((".json", ".pkl")):
         parser.error(f"--out expects FILE.json or FILE.pkl, got {args.out}")
@@ -111,7 +112,7 @@ def main() -> None:
     if args.out:  # before an evaluation of hours, not after
         _launch.check_work_dir(Path(args.out).parent, "output", "--out")
     _launch.prepare_dataloaders(cfg, "test_dataloader")
-    _launch.prepare_launch(cfg, args.launcher, args.local_rank)
+    _processes.prepare_launch(cfg, args.launcher, args.local_rank)
 
     with _launch.refusals():
         runner = _launch.build_runner(cfg)
@@ -129,4 +130,4 @@ def main() -> None:
 if __name__ == "__main__":
     with _lifetime.last_words():
         main()
-    _launch.end_process()
+    _processes.end_process()

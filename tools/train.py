@@ -8,6 +8,7 @@ from typing import Any
 
 import _launch
 import _lifetime
+import _processes
 
 _launch.hide_gpus_if_asked()
 
@@ -37,7 +38,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         "--no-validate", action="store_true", help="do not evaluate while training"
     )
-    _launch.add_launcher_options(parser)
+    _processes.add_launcher_options(parser)
     return parser.parse_args()
 
 
@@ -179,13 +180,15 @@ def main() -> None:
     _launch.prepare_dataloaders(cfg, "train_dataloader", "val_dataloader")
     if not cfg.get("resume"):
         _launch.check_prerequisites(cfg)
-    _launch.prepare_launch(cfg, args.launcher, args.local_rank)
+    _processes.prepare_launch(cfg, args.launcher, args.local_rank)
     _launch.check_work_dir(cfg.work_dir)
     from lbbt_mm.hooks.atomic_checkpoint import CheckpointWriteError, latest_checkpoint
     from lbbt_mm.hooks.termination import RunEnded
 
     lock = (
-        take_folder(cfg.work_dir) if _launch.is_first_process(args.launcher) else None
+        take_folder(cfg.work_dir)
+        if _processes.is_first_process(args.launcher)
+        else None
     )
     try:
         with _launch.refusals(CheckpointWriteError):
@@ -194,7 +197,7 @@ def main() -> None:
             see_to_the_end(runner)
             runner.train()
     except RunEnded as end:
-        _launch.end_process(end.code)
+        _processes.end_process(end.code)
         raise
     except OSError as error:
         if error.errno not in _lifetime.FULL:
@@ -213,4 +216,4 @@ def main() -> None:
 if __name__ == "__main__":
     with _lifetime.last_words():
         main()
-    _launch.end_process()
+    _processes.end_process()

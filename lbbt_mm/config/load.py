@@ -63,7 +63,10 @@ def load_config(path: str | Path, options: Mapping[str, Any] | None = None) -> C
     try:
         plain, root, below = read_handed_down(path)
     except Exception as error:  # whatever stands in it, or in a base
-        raise ConfigError(f"it cannot be read: {_where(path, error)}.") from error
+        said = f"it cannot be read: {_where(path, error)}."
+        if isinstance(error, FileNotFoundError) and "_correct" in str(error):
+            said += " Configs that 0.1.0 called _correct are called _true now."
+        raise ConfigError(said) from error
     ours = is_ours(root) or MARK in plain.text
     if ours:
         _check_files(path, plain, root, below)

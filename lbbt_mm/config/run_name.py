@@ -58,7 +58,7 @@ def _ratio(value: Any) -> str:
     """A share of random labels in per cent."""
     if not isinstance(value, (int, float)):
         return f"random-{value}"
-    return f"random{100 * value:g}" if value else "correct"
+    return f"random{100 * value:g}" if value else "true"
 
 
 def _labels(value: Any) -> str:

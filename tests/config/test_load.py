@@ -216,7 +216,7 @@ def test_a_name_that_is_like_none_is_said(child, capsys) -> None:
 
 
 def test_a_child_that_changes_nothing(child) -> None:
-    base = CONFIGS / "probe/smollm2-b8_language-probe_correct_100e_mnist5k.py"
+    base = CONFIGS / "probe/smollm2-b8_language-probe_true_100e_mnist5k.py"
     with pytest.raises(ConfigError, match="sets label_smoothing, but nothing"):
         load_config(child("label_smoothing = 0.3", base))
     helper = child("crop = 8\nmodel = dict(head=dict(topk=(crop,)))")
@@ -296,17 +296,25 @@ def test_a_copied_folder_of_configs_is_still_ours(tmp_path: Path) -> None:
 def test_shipped_configs_read_as_mmengine_reads_them() -> None:
     """The slow rest of them: benchmarks and releases; here those that reassign."""
     for name in (
-        "probe/smollm2-b8_language-probe_correct_100e_mnist5k.py",
+        "probe/smollm2-b8_language-probe_true_100e_mnist5k.py",
         "sharded/qwen3-8b_language_random100_400e_cifar10.py",
         "../projects/fashion_scenes/configs/detr/"
         "detr-r18-postnorm_minilm_language_1xb8-2k_fashion-scenes.py",
         "segmenter/segmenter-vit-l_gpt2-medium_language_8xb1-160k_ade20k.py",
-        "objectives/minilm_language_correct+entropy_6e_fashion-mnist.py",
+        "objectives/minilm_language_true+entropy_6e_fashion-mnist.py",
         "../projects/fashion_scenes/configs/llava/"
         "llava-smollm2_language_stage2_plain-questions.py",
     ):
         path = CONFIGS / name
         assert load_config(path).to_dict() == Config.fromfile(path).to_dict(), name
+
+
+def test_a_base_under_its_old_name_is_answered_with_the_new_one(tmp_path) -> None:
+    old = CONFIGS / "probe/smollm2-b8_language-probe_correct_100e_mnist5k.py"
+    path = tmp_path / "child.py"
+    path.write_text(f"_base_ = {str(old)!r}\n")
+    with pytest.raises(ConfigError, match="called _correct are called _true now"):
+        load_config(path)
 
 
 def test_changed_keys_and_the_effective_part() -> None:

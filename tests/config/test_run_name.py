@@ -11,7 +11,7 @@ from lbbt_mm.config.run_name import run_name
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 BRIDGE = "bridge/gpt2-medium_language_random100_400e_cifar10"
 FEW = "few_labels/gpt2-medium_language_labels1_400e_cifar10"
-TUNED = "finetune/gpt2-medium_language-bridged_correct_100e_cifar10"
+TUNED = "finetune/gpt2-medium_language-bridged_true_100e_cifar10"
 DETR = "detr/detr-r50_gpt2-medium_language_8xb2-150e_coco"
 QWEN = "sharded/qwen3-8b_language_random100_400e_cifar10"
 
@@ -29,7 +29,7 @@ QWEN = "sharded/qwen3-8b_language_random100_400e_cifar10"
             dict(random_ratio=0.15, pretrained=False),
             "gpt2-medium_scratch_random15_400e_cifar10",
         ),
-        (BRIDGE, dict(random_ratio=0), "gpt2-medium_language_correct_400e_cifar10"),
+        (BRIDGE, dict(random_ratio=0), "gpt2-medium_language_true_400e_cifar10"),
         (
             BRIDGE,
             dict(trainable_layers="first:5"),
@@ -60,7 +60,7 @@ QWEN = "sharded/qwen3-8b_language_random100_400e_cifar10"
         (
             TUNED,
             dict(bridge_checkpoint="a/b.pth", trainable_layers="first:5"),
-            "gpt2-medium_language-bridged-first5_correct_100e_cifar10",
+            "gpt2-medium_language-bridged-first5_true_100e_cifar10",
         ),
         (
             DETR,

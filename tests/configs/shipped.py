@@ -100,7 +100,7 @@ class Name(NamedTuple):
     initialisation: str  # language or scratch
     bridged: bool
     part: str  # what trains: '' (all), first5, last1, probe, mlp
-    labels: str  # correct, random15, labels10
+    labels: str  # true, random15, labels10
     epochs: int
     dataset: str
 
@@ -111,7 +111,7 @@ def parse_name(path: Path) -> Name:
     bridged = rest[:1] == ["bridged"]
     rest = rest[bridged:]
     assert initialisation in ("language", "scratch") and len(rest) <= 1, second
-    assert re.fullmatch(r"correct|(random|labels)\d+", labels), labels
+    assert re.fullmatch(r"true|(random|labels)\d+", labels), labels
     assert re.fullmatch(r"\d+e", epochs), epochs
     part, length = "".join(rest), int(epochs.rstrip("e"))
     return Name(model, initialisation, bridged, part, labels, length, dataset)

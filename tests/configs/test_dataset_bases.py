@@ -129,6 +129,6 @@ def test_loaders(base: Path, data: Path, write_idx_images) -> None:
         assert batch["inputs"].abs().max() < 10  # normalised
         labels = torch.cat([sample.gt_label for sample in batch["data_samples"]])
         assert 0 <= labels.min() and labels.max() < classes
-        random = "random" in base.stem or "correct" in base.stem
+        random = "random" in base.stem or "_true_" in base.stem
         wrapped = random and name != "test_dataloader"
         assert all(("true_label" in s) == wrapped for s in batch["data_samples"])

@@ -99,7 +99,7 @@ def test_entropy_is_minimised_around_the_classifier_that_was_trained(path) -> No
     stem = "_".join([model, kind, "random100", epochs, dataset])
     (theirs,) = [p for p in LEAVES if p.stem == stem]
     cfg = load(path)
-    assert labels == "correct+entropy" and cfg.train_dataloader.dataset.ratio == 0
+    assert labels == "true+entropy" and cfg.train_dataloader.dataset.ratio == 0
     assert cfg.model.classifier == load(theirs).model
     assert cfg.test_dataloader == load(theirs).test_dataloader
     with torch.device("meta"):

@@ -13,10 +13,10 @@ from mmpretrain.structures import DataSample
 from shipped import CONFIGS, build_model, load  # isort: skip
 
 PROBES = {
-    "gpt2-medium_language-embedprobe_correct_100e_cifar10": {"patch_embed", "head"},
-    "gpt2-medium_language-embedprobe_correct_100e_cifar100": {"patch_embed", "head"},
-    "gpt2-medium_language-larsprobe_correct_100e_imagenet100": {"head"},
-    "qwen3-8b_language-larsprobe_correct_100e_cifar100": {"patch_embed", "head"},
+    "gpt2-medium_language-embedprobe_true_100e_cifar10": {"patch_embed", "head"},
+    "gpt2-medium_language-embedprobe_true_100e_cifar100": {"patch_embed", "head"},
+    "gpt2-medium_language-larsprobe_true_100e_imagenet100": {"head"},
+    "qwen3-8b_language-larsprobe_true_100e_cifar100": {"patch_embed", "head"},
 }
 
 
@@ -78,7 +78,7 @@ def test_what_a_step_changes(name: str, tiny: dict[str, str], tmp_path: Path) ->
 
 def test_lars_scales_matrices_only(tiny: dict[str, str]) -> None:
     """With MAE's law: the bias takes a plain step of the learning rate."""
-    name = "gpt2-medium_language-larsprobe_correct_100e_imagenet100"
+    name = "gpt2-medium_language-larsprobe_true_100e_imagenet100"
     cfg = small(CONFIGS / f"probe/{name}.py", tiny)
     model = build_model(cfg)
     groups = build_optim_wrapper(model, cfg.optim_wrapper).optimizer.param_groups

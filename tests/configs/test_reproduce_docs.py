@@ -185,7 +185,7 @@ def check_row(row: Row) -> None:
     ratio = cfg.train_dataloader.dataset.ratio
     if "true labels" in said:
         assert ratio == 0 == cfg.val_dataloader.dataset.ratio
-        assert fields[2] == "correct"
+        assert fields[2] == "true"
     elif share := re.search(r"(\d+) %", said):
         assert ratio == int(share[1]) / 100 == cfg.val_dataloader.dataset.ratio
         assert fields[2] == f"random{share[1]}"

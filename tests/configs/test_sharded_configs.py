@@ -59,9 +59,9 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 def test_the_papers_large_models_are_there() -> None:
     names = {path.stem for path in LEAVES}
-    expected = {"llama-3.2-1b_language_correct_100e_imagenet1k"}  # table 1
+    expected = {"llama-3.2-1b_language_true_100e_imagenet1k"}  # table 1
     for data in ("cifar10", "cifar100"):
-        expected.add(f"llama-3.2-1b_language_correct_400e_{data}")
+        expected.add(f"llama-3.2-1b_language_true_400e_{data}")
     for data in ("cifar10", "cifar100", "tiny-imagenet"):  # table 5
         expected.add(f"qwen3-8b_language_random100_400e_{data}")
     assert names == expected
@@ -101,7 +101,7 @@ def check_name(path: Path) -> None:
     train, val = cfg.train_dataloader.dataset, cfg.val_dataloader.dataset
     assert train.num_classes == val.num_classes == head.num_classes
     assert head.num_classes == CLASSES[name.dataset]
-    assert train.ratio == val.ratio == {"correct": 0, "random100": 1}[name.labels]
+    assert train.ratio == val.ratio == {"true": 0, "random100": 1}[name.labels]
 
 
 def check_sharding(cfg: Config) -> None:

@@ -44,8 +44,8 @@ DATASETS = {  # dataset of mmpretrain or ours, where it lies, classes
 }
 FOLDERS = {  # what the labels field may say
     "bridge": r"random\d+",
-    "probe": "correct",
-    "finetune": "correct",
+    "probe": "true",
+    "finetune": "true",
     "few_labels": r"labels\d+",
 }
 

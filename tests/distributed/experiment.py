@@ -141,6 +141,7 @@ def train(folder: Path, kind: str, name: str, processes: int) -> dict:
     """Train, and tell what happened in this process."""
     sys.path.append(str(ROOT / "tools"))
     import _launch
+    import _processes
 
     from lbbt_mm.models.backbone import first_weights
 
@@ -153,7 +154,7 @@ def train(folder: Path, kind: str, name: str, processes: int) -> dict:
 
     first_weights.open_checkpoint = counted
     cfg = make_config(folder, kind, name, processes)
-    _launch.prepare_launch(cfg, "pytorch" if processes > 1 else "none")
+    _processes.prepare_launch(cfg, "pytorch" if processes > 1 else "none")
     runner = _launch.build_runner(cfg)
     record = Record()
     runner.register_hook(record)

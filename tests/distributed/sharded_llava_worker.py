@@ -66,9 +66,10 @@ def make_config(folder: Path, name: str, processes: int) -> Config:
 def train(folder: Path, name: str, processes: int) -> dict:
     sys.path.append(str(ROOT / "tools"))
     import _launch
+    import _processes
 
     cfg = make_config(folder, name, processes)
-    _launch.prepare_launch(cfg, "pytorch" if processes > 1 else "none")
+    _processes.prepare_launch(cfg, "pytorch" if processes > 1 else "none")
     runner = _launch.build_runner(cfg)
     losses = Losses()
     runner.register_hook(losses)

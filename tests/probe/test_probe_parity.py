@@ -16,7 +16,7 @@ from mmengine.config import Config
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).resolve().parents[2]
-LEAF = "configs/probe/smollm2-b8_language-probe_correct_100e_mnist5k.py"
+LEAF = "configs/probe/smollm2-b8_language-probe_true_100e_mnist5k.py"
 IMAGES = dict(train=600, t10k=400)
 
 

@@ -48,6 +48,14 @@ def test_a_wrong_path_is_said_before_anything_heavy(name: str) -> None:
     assert not heavy
 
 
+def test_an_old_name_is_answered_with_the_new_one() -> None:
+    name = "probe/smollm2-b8_language-probe_correct_100e_mnist5k.py"
+    said = run("train", str(TOOLS.parent / "configs" / name))
+    assert said.returncode == 2
+    assert f"it is called {TOOLS.parent}/configs/probe/smollm2-b8_" in said.stderr
+    assert "probe_true_100e_mnist5k.py now" in said.stderr
+
+
 def test_options_are_the_packages(monkeypatch) -> None:
     monkeypatch.syspath_prepend(TOOLS)
     import analyze

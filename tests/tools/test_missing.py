@@ -166,7 +166,7 @@ def test_what_downloads_itself_may(tool, project, monkeypatch) -> None:
             "tools/train.py projects/fashion_scenes/configs/backbone/resnet18_1xb16",
         ),
         (
-            "finetune/gpt2-medium_language-bridged_correct_100e_cifar10.py",
+            "finetune/gpt2-medium_language-bridged_true_100e_cifar10.py",
             "configs/bridge/gpt2-medium_language_random100_400e_cifar10.py",
         ),
     ],

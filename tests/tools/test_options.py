@@ -193,7 +193,7 @@ def test_mmpretrain_loaders_get_the_defaults_of_its_tools(tool):
 
 def test_cpu_processes_keep_the_options_of_the_wrapper(tool, monkeypatch):
     """mmengine ignores find_unused_parameters beside a model_wrapper_cfg."""
-    launch = tool("train.py", "tiny.py")._launch
+    launch = tool("train.py", "tiny.py")._processes
     monkeypatch.setattr("torch.distributed.init_process_group", lambda backend: None)
     for name in ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"):
         os.environ[name] = "1"
@@ -220,7 +220,7 @@ def test_cpu_processes_keep_the_options_of_the_wrapper(tool, monkeypatch):
 def test_a_launcher_outside_its_job(
     tool, monkeypatch, launcher: str, message: str, device: str
 ) -> None:
-    launch = tool("train.py", "tiny.py")._launch
+    launch = tool("train.py", "tiny.py")._processes
     monkeypatch.setattr("mmengine.device.get_device", lambda: device)
     for name in [n for n in os.environ if n.startswith(("SLURM_", "OMPI_"))]:
         os.environ.pop(name)
@@ -253,7 +253,7 @@ def test_no_slurm_here(project) -> None:
 
 @pytest.mark.parametrize("launcher", ["slurm", "mpi"])
 def test_other_launchers_are_translated_on_cpu(tool, monkeypatch, launcher):
-    launch = tool("train.py", "tiny.py")._launch
+    launch = tool("train.py", "tiny.py")._processes
     monkeypatch.setattr(subprocess, "getoutput", lambda command: "node7")
     for name in ("MASTER_ADDR", "MASTER_PORT", "RANK", "WORLD_SIZE", "LOCAL_RANK"):
         os.environ.pop(name, None)
