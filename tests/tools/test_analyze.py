@@ -130,7 +130,7 @@ def test_as_in_the_authors_code(language, analyze, project):
     """All tensors count; training images by cluster; directions of length 1."""
     kinds = ("outliers", "separability", "landscape")
     names = [f"{kind}_as_released" for kind in kinds]
-    analyze("--initial", *TINY, "--only", *names, "outliers", "separability")
+    analyze("--unbridged", *TINY, "--only", *names, "outliers", "separability")
     found = records(project.work_dir / "analysis" / "initial")
     assert {n: r.error for n, r in found.items()} == dict.fromkeys(found)
     every, matrices = found["outliers_as_released"], found["outliers"]

@@ -56,6 +56,12 @@ def test_an_old_name_is_answered_with_the_new_one() -> None:
     assert "probe_true_100e_mnist5k.py now" in said.stderr
 
 
+def test_an_old_option_works_and_names_the_new_one() -> None:
+    said = run("analyze", "configs/nothing.py", "--initial").stderr.splitlines()
+    assert said[0].startswith("--initial is called --unbridged now")
+    assert "the config configs/nothing.py does not exist" in said[1]
+
+
 def test_options_are_the_packages(monkeypatch) -> None:
     monkeypatch.syspath_prepend(TOOLS)
     import analyze
