@@ -74,7 +74,9 @@ USED = used_options()
 
 
 def test_commands_are_found() -> None:
-    assert {"tools/train.py", "tools/report.py", "projects/paper/sweep.py"} <= set(USED)
+    assert {"tools/train.py", "tools/analyze.py", "projects/paper/sweep.py"} <= set(
+        USED
+    )
     assert "--cfg-options" in USED["tools/train.py"]
 
 
