@@ -69,7 +69,7 @@ def read_rows() -> list[Row]:
     for cells, command in re.findall(
         r"^(\|.*)\| `([^`]*configs/\S+?\.py[^`]*)` \|$", TEXT, re.M
     ):
-        config = re.search(r"configs/\S+?\.py", command)[0]
+        config = re.search(r"(projects/paper/)?configs/\S+?\.py", command)[0]
         rule = re.search(r'RULE="(.*?)"', TEXT)[1]
         words = re.findall(r"(?<= )([\w.]+)=(\S+)", command.replace("$RULE", rule))
         if command.startswith("row "):
@@ -105,6 +105,29 @@ def test_a_command_builds_what_its_rows_say(config: str, options: tuple) -> None
 
 def test_there_are_as_many_rows_as_there_were() -> None:
     assert len(ROWS) >= 140 and len({r.name for r in ROWS}) >= 75
+
+
+def test_two_runs_never_share_a_work_folder() -> None:
+    """Rows that train into one folder train one and the same."""
+    runs: dict[str, set] = {}
+    for row in ROWS:
+        if re.match(r"row |probed |tools/dist_train|python tools/train", row.command):
+            chosen = re.search(r"--work-dir work_dirs/(\S+)", row.command)
+            said = {(key, float(v) if v == 0 else v) for key, v in row.options}
+            run = (row.config, frozenset(said - {("seed", 0)}))
+            runs.setdefault(chosen[1] if chosen else row.name, set()).add(run)
+    assert len(runs) > 60
+    assert {name: found for name, found in runs.items() if len(found) > 1} == {}
+
+
+def test_random_labels_follow_the_rule_in_tables_3_and_7() -> None:
+    """As in the other tables."""
+    row = next(r for r in ROWS if r.said.startswith("| LBBT |"))
+    assert row.build().train_dataloader.dataset.exclude_true_label
+    plan = Config.fromfile(
+        ROOT / "projects/paper/configs/sweeps/gpt2-medium_table3_cifar100.py"
+    )
+    assert plan.options == {"exclude_true_label": True}
 
 
 def test_checkpoints_are_what_a_row_writes() -> None:

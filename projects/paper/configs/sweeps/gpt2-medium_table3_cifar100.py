@@ -14,6 +14,7 @@ initialisations = dict(
         options={"pretrained": False},
     ),
 )
+options = {"exclude_true_label": True}  # as in all of the paper's tables
 grid = dict(
     lr=dict(
         keys=["optim_wrapper.optimizer.lr"],
