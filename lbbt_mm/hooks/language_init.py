@@ -20,7 +20,7 @@ from lbbt_mm.language.errors import MissingCheckpoint
 from lbbt_mm.language.storage import load_state_dict
 from lbbt_mm.neighbours.mmengine import model_of, start_of
 from lbbt_mm.registry import HOOKS
-from lbbt_mm.transplant import CopyPlan, CopyReport, TransplantError, make_plan
+from lbbt_mm.transplant import CopyPlan, CopyReport, TransplantError, make_plan, mimetic
 
 _TARGETS = ("module", "final_norm", "positions")  # of a copy: names in the model
 
@@ -90,7 +90,9 @@ class LanguageInitHook(Hook):
 
     Args:
         language_model: A hub id, folder or file; see
-            :func:`lbbt_mm.language.checkpoint.open_checkpoint`.
+            :func:`lbbt_mm.language.checkpoint.open_checkpoint`. Or ``'mimetic'``, a
+            baseline: attention starts in closed form (arXiv 2305.09828), all else as
+            it is; ``copies`` then names modules, and ``cross_attention``.
         copies: What to fill with which blocks; each the fields of
             :class:`lbbt_mm.transplant.entries.Copy`.
         accept: What may make the copy inexact: ``'norm_order'``, ``'activation'``,
@@ -122,7 +124,7 @@ class LanguageInitHook(Hook):
         self.copies = copies
         self.accept = accept
         self.report: CopyReport | None = None
-        self._plan: CopyPlan | None = None
+        self._plan: CopyPlan | mimetic.MimeticPlan | None = None
         self._runner: Runner | None = None
         self._resumed = False
         self._origins: list[dict[str, Any]] | None = None
@@ -203,6 +205,8 @@ class LanguageInitHook(Hook):
 
     def _copy(self, model: nn.Module) -> None:
         """Plan (the first time) and copy; the last act of ``init_weights``."""
+        if self._plan is None and self.language_model == mimetic.SOURCE:
+            self._plan = mimetic.make_mimetic_plan(model, self.copies)
         if self._plan is None:
             try:
                 checkpoint = open_checkpoint(self.language_model)

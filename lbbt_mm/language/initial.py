@@ -26,9 +26,33 @@ def mimetic_(block: TransformerBlock) -> None:
         block: Filled in place; norms and FFN stay as they are.
     """
     config = block.config
-    width, size = config.width, config.head_dim
-    heads, groups = config.num_heads, config.num_kv_heads
-    queries, keys, values = block.qkv.weight.split(config.qkv_rows)
+    qkv, out = mimetic_attention(
+        config.width, config.num_heads, config.num_kv_heads, config.head_dim
+    )
+    block.qkv.weight.copy_(qkv)
+    block.out.weight.copy_(out)
+    for layer in (block.qkv, block.out):
+        if layer.bias is not None:
+            layer.bias.zero_()
+
+
+def mimetic_attention(
+    width: int, heads: int, groups: int, size: int
+) -> tuple[Tensor, Tensor]:
+    """Draw the weights of one attention; see :func:`mimetic_`.
+
+    Args:
+        width: Channels.
+        heads: Of the queries.
+        groups: Heads of keys and values.
+        size: Channels of a head.
+
+    Returns:
+        Weights of queries, keys and values, ``((heads + 2 * groups) * size, C)``, and
+        of the output projection, ``(C, heads * size)``.
+    """
+    qkv = torch.empty((heads + 2 * groups) * size, width)
+    queries, keys, values = qkv.split([n * size for n in (heads, groups, groups)])
     for group in range(groups):
         first, *others = range(group * heads // groups, (group + 1) * heads // groups)
         left, right = _roots(_near_identity(width, 0.7))
@@ -43,10 +67,7 @@ def mimetic_(block: TransformerBlock) -> None:
     _, right = _roots(wanted)
     values.copy_(right[: len(values)])
     seen = values.unflatten(0, (groups, size)).repeat_interleave(heads // groups, 0)
-    block.out.weight.copy_(wanted @ torch.linalg.pinv(seen.flatten(0, 1)))
-    for layer in (block.qkv, block.out):
-        if layer.bias is not None:
-            layer.bias.zero_()
+    return qkv, wanted @ torch.linalg.pinv(seen.flatten(0, 1))
 
 
 def rows(weight: Tensor, head: int, size: int) -> Tensor:

@@ -96,7 +96,10 @@ def language_start(
     hooks = language_hooks(config, find)
     if not hooks:
         return None
-    copies = any(hook.get("pretrained", True) for hook in hooks)
+    copies = any(
+        hook.get("pretrained", True) and hook.get("language_model") != "mimetic"
+        for hook in hooks
+    )
     return "language" if copies else "scratch", hooks[0].get("language_model")
 
 

@@ -21,7 +21,8 @@ from lbbt_mm.safety.dumped_config import language_hooks
 from lbbt_mm.transplant.entries import name_of
 from lbbt_mm.transplant.errors import TransplantError
 from lbbt_mm.transplant.meta_model import build_on_meta_device
-from lbbt_mm.transplant.plan import make_plan
+from lbbt_mm.transplant.mimetic import SOURCE, MimeticPlan, make_mimetic_plan
+from lbbt_mm.transplant.plan import CopyPlan, make_plan
 from lbbt_mm.version import require_scope
 
 _HOOK = "LanguageInitHook"
@@ -81,8 +82,12 @@ def show(args: argparse.Namespace) -> None:
     require_scope(cfg, args.config)
     model = build_on_meta_device(cfg)
     for hook in hooks:
-        checkpoint = open_checkpoint(hook["language_model"])
-        plan = make_plan(model, checkpoint, hook["copies"], hook.get("accept", ()))
+        plan: CopyPlan | MimeticPlan
+        if hook["language_model"] == SOURCE:
+            plan = make_mimetic_plan(model, hook["copies"])
+        else:
+            checkpoint = open_checkpoint(hook["language_model"])
+            plan = make_plan(model, checkpoint, hook["copies"], hook.get("accept", ()))
         print(plan.report().to_text())
         if args.all:
             for row in plan.rows:

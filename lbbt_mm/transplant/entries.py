@@ -15,6 +15,9 @@ FINAL_NORM = -1
 POSITIONS = -2
 """In the place of a block number: the table of learned positions."""
 
+MIMETIC = -3
+"""In the place of a block number: attention in closed form, of no language model."""
+
 
 @dataclass(frozen=True)
 class Copy:
@@ -62,7 +65,7 @@ class Row:
     Attributes:
         layer: Path of the layer, of the norm after the last one, or of the positions.
         parameter: Path of the parameter in the model.
-        block: Block number, :data:`FINAL_NORM` or :data:`POSITIONS`.
+        block: Block number, :data:`FINAL_NORM`, :data:`POSITIONS` or :data:`MIMETIC`.
         part: Part of the block, such as ``'qkv.weight'``.
         rows: First row of the (selected) part and the one after the last.
         shape: Of the parameter.
@@ -80,9 +83,11 @@ class Row:
 
 def name_of(block: int) -> str:
     """Name where a row comes from, as in ``'block 3'``."""
-    return {FINAL_NORM: "last norm", POSITIONS: "positions"}.get(
-        block, f"block {block}"
-    )
+    return {
+        FINAL_NORM: "last norm",
+        POSITIONS: "positions",
+        MIMETIC: "closed form",
+    }.get(block, f"block {block}")
 
 
 def copy_of(fields: Any) -> Copy:
