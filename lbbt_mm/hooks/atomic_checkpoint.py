@@ -228,6 +228,8 @@ class AtomicCheckpointHook(CheckpointHook):
                     self.file_backend.remove(path)
 
     def _save_best_checkpoint(self, runner: Runner, metrics: dict) -> None:
+        if not self.save_best:  # of a validation alone, before which nothing is set up
+            return
         with self._old_ones_stay_until_done(runner):
             super()._save_best_checkpoint(runner, metrics)
 

@@ -234,6 +234,21 @@ def test_a_killed_write_leaves_the_earlier_one_whole(train, tmp_path, monkeypatc
     assert names(tmp_path) == ["epoch_1.pth", "epoch_2.pth"], "and its part is gone"
 
 
+def test_a_validation_without_a_training_writes_nothing(train, tmp_path):
+    runner = train(1, score=True)
+    again = Runner(
+        Toy(),
+        str(tmp_path / "val"),
+        val_dataloader=runner.val_dataloader,
+        val_cfg=dict(),
+        val_evaluator=Evaluator([Score(prefix="")]),
+        default_hooks=dict(checkpoint=dict(type="lbbt_mm.AtomicCheckpointHook")),
+        experiment_name=f"{tmp_path.name}_val",
+    )
+    assert again.val()
+    assert names(tmp_path / "val") == []
+
+
 def test_another_backend_gets_the_whole_file(train, tmp_path):
     train(1, backend_args=dict(backend="local"))
     assert torch.load(tmp_path / "epoch_1.pth", weights_only=False)["state_dict"]
