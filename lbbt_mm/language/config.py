@@ -6,7 +6,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
-from lbbt_mm.language.errors import CheckpointError
+from lbbt_mm.language.errors import CheckpointError, NotComputed
 from lbbt_mm.language.families import FAMILIES
 
 
@@ -196,6 +196,12 @@ class LanguageConfig:
         Raises:
             CheckpointError: A field is missing or unknown.
         """
+        if isinstance(fields, dict) and "transformers" in fields:
+            raise NotComputed(
+                "This checkpoint's language model runs over transformers' own layers, "
+                "whose parts have no names here: its blocks can be trained further, "
+                "but neither copied into other layers nor compared weight by weight."
+            )
         try:
             return cls(**fields)
         except (TypeError, AttributeError) as error:

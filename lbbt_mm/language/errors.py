@@ -20,3 +20,14 @@ class CheckpointError(RuntimeError):
 
 class MissingCheckpoint(CheckpointError, FileNotFoundError):
     """A checkpoint that is not there; what mmengine's own loader raises is one too."""
+
+
+class NotComputed(CheckpointError):
+    """A model that is whole, of a kind that the stack of named parts does not compute.
+
+    A backbone runs it over transformers' own layers.
+    """
+
+
+class NoNamedParts(NotComputed, AttributeError):
+    """A part by our names was asked of a block of transformers."""

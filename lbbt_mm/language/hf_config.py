@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from lbbt_mm.language.config import ROPE_NUMBERS, LanguageConfig
-from lbbt_mm.language.errors import CheckpointError
+from lbbt_mm.language.errors import CheckpointError, NotComputed
 from lbbt_mm.language.families import FAMILIES
 
 # Every activation that the supported families use, by transformers' name.
@@ -61,10 +61,12 @@ def config_from_hf(
     family = hf.get("model_type")
     family = "t5" if family == "mt5" else family  # T5 1.1's architecture
     if not isinstance(family, str) or family not in FAMILIES:
-        raise CheckpointError(
-            f"The configuration of {origin} has no model_type; {advice}."
-            if family is None
-            else f"{origin} is of model_type {str(family)[:60]!r}; supported families: "
+        if family is None:
+            raise CheckpointError(
+                f"The configuration of {origin} has no model_type; {advice}."
+            )
+        raise NotComputed(
+            f"{origin} is of model_type {str(family)[:60]!r}; supported families: "
             f"{', '.join(FAMILIES)}. A new one is a table in "
             f"lbbt_mm/language/families.py."
         )
@@ -192,7 +194,7 @@ def _rope(hf: Mapping[str, Any], origin: str) -> tuple[str, float, Mapping[str, 
         if settings.get("partial_rotary_factor") is not None:
             _refuse(settings, origin, "partial_rotary_factor", 1.0)
     if any(isinstance(value, Mapping) for value in rope.values()):
-        raise CheckpointError(
+        raise NotComputed(
             f"{origin} sets rope_parameters for kinds of layers ({', '.join(rope)}); "
             f"the stack computes the same rotary positions in all."
         )
@@ -205,7 +207,7 @@ def _rope(hf: Mapping[str, Any], origin: str) -> tuple[str, float, Mapping[str, 
         )
     kind = kind or "default"
     if kind not in _ROPE_TYPES:
-        raise CheckpointError(
+        raise NotComputed(
             f"{origin} extends its context by rope_type {kind!r}; the stack "
             f"computes {', '.join(_ROPE_TYPES)}. Use the model's short-context config."
         )
@@ -236,7 +238,7 @@ def _window(family: str, hf: Mapping[str, Any], origin: str) -> int | None:
         return None
     if set(kinds) == {"sliding_attention"} and window is not None:
         return window
-    raise CheckpointError(
+    raise NotComputed(
         f"{origin} attends in more than one way (layer_types, or use_sliding_window "
         f"with max_window_layers={full}: {', '.join(sorted(set(kinds)))}; "
         f"sliding_window={window!r}); the stack computes all layers with the same "
@@ -302,7 +304,7 @@ def _given(hf: Mapping[str, Any], key: str, default: Any) -> Any:
 
 def _activation(name: str, origin: str) -> str:
     if name not in _ACTIVATIONS:
-        raise CheckpointError(
+        raise NotComputed(
             f"{origin} uses the activation {name!r}; the stack computes "
             f"{', '.join(_ACTIVATIONS)}."
         )
@@ -323,6 +325,6 @@ def _head_dim(width: int, heads: int, origin: str) -> int:
 def _refuse(hf: Mapping[str, Any], origin: str, key: str, needed: Any) -> None:
     """Refuse a variant that would silently compute something else."""
     if hf.get(key, needed) != needed:
-        raise CheckpointError(
+        raise NotComputed(
             f"{origin} sets {key}={hf[key]!r}; the stack computes {needed!r} only."
         )

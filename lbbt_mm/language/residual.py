@@ -7,12 +7,17 @@ from torch import Tensor
 
 from lbbt_mm.language.checkpoint import Checkpoint
 from lbbt_mm.language.config import LanguageConfig
+from lbbt_mm.language.fallback import FallbackModel
+from lbbt_mm.language.fallback_checkpoint import FallbackCheckpoint
+from lbbt_mm.language.fallback_config import FallbackConfig
 from lbbt_mm.language.model import LanguageModel
 
 _SEQUENCES, _TOKENS, _CHUNKS = 16, 64, 32
 
 
-def typical_word_embeddings(checkpoint: Checkpoint, count: int = 512) -> Tensor:
+def typical_word_embeddings(
+    checkpoint: Checkpoint | FallbackCheckpoint, count: int = 512
+) -> Tensor:
     """Read word embeddings evenly spread over the vocabulary, ``(words, width)``.
 
     Args:
@@ -25,7 +30,9 @@ def typical_word_embeddings(checkpoint: Checkpoint, count: int = 512) -> Tensor:
     return torch.cat([checkpoint.embedding_rows(s, s + rows) for s in starts])
 
 
-def scratch_word_embeddings(config: LanguageConfig, count: int = 512) -> Tensor:
+def scratch_word_embeddings(
+    config: LanguageConfig | FallbackConfig, count: int = 512
+) -> Tensor:
     """Draw word embeddings as the family initialises them, ``(words, width)``.
 
     Args:
@@ -37,7 +44,7 @@ def scratch_word_embeddings(config: LanguageConfig, count: int = 512) -> Tensor:
 
 
 @torch.no_grad()
-def residual_rms(model: LanguageModel, words: Tensor) -> float:
+def residual_rms(model: LanguageModel | FallbackModel, words: Tensor) -> float:
     """Measure the typical root-mean-square of the stream after each block.
 
     Random sequences of words run through the blocks. A few channels of a language

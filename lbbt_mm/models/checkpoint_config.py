@@ -9,7 +9,8 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.registry import Registry
 
-from lbbt_mm.language import CheckpointError, language_config
+from lbbt_mm.language import CheckpointError
+from lbbt_mm.language.fallback_checkpoint import any_config
 from lbbt_mm.models.pretrained import split_pretrained
 from lbbt_mm.registry import MODELS, names_of
 from lbbt_mm.safety.dumped_config import parse_dumped_config
@@ -133,6 +134,6 @@ def use_checkpoint_only(cfg: Any, checkpoint: str) -> None:
         if "init_cfg" in backbone:
             backbone["init_cfg"] = split_pretrained(backbone["init_cfg"])[1]
         try:
-            language_config(backbone.get("language_model", ""))
+            any_config(backbone.get("language_model", ""))
         except CheckpointError:
             backbone["language_model"] = checkpoint

@@ -23,7 +23,8 @@ import numpy as np
 from torch import Tensor, nn
 
 import lbbt_mm
-from lbbt_mm.language import CheckpointError, language_config
+from lbbt_mm.language import CheckpointError
+from lbbt_mm.language.fallback_checkpoint import any_config
 from lbbt_mm.language.storage import tensor_bytes
 from lbbt_mm.registry import DATASETS, MODELS, TRANSFORMS, find_type
 
@@ -184,9 +185,7 @@ def sources_sha256(configs: Iterable[Any], *functions: Any) -> str:
         language_model = node.get("language_model")
         if isinstance(language_model, str):
             try:
-                facts[f"language {language_model}"] = repr(
-                    language_config(language_model)
-                )
+                facts[f"language {language_model}"] = repr(any_config(language_model))
             except CheckpointError:
                 pass  # gone: the checkpoint, which is hashed whole, says it
     files = set(Path(lbbt_mm.__file__).parent.rglob("*.py"))

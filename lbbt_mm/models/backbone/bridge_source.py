@@ -9,13 +9,16 @@ from typing import Any
 from mmengine.logging import print_log
 
 from lbbt_mm.language import Checkpoint
+from lbbt_mm.language.fallback_checkpoint import FallbackCheckpoint
 from lbbt_mm.models.backbone.patch_tokens import PatchTokens
 
 _KERNEL, _BIAS, _POSITIONS = "projection.weight", "projection.bias", "positions"
 
 
 def take_patch_embed(
-    patch_embed: PatchTokens, source: Checkpoint, token_scale: float | str = 1.0
+    patch_embed: PatchTokens,
+    source: Checkpoint | FallbackCheckpoint,
+    token_scale: float | str = 1.0,
 ) -> bool:
     """Take along the patch embedding of a checkpoint of ours, and say so.
 

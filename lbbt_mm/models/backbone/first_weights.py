@@ -8,7 +8,8 @@ import torch
 from mmengine.logging import print_log
 from torch import Tensor
 
-from lbbt_mm.language import Checkpoint, open_checkpoint
+from lbbt_mm.language import Checkpoint
+from lbbt_mm.language.fallback_checkpoint import FallbackCheckpoint, open_any
 from lbbt_mm.language.residual import (
     residual_rms,
     scratch_word_embeddings,
@@ -37,7 +38,7 @@ def draw_or_read(backbone: LanguageBackbone) -> None:
     source = None
     own_token = backbone.prefix is not None and backbone.prefix.kind == "language"
     if backbone.pretrained or own_token:
-        source = open_checkpoint(backbone.language_source)
+        source = open_any(backbone.language_source)
     if backbone.pretrained:
         assert source is not None
         _read_language(backbone, source)
@@ -53,8 +54,11 @@ def draw_or_read(backbone: LanguageBackbone) -> None:
     )
 
 
-def _read_language(backbone: LanguageBackbone, source: Checkpoint) -> None:
-    backbone.language.load(source, backbone.first_block)
+def _read_language(
+    backbone: LanguageBackbone, source: Checkpoint | FallbackCheckpoint
+) -> None:
+    # Both are of the kind that the architecture is.
+    backbone.language.load(source, backbone.first_block)  # type: ignore[arg-type]
     say_other_use(backbone.language.use, source.record.get("use"), source.source)
     backbone.patch_embed.reset_parameters()
     if not take_patch_embed(backbone.patch_embed, source, backbone.token_scale):

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint as recompute
 
-from lbbt_mm.language import LanguageModel
-from lbbt_mm.language.config import LanguageConfig
-from lbbt_mm.language.layers import Relative
+from lbbt_mm.language.fallback import build_stack
+from lbbt_mm.language.fallback_config import AnyConfig
+from lbbt_mm.language.fallback_parts import refuse_named
 from lbbt_mm.models.backbone.first_weights import draw_or_read, draw_patch_embed
 from lbbt_mm.models.backbone.late_architecture import LateArchitecture
 from lbbt_mm.models.backbone.lora import add_lora
@@ -215,7 +215,7 @@ class LanguageBackbone(LateArchitecture):
             lora=lora,
         )
 
-    def _build(self, config: LanguageConfig, options: Mapping[str, Any]) -> None:
+    def _build(self, config: AnyConfig, options: Mapping[str, Any]) -> None:
         config = config.with_layers(options["num_layers"])
         position = options["position"]
         if position == "sincos2d" and config.width % 4:
@@ -236,7 +236,7 @@ class LanguageBackbone(LateArchitecture):
             options["in_channels"],
             position,
         )
-        self.language = LanguageModel(
+        self.language = build_stack(
             config,
             attention=options["attention"],
             use_positions=position == "language",
@@ -255,9 +255,10 @@ class LanguageBackbone(LateArchitecture):
         if self.out_type in ("last", "avg"):  # one vector, so the same heads fit
             places = [index - config.num_layers for index in self.out_indices]
             self.language.use |= dict(out_type=self.out_type, out_indices=places)
+        self.trainable = parse_trainable(options["trainable_layers"], config.num_layers)
+        refuse_named(config, self.trainable, options)
         if options["lora"] is not None:
             add_lora(self, options["lora"])
-        self.trainable = parse_trainable(options["trainable_layers"], config.num_layers)
         self._weights_ready = not self.pretrained
         self._frozen = freeze(
             self, self.trainable, max(self.out_indices), options["frozen_dtype"]
@@ -373,14 +374,14 @@ class LanguageBackbone(LateArchitecture):
         Returns:
             Depth (0 is the patch embedding) and the number of depths.
         """
-        return layer_depth(param_name, prefix, self.num_layers)
+        return layer_depth(param_name, prefix, self.num_layers, self.language)
 
     def _run_block(
         self,
         block: nn.Module,
         index: int,
         tokens: Tensor,
-        relative: Relative,
+        relative: Any,
         last_only: bool,
     ) -> Tensor:
         causal = self.language.causal

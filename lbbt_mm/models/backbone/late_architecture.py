@@ -11,9 +11,16 @@ import torch
 from mmengine.logging import print_log
 from mmengine.model import BaseModule
 
-from lbbt_mm.language import LanguageModel, language_config
+from lbbt_mm.language import LanguageModel
 from lbbt_mm.language.config import LanguageConfig
 from lbbt_mm.language.errors import CheckpointError, MissingCheckpoint
+from lbbt_mm.language.fallback import FallbackModel
+from lbbt_mm.language.fallback_checkpoint import any_config
+from lbbt_mm.language.fallback_config import (
+    AnyConfig,
+    FallbackConfig,
+    read_architecture,
+)
 from lbbt_mm.language.flops import counting
 from lbbt_mm.language.record import RECORD_KEY, decode_record, own_record
 from lbbt_mm.models.backbone.bridge_source import describe_origin, say_other_use
@@ -39,7 +46,7 @@ class LateArchitecture(BaseModule):
 
     init_cfg: Any  # mmengine's, untyped
     language_source: str
-    language: LanguageModel
+    language: LanguageModel | FallbackModel
     patch_embed: PatchTokens
     prefix: PrefixTokens | None
     _waits: str | None = None
@@ -57,7 +64,7 @@ class LateArchitecture(BaseModule):
         )
         return self.language_source
 
-    def _build(self, config: LanguageConfig, options: Mapping[str, Any]) -> None:
+    def _build(self, config: AnyConfig, options: Mapping[str, Any]) -> None:
         """Make all submodules."""
         raise NotImplementedError
 
@@ -172,14 +179,14 @@ class LateArchitecture(BaseModule):
             )
         self._waits = None
         place: Any = self._buffers.pop("_place")
-        self._build(LanguageConfig.from_dict(record.get("config")), self._options)
+        self._build(read_architecture(record.get("config")), self._options)
         self.to(place.device, place.dtype)
         self.train(self.training)
 
 
 def find_architecture(
     language_model: str, init_cfg: InitCfg
-) -> tuple[LanguageConfig, str | None]:
+) -> tuple[AnyConfig, str | None]:
     """Find a language model's architecture, or that of what takes its place.
 
     Args:
@@ -196,7 +203,7 @@ def find_architecture(
     """
     coming, resume = coming_checkpoint() or (None, False)
     try:
-        config = language_config(language_model)
+        config = any_config(language_model)
     except MissingCheckpoint:
         for cfg in split_pretrained(init_cfg)[0]:
             stored = stored_architecture(cfg["checkpoint"])
@@ -207,7 +214,14 @@ def find_architecture(
             raise
         return stored, coming
     stored = stored_architecture(coming) if coming and resume else None
-    return config, coming if stored and not config.differences(stored) else None
+    return config, coming if stored and same_blocks(config, stored) else None
+
+
+def same_blocks(config: AnyConfig, other: AnyConfig) -> bool:
+    """Tell whether two architectures of any kind have the same blocks."""
+    if isinstance(config, FallbackConfig):
+        return not config.differences(other)
+    return isinstance(other, LanguageConfig) and not config.differences(other)
 
 
 def coming_checkpoint() -> tuple[str, bool] | None:
@@ -221,7 +235,7 @@ def coming_checkpoint() -> tuple[str, bool] | None:
     return (path, resume) if path else None
 
 
-def stored_architecture(checkpoint: str) -> LanguageConfig | None:
+def stored_architecture(checkpoint: str) -> AnyConfig | None:
     """Read the architecture that a checkpoint of ours states.
 
     Args:
@@ -232,6 +246,6 @@ def stored_architecture(checkpoint: str) -> LanguageConfig | None:
     """
     try:
         found = own_record(read_weights(checkpoint), checkpoint)
-        return LanguageConfig.from_dict(found[1].get("config")) if found else None
+        return read_architecture(found[1].get("config")) if found else None
     except CheckpointError:
         return None

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from lbbt_mm.language.config import LanguageConfig
+from lbbt_mm.language.fallback_config import FallbackConfig
 from lbbt_mm.models.backbone.language_backbone import LanguageBackbone
 from lbbt_mm.registry import MODELS
 
@@ -44,7 +45,9 @@ class MaskedLanguageBackbone(LanguageBackbone):
         self._mask_ratio = mask_ratio
         super().__init__(*args, **kwargs)
 
-    def _build(self, config: LanguageConfig, options: Mapping[str, Any]) -> None:
+    def _build(
+        self, config: LanguageConfig | FallbackConfig, options: Mapping[str, Any]
+    ) -> None:
         super()._build(config, options)
         mask_ratio = self._mask_ratio
         places = self.patch_embed.grid[0] * self.patch_embed.grid[1]
@@ -54,7 +57,13 @@ class MaskedLanguageBackbone(LanguageBackbone):
                 f"mask_ratio should leave out some of the {places} patches and not "
                 f"all, got {mask_ratio!r}; MAE's is 0.75."
             )
-        inside = self.language.config.position in ("rotary", "relative")
+        if isinstance(config, FallbackConfig):
+            raise ValueError(
+                f"MaskedLanguageBackbone takes a model of one of our families: "
+                f"{self.language_source} runs over transformers' own layers, whose "
+                f"positions count tokens and not the places that are left."
+            )
+        inside = config.position in ("rotary", "relative")
         if inside and self.patch_embed.position not in ("sincos2d", "learned", "none"):
             raise ValueError(
                 f"MaskedLanguageBackbone: the positions of {self.language_source} are "

@@ -8,6 +8,8 @@ from torch import Tensor, nn
 from lbbt_mm.language import Checkpoint
 from lbbt_mm.language.config import LanguageConfig
 from lbbt_mm.language.errors import CheckpointError
+from lbbt_mm.language.fallback_checkpoint import FallbackCheckpoint
+from lbbt_mm.language.fallback_config import FallbackConfig
 from lbbt_mm.language.first_token import first_token
 
 
@@ -23,7 +25,7 @@ class PrefixTokens(nn.Module):
             ``'new'`` for one drawn like a word of its family.
     """
 
-    def __init__(self, config: LanguageConfig, kind: str) -> None:
+    def __init__(self, config: LanguageConfig | FallbackConfig, kind: str) -> None:
         super().__init__()
         self.kind = kind
         self._std = config.init_std
@@ -32,7 +34,7 @@ class PrefixTokens(nn.Module):
             nn.init.normal_(self.tokens, std=self._std)
 
     @torch.no_grad()
-    def start_from(self, source: Checkpoint | None) -> None:
+    def start_from(self, source: Checkpoint | FallbackCheckpoint | None) -> None:
         """Fill it: from a bridge that had one, from the words, or newly drawn.
 
         Args:
@@ -47,7 +49,7 @@ class PrefixTokens(nn.Module):
         elif self.kind == "new":
             nn.init.normal_(self.tokens, std=self._std)
         else:
-            assert source is not None
+            assert isinstance(source, Checkpoint)
             self.tokens.copy_(first_token(source))
 
     def forward(self, tokens: Tensor) -> Tensor:

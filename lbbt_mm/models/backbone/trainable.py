@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from mmengine.logging import print_log
@@ -196,13 +196,16 @@ def trains(module: nn.Module) -> bool:
     return any(parameter.requires_grad for parameter in module.parameters())
 
 
-def layer_depth(name: str, prefix: str, num_layers: int) -> tuple[int, int]:
+def layer_depth(
+    name: str, prefix: str, num_layers: int, language: Any
+) -> tuple[int, int]:
     """Tell how deep a parameter lies; see ``LanguageBackbone.get_layer_depth``.
 
     Args:
         name: Of the parameter in the whole model.
         prefix: What stands before the backbone's names.
         num_layers: Blocks that there are.
+        language: The stack of the blocks, of either kind.
     """
     depths = num_layers + 2
     if not name.startswith(prefix):
@@ -210,7 +213,9 @@ def layer_depth(name: str, prefix: str, num_layers: int) -> tuple[int, int]:
     name = name[len(prefix) :]
     if name.startswith("language.blocks."):
         return int(name.split(".")[2]) + 1, depths
-    is_last = name.startswith("language.final_norm")
+    is_last = name.startswith("language.final_norm") or (
+        name.removeprefix("language.trunk.") in getattr(language, "after", ())
+    )
     return (depths - 1 if is_last else 0), depths
 
 
