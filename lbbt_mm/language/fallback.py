@@ -323,17 +323,18 @@ class FallbackModel(nn.Module):
 
     def _apply(self, fn: Callable[[Tensor], Tensor], *args: Any) -> FallbackModel:
         """Keep what is computed once, such as rotary frequencies, in its precision."""
-        kept = [
-            (module, name, buffer)
-            for module in self.modules()
-            for name, buffer in module.named_buffers(recurse=False)
-            if name in module._non_persistent_buffers_set and buffer.is_floating_point()
-        ]
+        stored = self.state_dict(keep_vars=True)
+        kept = {
+            name: buffer
+            for name, buffer in self.named_buffers()
+            if name not in stored and buffer.is_floating_point()
+        }
         super()._apply(fn, *args)
-        for module, name, wide in kept:
-            cast = getattr(module, name)
+        for path, wide in kept.items():
+            cast = self.get_buffer(path)
             if cast.dtype != wide.dtype:
-                setattr(module, name, wide.to(cast.device))
+                parent, _, name = path.rpartition(".")
+                setattr(self.get_submodule(parent), name, wide.to(cast.device))
         return self
 
     def get_extra_state(self) -> Tensor:
