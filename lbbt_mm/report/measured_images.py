@@ -54,6 +54,8 @@ def landscape(section: Section, models: Models) -> None:
         "plain": "plain directions",
         "unit": "directions of length 1",
     }
+    there = {kind for seeds in models.values() for kind in seeds[0].result}
+    kinds = {kind: words for kind, words in kinds.items() if kind in there}
     ends: dict[Model, dict[str, str]] = {model: {} for model in models}
     for kind, words in kinds.items():
         found = {m: s[0].result for m, s in models.items() if s[0].result.get(kind)}
@@ -90,7 +92,8 @@ def landscape(section: Section, models: Models) -> None:
         cut = line_chart("Cuts through the middle", cuts, *labels, logs=logs)
         section.figure(
             [cut, colour_bar(levels, "loss")],
-            "The row of each surface that leads through the model itself.",
+            "The row of each surface that leads through the model itself"
+            + (", or beside it." if kind == "unit" else "."),
             cuts,
         )
     rows = [
