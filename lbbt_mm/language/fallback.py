@@ -98,12 +98,12 @@ class FallbackModel(nn.Module):
         place = torch.empty(0).device
         with torch.device("cpu"):
             self._build(config, attention, says)
-        self.to(place)
         self.use: dict[str, Any] = {
             "attention": "causal" if self.causal else "bidirectional",
             "position": "language",
         }
         self.final_drop = nn.Identity()
+        self.to(place)
         print_log(f"{says} ({config.num_layers} of them).", logger="current")
 
     def _build(self, config: FallbackConfig, attention: str | None, says: str) -> None:
