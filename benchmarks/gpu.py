@@ -1,7 +1,7 @@
 """What a bridge's training costs on one GPU, and where the time goes.
 
-GPT-2-medium at 224 pixels, in less than ten minutes, without a network: weights are
-drawn, images are noise. Each part prints a table as soon as it is measured; what does
+GPT-2-medium at 224 pixels, without a network: weights are drawn, images are noise.
+After ``--minutes`` no new row is begun. Each part prints a table as soon as it is measured; what does
 not fit into memory, or no more into the time, is a line of it. The file of numbers and
 the page beside it are written after each part.
 
