@@ -92,7 +92,7 @@ class LanguageInitHook(Hook):
         language_model: A hub id, folder or file; see
             :func:`lbbt_mm.language.checkpoint.open_checkpoint`. Or ``'mimetic'``, a
             baseline: attention starts in closed form (arXiv 2305.09828), all else as
-            it is; ``copies`` then names modules, and ``cross_attention``.
+            it is; what ``copies`` says of blocks and norms has no meaning then.
         copies: What to fill with which blocks; each the fields of
             :class:`lbbt_mm.transplant.entries.Copy`.
         accept: What may make the copy inexact: ``'norm_order'``, ``'activation'``,

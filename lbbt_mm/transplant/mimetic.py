@@ -32,10 +32,12 @@ class MimeticPlan:
     Attributes:
         attentions: Of each attention the heads and the parameters that it fills.
         left: Parameters of the layers that keep their values.
+        notes: What else a reader should know.
     """
 
     attentions: list[tuple[int, list[Row]]]
     left: list[str]
+    notes: list[str]
 
     @property
     def rows(self) -> list[Row]:
@@ -49,8 +51,7 @@ class MimeticPlan:
             sha256: Of what was drawn; None before it is.
         """
         rows = [vars(row) for row in self.rows]
-        note = "attention is drawn in closed form (arXiv 2305.09828), its biases are 0"
-        return CopyReport(SOURCE, SOURCE, sha256, {}, rows, self.left, [], [note])
+        return CopyReport(SOURCE, SOURCE, sha256, {}, rows, self.left, [], self.notes)
 
     @torch.no_grad()
     def apply(self, model: nn.Module) -> CopyReport:
@@ -91,23 +92,26 @@ def make_mimetic_plan(
 
     Args:
         model: A built model; may be on the meta device.
-        copies: As for :func:`lbbt_mm.transplant.plan.make_plan`, without what belongs
-            to a language model: its blocks, norms and positions.
+        copies: As for :func:`lbbt_mm.transplant.plan.make_plan`; what an entry says of
+            a language model's blocks, norms and positions has no meaning here, which
+            the report notes.
 
     Raises:
         TransplantError: A layer has no attention that can be drawn.
     """
     attentions: list[tuple[int, list[Row]]] = []
     left: list[str] = []
+    notes = ["attention is drawn in closed form (arXiv 2305.09828), its biases are 0"]
     for fields in copies:
         copy = copy_of(fields)
         idle = sorted(set(fields) - set(_FIELDS))
+        if idle:
+            notes.append(f"{copy.module}: no meaning here have {', '.join(idle)}")
         wanted = copy.wanted & set(_ATTENTION)
-        if idle or not wanted or (copy.parts and set(copy.parts) - set(_ATTENTION)):
+        if not wanted:
             raise TransplantError(
-                f"{SOURCE!r} draws attention alone: an entry of copies has "
-                f"{', '.join(_FIELDS)} for it, and parts among "
-                f"{', '.join(_ATTENTION)}; got {dict(fields)!r}."
+                f"{SOURCE!r} draws attention alone: parts of {copy.module} should be "
+                f"among {', '.join(_ATTENTION)}; got {list(copy.parts or ())}."
             )
         for path, layer in layers_of(copy.module, find_module(model, copy.module)):
             target = LayerTarget(path, layer, copy.mapping, wanted)
@@ -117,7 +121,7 @@ def make_mimetic_plan(
             left += [f"{path}.{name}" for name in (*target.unmapped, *target.kept)]
     if not attentions:
         raise TransplantError("copies is empty: nothing would be drawn.")
-    return MimeticPlan(attentions, left)
+    return MimeticPlan(attentions, left, notes)
 
 
 def _rows(target: LayerTarget, qkv: str, out: str) -> list[Row]:

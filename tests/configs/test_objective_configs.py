@@ -30,6 +30,7 @@ NAMES = {  # what the third field says -> the names of the objectives
     "instance": ["instance"],
     "rotation": ["rotation"],
     "random+rotation": ["random", "rotation"],
+    "random+instance": ["random", "instance"],
     "random+simclr": ["random", "contrastive"],
     "random+labels": ["random", "labels"],
 }

@@ -91,18 +91,19 @@ def test_a_vits_biases_are_zero_and_the_report_says_it() -> None:
         dict(type="mmpretrain.VisionTransformer", arch=arch, img_size=16, patch_size=8)
     )
     nn.init.ones_(model.layers[0].attn.qkv.bias)
-    hook = LanguageInitHook("mimetic", [dict(module="layers")])
+    copies = [dict(module="layers", blocks="0:2", final_norm="ln1")]
+    hook = LanguageInitHook("mimetic", copies)
     report = hook.copy_into(model)
     assert model.layers[0].attn.qkv.bias.abs().sum() == 0
     assert report.label == "mimetic" and report.sha256
     assert "closed form" in report.to_text()
+    assert "no meaning here have blocks, final_norm" in report.to_text()
 
 
 @pytest.mark.parametrize(
     ("copies", "message"),
     [
         ([], "copies is empty"),
-        ([dict(module="encoder.layers", blocks="0:2")], "draws attention alone"),
         ([dict(module="encoder.layers", parts=["ffn"])], "draws attention alone"),
         ([dict(module="encoder.norm")], "norm"),
     ],
