@@ -1,9 +1,9 @@
 """What a bridge's training costs on one GPU, and where the time goes.
 
 GPT-2-medium at 224 pixels, without a network: weights are drawn, images are noise.
-After ``--minutes`` no new row is begun. Each part prints a table as soon as it is measured; what does
-not fit into memory, or no more into the time, is a line of it. The file of numbers and
-the page beside it are written after each part.
+Each part prints a table as soon as it is measured; what does not fit into memory is a
+line of it, and so is what was not begun before ``--minutes`` were over. The file of
+numbers and the page beside it are written after each part.
 
 Baselines: transformers' ``GPT2Model`` in a plain loop (the same sizes, patch
 embedding, head on the last token, loss, AdamW, clipping, dropout and bfloat16 autocast,
