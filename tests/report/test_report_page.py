@@ -270,6 +270,21 @@ def test_failed_broken_and_infinite_numbers_never_stop_the_page(work_dir) -> Non
     assert "nan" not in page.split("<main>")[1].replace("dominan", "")
 
 
+def test_as_the_authors_code_looks_at_it(work_dir) -> None:
+    home = work_dir.run(labels="random")
+    surface = work_dir.results["landscape"](1)
+    found = dict(steps=surface["steps"], centre=1.0, unit=surface["plain"])
+    work_dir.measure(home, "landscape_as_released", found)
+    clusters = work_dir.results["separability"](1) | dict(coloured_by="clusters")
+    clusters["clusters"] = [0] * len(clusters["points"])
+    work_dir.measure(home, "separability_as_released", clusters)
+    page = page_of(work_dir.folder)
+    text = section(page, "landscape_as_released")
+    assert "over directions of length 1" in text and "plain" not in text
+    text = section(page, "separability_as_released")
+    assert "coloured by their cluster" in text and "in 1 clusters" in page
+
+
 def test_the_run_knows_best_what_it_was_trained_on(work_dir) -> None:
     home = work_dir.run(labels="random")
     path = work_dir.measure(home, "activation", work_dir.results["activation"](1))
