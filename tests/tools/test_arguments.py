@@ -68,9 +68,11 @@ def test_options_are_the_packages(monkeypatch) -> None:
     import linear_probe
 
     from lbbt_mm.measure.measurements import MEASUREMENTS, Settings
+    from lbbt_mm.probe.readouts import READOUTS
     from lbbt_mm.probe.selection import DEFAULT_HELD_OUT, DEFAULT_LRS
 
     assert tuple(MEASUREMENTS) == analyze.MEASUREMENTS
+    assert tuple(READOUTS) == linear_probe.READOUTS
     assert dataclasses.asdict(Settings()) == analyze.SETTINGS
     assert linear_probe.DEFAULT_LRS == DEFAULT_LRS
     assert linear_probe.DEFAULT_HELD_OUT == DEFAULT_HELD_OUT
