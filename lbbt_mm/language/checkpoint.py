@@ -293,7 +293,8 @@ def open_checkpoint(language_model: str) -> Checkpoint:
             if (fields.get("use") or {}).get("lora"):
                 raise CheckpointError(
                     f"{language_model} holds LoRA beside its blocks; merge it first: "
-                    f"python -m lbbt_mm.models.backbone.lora {language_model} MERGED"
+                    f"python -m lbbt_mm.models.backbone.merge_lora {language_model} "
+                    f"MERGED"
                 )
             own = {
                 name[len(root) :]: value

@@ -1,34 +1,24 @@
-"""LoRA in a language backbone's blocks, by peft; merged by ``python -m`` this module.
-
-    python -m lbbt_mm.models.backbone.lora BRIDGE.pth MERGED.pth
-
-makes a plain bridge of one with LoRA, for whatever takes a bridge.
-"""
+"""LoRA in a language backbone's blocks, by peft."""
 
 from __future__ import annotations
 
-import argparse
 import math
 import re
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
 from torch import nn
 
-from lbbt_mm.files import write_whole
 from lbbt_mm.language.adapters import adapted
 from lbbt_mm.language.errors import CheckpointError
 from lbbt_mm.language.record import decode_record, encode_record, own_record
-from lbbt_mm.language.storage import load_pickle, weights_in
 from lbbt_mm.version import require
 
 if TYPE_CHECKING:
     from lbbt_mm.models.backbone.language_backbone import LanguageBackbone
 
 _ADAPTER = re.compile(r"(.+)\.lora_[AB]\.default\.weight")
-_MERGE = "python -m lbbt_mm.models.backbone.lora CHECKPOINT MERGED"
+_MERGE = "python -m lbbt_mm.models.backbone.merge_lora CHECKPOINT MERGED"
 
 
 def add_lora(backbone: LanguageBackbone, options: Mapping[str, Any]) -> None:
@@ -139,26 +129,3 @@ def merged(state: Mapping[str, Any], origin: str) -> dict[str, Any]:
         if name.startswith(root) and decode_record(value) is not None:
             plain[name] = encode_record(dict(record, use=use))
     return plain
-
-
-def main() -> None:
-    """Merge a checkpoint's LoRA; its optimiser stays behind."""
-    parser = argparse.ArgumentParser(
-        prog="python -m lbbt_mm.models.backbone.lora",
-        description="Merge the LoRA of a bridge into its weights.",
-    )
-    parser.add_argument("checkpoint")
-    parser.add_argument("merged")
-    args = parser.parse_args()
-    try:
-        content = load_pickle(Path(args.checkpoint))
-        state = merged(weights_in(content, args.checkpoint), args.checkpoint)
-        kept = dict(meta=content.get("meta") or {}, state_dict=state)
-        write_whole(args.merged, lambda part: torch.save(kept, part))
-    except (CheckpointError, OSError) as error:
-        parser.exit(2, f"{parser.prog}: error: {error}\n")
-    print(f"{args.merged}: without LoRA")
-
-
-if __name__ == "__main__":
-    main()

@@ -136,7 +136,13 @@ def test_a_checkpoint_goes_on_and_is_merged(source, tmp_path) -> None:
         make(source).load_state_dict(bridge.state_dict())
 
     target = tmp_path / "merged.pth"
-    command = [sys.executable, "-m", "lbbt_mm.models.backbone.lora", path, str(target)]
+    command = [
+        sys.executable,
+        "-m",
+        "lbbt_mm.models.backbone.merge_lora",
+        path,
+        str(target),
+    ]
     said = subprocess.run(command, capture_output=True, text=True, check=True)
     assert "without LoRA" in said.stdout
     plain = make(str(target)).eval()  # as a language model, with its patch embedding
