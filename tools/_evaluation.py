@@ -33,7 +33,7 @@ class Predictions(DumpResults):
             write_whole(path, lambda part: mmengine.dump(results, str(part)))
             print_log(f"Every prediction is in {path}.", logger="current")
         except OSError as error:
-            Predictions.problem = error
+            self.problem = error
         return {}
 
 

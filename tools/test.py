@@ -117,14 +117,16 @@ def main() -> None:
     with _launch.refusals():
         runner = _launch.build_runner(cfg)
         runner.register_hook(SameBlocks())
+        predictions = None
         if args.out and args.out.endswith(".pkl"):
-            runner.test_evaluator.metrics.append(Predictions(args.out))
+            predictions = Predictions(args.out)
+            runner.test_evaluator.metrics.append(predictions)
         metrics = runner.test()
     if args.out and args.out.endswith(".json") and is_main_process():
         text = mmengine.dump(metrics, file_format="json", indent=2)
         _launch.write_or_fail("the metrics", args.out, text)
-    if Predictions.problem:
-        _launch.fail_to_write("the predictions", args.out, Predictions.problem)
+    if predictions and predictions.problem:
+        _launch.fail_to_write("the predictions", args.out, predictions.problem)
 
 
 if __name__ == "__main__":

@@ -46,15 +46,8 @@ def test_policies_find_the_blocks() -> None:
 @pytest.mark.parametrize("main", [True, False])
 def test_only_the_first_process_draws(strategy, monkeypatch, main: bool) -> None:
     """From scratch: the constructor fills the memory it gets, here full of 7."""
-    to_empty = nn.Module.to_empty
-
-    def to_sevens(module: nn.Module, **kwargs) -> nn.Module:
-        to_empty(module, **kwargs)
-        for parameter in module.parameters():
-            parameter.data.fill_(7.0)
-        return module
-
-    monkeypatch.setattr(nn.Module, "to_empty", to_sevens)
+    empty = torch.empty
+    monkeypatch.setattr(torch, "empty", lambda *a, **k: empty(*a, **k).fill_(7))
     monkeypatch.setattr(sharded, "is_main_process", lambda: main)
     model = strategy.build_model(dict(type="lbbt_mm.LanguageBackbone", **SCRATCH))
     for block in model.language.blocks:
