@@ -54,6 +54,12 @@ class _Stub(nn.Module):
         self._index, self._last, self._tape = index, index == count - 1, tape
         self._layer = (layer,)  # in a tuple: its parameters are registered elsewhere
 
+    @property  # type: ignore[misc]  # object may set it
+    def __class__(self) -> Any:
+        """Be of the layer's class for ``isinstance``, by which Jamba chooses a mask."""
+        layer = self.__dict__.get("_layer")
+        return _Stub if layer is None else type(layer[0])
+
     def __getattr__(self, name: str) -> Any:
         """Look like the layer, which models ask for its kind of attention."""
         try:
