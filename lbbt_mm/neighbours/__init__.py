@@ -17,6 +17,9 @@ PATCHES = {
     "lbbt_mm/datasets/wrapper.py: view._rand_another": (
         "on the same copy: what is read in place of a broken image is one of ours"
     ),
+    "lbbt_mm/hooks/freeze_blocks.py: wrapper.backward": (
+        "of one run's optimiser wrapper: no hook stands between backward pass and step"
+    ),
     "lbbt_mm/hooks/language_init.py: model.init_weights": (
         "of one model: no hook runs between initialisation and load_from"
     ),

@@ -1,4 +1,4 @@
-"""mmcv, mmdet and mmpretrain: 2.1, 3.3, 1.2, and the forks' 2.3.6, 3.5.1, 1.3.6."""
+"""mmcv 2.1, mmdet 3.3, mmpretrain 1.2, mmseg 1.2; forks 2.3.6, 3.5.1, 1.3.6, 1.4.2."""
 
 PRIVATE = {
     "mmcv.cnn.bricks.transformer:MultiheadAttention.dropout_layer": (
@@ -17,6 +17,9 @@ PRIVATE = {
         "models/detection/fused_detr.py"
     ),
     "mmdet.models.detectors:DETR._init_layers": "models/detection/fused_detr.py",
+    "mmseg.models.decode_heads:SegmenterMaskTransformerHead._transform_inputs": (
+        "models/segmenter_head.py"
+    ),
     "mmpretrain.datasets:KFoldDataset._ori_indices": "datasets/folds.py",
 }
 """As in :mod:`lbbt_mm.neighbours.mmengine`."""
