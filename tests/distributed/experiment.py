@@ -146,20 +146,20 @@ def train(folder: Path, kind: str, name: str, processes: int) -> dict:
     from lbbt_mm.models.backbone import first_weights
 
     opened = []
-    original = first_weights.open_checkpoint
+    original = first_weights.open_any
 
     def counted(name: str):
         opened.append(name)
         return original(name)
 
-    first_weights.open_checkpoint = counted
+    first_weights.open_any = counted
     cfg = make_config(folder, kind, name, processes)
     _processes.prepare_launch(cfg, "pytorch" if processes > 1 else "none")
     runner = _launch.build_runner(cfg)
     record = Record()
     runner.register_hook(record)
     runner.train()
-    first_weights.open_checkpoint = original
+    first_weights.open_any = original
     model = runner.model  # FSDP's own state dict gathers the shards
     if kind == "data_parallel" and processes > 1:
         model = model.module

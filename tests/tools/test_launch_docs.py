@@ -24,7 +24,7 @@ def test_every_variable_is_read_by_the_scripts():
     named = {name for row in rows for name in re.findall("[A-Z_]+", row)}
     assert len(named) == 11
     scripts = (REPO / "tools" / "_dist_env.sh").read_text(encoding="utf-8")
-    python = (REPO / "tools" / "_launch.py").read_text(encoding="utf-8")
+    python = (REPO / "tools" / "_processes.py").read_text(encoding="utf-8")
     for name in named:
         assert f"{{{name}:-" in scripts or f'"{name}"' in python, name
 
