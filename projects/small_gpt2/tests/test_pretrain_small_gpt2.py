@@ -166,7 +166,7 @@ def test_time_ends_the_run_and_the_schedule(pretrain):
 
 
 def test_a_loss_that_is_not_finite_ends_the_run_and_is_not_saved(
-    pretrain, capsys, tmp_path
+    pretrain, capsys, tmp_path, monkeypatch
 ):
     def poison(module):
         step = module.Trainer.step
@@ -176,7 +176,7 @@ def test_a_loss_that_is_not_finite_ends_the_run_and_is_not_saved(
                 self.model.transformer.wte.weight.data[0, 0] = math.nan
             return step(self, lr)
 
-        module.Trainer.step = poisoned
+        monkeypatch.setattr(module.Trainer, "step", poisoned)
 
     options = ("--steps", "9", "--save-minutes", "0")
     said = fails(capsys, pretrain, *options, before=poison)
