@@ -12,7 +12,7 @@ from transformers import LlavaNextForConditionalGeneration
 from transformers.models.llava_next import modeling_llava_next as reference
 from transformers.models.llava_next.processing_llava_next import LlavaNextProcessor
 
-from lbbt_mm.models.multimodal.tiles import pack_features
+from lbbt_mm.models.multimodal.tiles import pack_features, see
 
 TILE, PATCH, WIDTH = 28, 7, 5
 SIDE = TILE // PATCH
@@ -155,3 +155,10 @@ def test_other_transformers_is_said_in_one_sentence(monkeypatch) -> None:
     monkeypatch.delattr(reference, "unpad_image")
     with pytest.raises(ImportError, match="unpad_image of transformers 4"):
         pack_features(torch.zeros(3, 2, 2, 1), (28, 56), GRIDS, 28)
+
+
+def test_what_an_encoder_sees_lies_in_one_piece() -> None:
+    """A transposed input would cost a projector twenty times its time on a CPU."""
+    encoder = torch.nn.Conv2d(3, 8, 4, stride=4)
+    seen = see(encoder, torch.randn(2, 3, 8, 12))
+    assert seen.shape == (2, 2, 3, 8) and seen.is_contiguous()
