@@ -132,3 +132,10 @@ def test_the_newest_release_of_the_changelog_is_this_version() -> None:
     assert needed <= set(citation)
     notes = re.findall(r"^## (.*)$", changes, re.M)
     assert [n for n in notes if not re.match(r"\d", n)] in ([], ["Unreleased"])
+
+
+def test_no_two_test_files_have_one_name() -> None:
+    """pytest would import one for the other where both lie in a folder's root."""
+    files = [p for t in ("tests", "projects") for p in (ROOT / t).rglob("test_*.py")]
+    names = [path.name for path in files]
+    assert not {name for name in names if names.count(name) > 1}
