@@ -28,11 +28,11 @@ from lbbt_mm.language.fallback_parts import FallbackBlock, Parameters, drop_word
 from lbbt_mm.language.fallback_trunk import Call, Trunk, take_apart, values
 from lbbt_mm.language.layers import stream_dtype
 from lbbt_mm.language.model import LanguageModel
-from lbbt_mm.language.record import decode_record, encode_record
+from lbbt_mm.language.record import RecordedModel
 from lbbt_mm.language.storage import tensor_bytes
 
 
-class FallbackModel(nn.Module):
+class FallbackModel(RecordedModel):
     """transformers' layers, and what stands around them, as a stack of blocks.
 
     The interface is that of :class:`lbbt_mm.language.LanguageModel`.
@@ -66,6 +66,8 @@ class FallbackModel(nn.Module):
     positions: nn.Parameter | None = None
     rotary = None
     _calls: list[Call] | None = None
+
+    _read_config = staticmethod(read_architecture)
 
     def __init__(
         self,
@@ -336,32 +338,6 @@ class FallbackModel(nn.Module):
                 parent, _, name = path.rpartition(".")
                 setattr(self.get_submodule(parent), name, wide.to(cast.device))
         return self
-
-    def get_extra_state(self) -> Tensor:
-        """Return the record that makes a checkpoint enough by itself."""
-        return encode_record(
-            dict(config=self.config.to_dict(), origin=self.origin, use=self.use)
-        )
-
-    def set_extra_state(self, state: Tensor) -> None:
-        """Take over the origin of weights that are being loaded.
-
-        Args:
-            state: What :meth:`get_extra_state` returned.
-
-        Raises:
-            CheckpointError: The weights belong to another architecture.
-        """
-        record = decode_record(state)
-        if record is None:
-            return
-        differences = self.config.differences(read_architecture(record.get("config")))
-        if differences:
-            raise CheckpointError(
-                f"The checkpoint holds another language model than the config builds "
-                f"(built != stored): {'; '.join(differences)}."
-            )
-        self.origin = dict(record.get("origin") or {})
 
 
 def build_stack(config: AnyConfig, **options: Any) -> LanguageModel | FallbackModel:

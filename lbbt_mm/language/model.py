@@ -27,11 +27,11 @@ from lbbt_mm.language.layers import (
     relative_bias,
     stream_dtype,
 )
-from lbbt_mm.language.record import decode_record, encode_record
+from lbbt_mm.language.record import RecordedModel
 from lbbt_mm.language.storage import tensor_bytes
 
 
-class LanguageModel(nn.Module):
+class LanguageModel(RecordedModel):
     """Positions, blocks and final norm of a language model; no word embedding, no head.
 
     Its state dict carries a record of the architecture and of where the weights came
@@ -56,6 +56,8 @@ class LanguageModel(nn.Module):
         use: How the blocks are run, which the weights do not show; stands in the
             record. Whoever runs them otherwise edits it.
     """
+
+    _read_config = staticmethod(LanguageConfig.from_dict)
 
     def __init__(
         self,
@@ -321,34 +323,6 @@ class LanguageModel(nn.Module):
         for block in self.blocks:
             x = block(x, self.causal, relative)
         return self.finish(x)
-
-    def get_extra_state(self) -> Tensor:
-        """Return the record that makes a checkpoint enough by itself."""
-        return encode_record(
-            dict(config=self.config.to_dict(), origin=self.origin, use=self.use)
-        )
-
-    def set_extra_state(self, state: Tensor) -> None:
-        """Take over the origin of weights that are being loaded.
-
-        Args:
-            state: What :meth:`get_extra_state` returned.
-
-        Raises:
-            CheckpointError: The weights belong to another architecture of the same
-                shapes, for example with another number of heads.
-        """
-        record = decode_record(state)
-        if record is None:
-            return
-        stored = LanguageConfig.from_dict(record.get("config"))
-        differences = self.config.differences(stored)
-        if differences:
-            raise CheckpointError(
-                f"The checkpoint holds another language model than the config builds "
-                f"(built != stored): {'; '.join(differences)}."
-            )
-        self.origin = dict(record.get("origin") or {})
 
     def _load_from_state_dict(
         self, state_dict: dict[str, Any], prefix: str, *args: Any

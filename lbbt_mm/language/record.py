@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from lbbt_mm.language.errors import CheckpointError
 
@@ -64,3 +64,45 @@ def own_record(
                 f"that is wanted alone."
             )
     return (roots[0], found[roots[0]]) if roots else None
+
+
+class RecordedModel(nn.Module):
+    """A stack whose state dict says what it is, so that a checkpoint is enough.
+
+    Attributes:
+        config: The architecture.
+        origin: Where the weights came from.
+        use: How the blocks are run, which the weights do not show.
+    """
+
+    config: Any
+    origin: dict[str, Any]
+    use: dict[str, Any]
+    _read_config: Callable[[Any], Any]
+
+    def get_extra_state(self) -> Tensor:
+        """Return the record that makes a checkpoint enough by itself."""
+        return encode_record(
+            dict(config=self.config.to_dict(), origin=self.origin, use=self.use)
+        )
+
+    def set_extra_state(self, state: Tensor) -> None:
+        """Take over the origin of weights that are being loaded.
+
+        Args:
+            state: What :meth:`get_extra_state` returned.
+
+        Raises:
+            CheckpointError: The weights belong to another architecture of the same
+                shapes, for example with another number of heads.
+        """
+        record = decode_record(state)
+        if record is None:
+            return
+        differences = self.config.differences(self._read_config(record.get("config")))
+        if differences:
+            raise CheckpointError(
+                f"The checkpoint holds another language model than the config builds "
+                f"(built != stored): {'; '.join(differences)}."
+            )
+        self.origin = dict(record.get("origin") or {})
