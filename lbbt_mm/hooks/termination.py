@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import threading
@@ -132,7 +133,8 @@ class TerminationHook(Hook):
         name = signal.Signals(number).name
         if is_main_process():
             words = f"{name}: the run ends after this iteration; again: at once.\n"
-            os.write(2, words.encode())
+            with contextlib.suppress(OSError):  # whoever read it may be gone
+                os.write(2, words.encode())
 
     def after_train_iter(
         self,

@@ -13,41 +13,47 @@ from forked import ForkedScript
 
 pytestmark = pytest.mark.slow
 
-SLOW = """
-import os, signal, sys, time
+WAITING = """
+import os, time
+from lbbt_mm.hooks import TerminationHook
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 
 @HOOKS.register_module(force=True)
-class Slow(Hook):
-    '''Trains slowly once it has said so.'''
+class WaitForSignal(Hook):
+    '''Says once that it trains, and goes on when a signal has come.'''
+    told = False
     def before_train_iter(self, runner, batch_idx, data_batch=None):
-        if runner.iter == 1 and os.environ.get("SLOW"):
-            with open(os.environ["SLOW"], "a") as file:
-                file.write(f"{os.getpid()}\\n")
-            time.sleep(float(os.environ.get("SECONDS_AN_ITERATION", 1)))
+        if runner.iter < 1 or self.told or not os.environ.get("TOLD"):
+            return
+        self.told = True
+        (listening,) = (h for h in runner.hooks if isinstance(h, TerminationHook))
+        with open(os.environ["TOLD"], "a") as file:
+            file.write(f"{os.getpid()}\\n")
+        while not listening._received:
+            time.sleep(0.05)
 """
 CONFIG = """
 _base_ = 'tiny.py'
-custom_imports = dict(imports=['slow'])
+custom_imports = dict(imports=['waiting'])
 train_cfg = dict(max_epochs=3)
 default_hooks = dict(checkpoint=dict(type='lbbt_mm.AtomicCheckpointHook'))
-custom_hooks = [dict(type='lbbt_mm.RandomStateHook'), dict(type='Slow')]
+custom_hooks = [dict(type='lbbt_mm.RandomStateHook'), dict(type='WaitForSignal')]
 """
 
 
 @pytest.fixture
 def started(project):
     """Start a tool in a process of its own; ``wait()`` until it trains."""
-    (project.root / "slow.py").write_text(SLOW)
-    config = project.root / "slowly.py"
+    (project.root / "waiting.py").write_text(WAITING)
+    config = project.root / "waits.py"
     config.write_text(CONFIG)
     told = project.root / "told.txt"
     path = os.pathsep.join([str(project.root), str(project.repo)])
     running = []
 
     def start(*command):
-        env = os.environ | dict(PYTHONPATH=path, SLOW=str(told), OMP_NUM_THREADS="1")
+        env = os.environ | dict(PYTHONPATH=path, TOLD=str(told), OMP_NUM_THREADS="1")
         process = ForkedScript(command, project.root, env)
         running.append(process)
 
@@ -83,7 +89,7 @@ def test_sigterm_writes_a_checkpoint_and_says_so(started, project):
 
 
 PLAN = """
-arms = dict(language=dict(config="slowly.py"))
+initialisations = dict(language=dict(config="waits.py"))
 variants = {"v": {}}
 seeds = [0]
 train = True
@@ -105,6 +111,9 @@ def test_a_killed_sweep_ends_its_training_and_goes_on(started, project):
     # And a sweep that is asked to end takes its training along.
     again.terminate()
     said, _ = again.communicate()
+    log = next(project.root.glob("work_dirs/sweeps/plan/*/train.log")).read_text()
+    # The first had nobody left to talk to, and wrote a checkpoint nevertheless.
+    assert log.count("starting from the start") == 1, log
     assert again.returncode == 143, said
     assert "sweep.py: ended by SIGTERM, and so was all that it had started" in said
     assert "Traceback" not in said
