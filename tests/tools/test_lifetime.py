@@ -88,6 +88,18 @@ def test_sigterm_writes_a_checkpoint_and_says_so(started, project):
     assert path.is_file() and "Traceback" not in said
 
 
+def test_sigterm_writes_a_checkpoint_when_nobody_listens(started, project):
+    process, wait = started(
+        project.tools / "train.py", started.config, "--work-dir", project.work_dir,
+        "--device", "cpu",
+    )  # fmt: skip
+    wait()
+    process.stdout.close()
+    process.terminate()
+    process.wait()
+    assert (project.work_dir / "iter_2.pth").is_file()
+
+
 PLAN = """
 initialisations = dict(language=dict(config="waits.py"))
 variants = {"v": {}}
