@@ -11,9 +11,8 @@ from mmengine.optim import OptimWrapper
 from torch import nn
 
 from lbbt_mm.late_scalars import update_late
+from lbbt_mm.optim.precision import check_dtype, resolve_dtype
 from lbbt_mm.registry import OPTIM_WRAPPERS
-
-_DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32}
 
 
 @OPTIM_WRAPPERS.register_module()
@@ -30,13 +29,14 @@ class AutocastOptimWrapper(OptimWrapper):
     read when the log is: nothing waits for the device in a step.
 
     Args:
-        dtype: ``'bfloat16'``, or ``'float32'`` to switch autocast off without
-            exchanging the wrapper.
+        dtype: ``'bfloat16'``, ``'float32'`` to switch autocast off without
+            exchanging the wrapper, or ``'auto'``: what the device computes faster (see
+            :func:`lbbt_mm.optim.precision.resolve_dtype`), said in the log.
         **kwargs: Arguments of ``OptimWrapper``: ``optimizer``,
             ``accumulative_counts``, ``clip_grad``.
 
     Raises:
-        ValueError: Any other ``dtype``; float16 needs loss scaling.
+        ValueError: Any other ``dtype``.
 
     Example::
 
@@ -46,19 +46,13 @@ class AutocastOptimWrapper(OptimWrapper):
     """
 
     def __init__(self, dtype: str = "bfloat16", **kwargs: Any) -> None:
-        if dtype == "float16":
-            raise ValueError(
-                "AutocastOptimWrapper does not scale the loss, which float16 needs. "
-                "Use dtype='bfloat16' (CPU and GPU), or mmengine's "
-                "type='AmpOptimWrapper' with dtype='float16' (GPU only)."
-            )
-        if dtype not in _DTYPES:
-            raise ValueError(
-                f"AutocastOptimWrapper expects dtype to be one of {sorted(_DTYPES)}, "
-                f"got {dtype!r}."
-            )
+        check_dtype(
+            dtype,
+            type(self).__name__,
+            "its loss scaled: mmengine's type='AmpOptimWrapper' (GPU only)",
+        )
         super().__init__(**kwargs)
-        self.dtype = _DTYPES[dtype]
+        self.dtype = dtype
         self._sharded: Any = None
 
     @contextmanager
@@ -72,20 +66,12 @@ class AutocastOptimWrapper(OptimWrapper):
         # Not mmengine.get_device(): that names the machine's accelerator even when
         # the model was left on the CPU.
         device = next(model.parameters()).device
-        if (
-            self.dtype is torch.bfloat16
-            and device.type == "cuda"
-            and not torch.cuda.is_bf16_supported()
-        ):
-            raise RuntimeError(
-                f"{torch.cuda.get_device_name(device)} has no bfloat16. Set "
-                "optim_wrapper.dtype=float32, or use mmengine's AmpOptimWrapper."
-            )
-        enabled = self.dtype is not torch.float32
+        dtype = resolve_dtype(self.dtype, device)
+        enabled = dtype is not torch.float32
         with (
             super().optim_context(model),
             torch.autocast(
-                device.type, dtype=self.dtype if enabled else None, enabled=enabled
+                device.type, dtype=dtype if enabled else None, enabled=enabled
             ),
         ):
             yield

@@ -9,9 +9,8 @@ from typing import Any
 import torch
 from mmengine.runner import TestLoop, ValLoop
 
+from lbbt_mm.optim.precision import check_dtype, resolve_dtype
 from lbbt_mm.registry import LOOPS
-
-_LOW = {"bfloat16": True, "float32": False}
 
 
 @contextmanager
@@ -36,18 +35,17 @@ class _Autocast:
     """What both loops add to mmengine's."""
 
     fp16: bool
+    runner: Any
 
     def __init__(self, *args: Any, dtype: str = "bfloat16", **kwargs: Any) -> None:
-        if dtype not in _LOW:
-            raise ValueError(
-                f"{type(self).__name__} expects dtype to be one of {sorted(_LOW)}, got "
-                f"{dtype!r}; for float16 use mmengine's own loop with fp16=True."
-            )
+        check_dtype(dtype, type(self).__name__, "mmengine's own loop with fp16=True")
         super().__init__(*args, **kwargs)
-        self.fp16 = _LOW[dtype]
+        self.dtype = dtype
 
     def run(self) -> dict:
         """As inherited, under autocast."""
+        device = next(self.runner.model.parameters()).device
+        self.fp16 = resolve_dtype(self.dtype, device) is not torch.float32
         with _cuda_autocast_in_bfloat16():
             return super().run()  # type: ignore[misc]
 
@@ -61,7 +59,7 @@ class AutocastValLoop(_Autocast, ValLoop):
 
     Args:
         *args: As for ``ValLoop``.
-        dtype: ``'bfloat16'``, or ``'float32'`` for none.
+        dtype: ``'bfloat16'``, ``'float32'`` for none, or ``'auto'``: the faster.
         **kwargs: As for ``ValLoop``.
 
     Raises:
@@ -79,7 +77,7 @@ class AutocastTestLoop(_Autocast, TestLoop):
 
     Args:
         *args: As for ``TestLoop``.
-        dtype: ``'bfloat16'``, or ``'float32'`` for none.
+        dtype: ``'bfloat16'``, ``'float32'`` for none, or ``'auto'``: the faster.
         **kwargs: As for ``TestLoop``.
 
     Raises:

@@ -10,7 +10,7 @@ from mmengine.registry import OPTIM_WRAPPERS
 from mmengine.runner import Runner
 from torch import nn
 
-from lbbt_mm.optim import AutocastOptimWrapper
+from lbbt_mm.optim import AutocastOptimWrapper, precision
 
 
 class ToyModel(BaseModel):
@@ -126,8 +126,8 @@ def test_wraps_a_model_in_a_distributed_container(tmp_path):
 @pytest.mark.parametrize(
     ("dtype", "message"),
     [
-        ("float16", "does not scale the loss.*AmpOptimWrapper"),
-        ("bf16", r"one of \['bfloat16', 'float32'\], got 'bf16'"),
+        ("float16", "float16 needs its loss scaled: mmengine's type='AmpOptimWrapper'"),
+        ("bf16", "one of auto, bfloat16, float32, got 'bf16'"),
     ],
 )
 def test_other_precisions_are_refused(dtype, message):
@@ -135,3 +135,22 @@ def test_other_precisions_are_refused(dtype, message):
     cfg = dict(type="lbbt_mm.AutocastOptimWrapper", optimizer=optimizer, dtype=dtype)
     with pytest.raises(ValueError, match=message):
         OPTIM_WRAPPERS.build(cfg)
+
+
+@pytest.mark.parametrize(("rate", "dtype"), [(2.0, "bfloat16"), (1.0, "float32")])
+def test_auto_is_what_the_cpu_computes_faster(monkeypatch, rate, dtype):
+    rates = {torch.bfloat16: rate, torch.float32: 1.0}
+    monkeypatch.setattr(precision, "_products_rate", rates.get)
+    precision._fastest.cache_clear()
+    model = nn.Linear(2, 1)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    wrapper = AutocastOptimWrapper(dtype="auto", optimizer=optimizer)
+    with wrapper.optim_context(model):
+        assert model(torch.ones(1, 2)).dtype == getattr(torch, dtype)
+    precision._fastest.cache_clear()
+
+
+def test_auto_measures_on_a_cpu():
+    precision._fastest.cache_clear()
+    assert precision.resolve_dtype("auto", torch.device("cpu")).is_floating_point
+    assert precision._products_rate(torch.float32) > 1e6

@@ -62,7 +62,7 @@ def test_float32_switches_it_off(tmp_path, kind) -> None:
 def test_another_precision_is_refused() -> None:
     loop = dict(type="lbbt_mm.AutocastValLoop", dtype="float16")
     arguments = dict(runner=None, dataloader=None, evaluator=None)
-    with pytest.raises(ValueError, match="one of .* got 'float16'; for float16 use"):
+    with pytest.raises(ValueError, match="one of .* got 'float16'. float16 needs mm"):
         LOOPS.build(loop, default_args=arguments)
 
 

@@ -8,7 +8,7 @@ max_epochs = 400
 weight_decay = 0.05
 warmup_epochs = 5
 val_interval = 20  # epochs between clean passes
-dtype = "bfloat16"  # of products, in training and validation, or "float32"
+dtype = "auto"  # of products: "bfloat16", "float32", or what computes faster here
 
 # never changed
 grad_max_norm = 1.0

@@ -8,7 +8,7 @@ max_epochs = 6
 weight_decay = 0.05
 warmup_epochs = 1
 val_interval = 3  # epochs between clean passes
-dtype = "bfloat16"  # of products, in training and validation, or "float32"
+dtype = "auto"  # of products: "bfloat16", "float32", or what computes faster here
 
 # never changed
 grad_max_norm = 1.0
