@@ -86,6 +86,15 @@ def argument_parser(description: str | None) -> argparse.ArgumentParser:
     )
 
 
+def add_verbose_option(parser: argparse.ArgumentParser) -> None:
+    """Add ``--verbose``, for tools that start a run."""
+    parser.add_argument(
+        "--verbose",
+        action="store_true",
+        help="show all that the log file gets: the whole config, hooks, environment",
+    )
+
+
 def named_path(text: str) -> tuple[str, Path]:
     """Read an argument that is ``NAME=PATH``."""
     name, _, path = text.partition("=")
@@ -296,19 +305,31 @@ def git_commit() -> str | None:
     return said.stdout.strip() or None
 
 
-def build_runner(cfg: Any) -> Any:
+def console(verbose: bool) -> contextlib.AbstractContextManager[None]:
+    """Leave out what other libraries say that tells a user nothing."""
+    from lbbt_mm.neighbours.noise import hushed
+
+    return contextlib.nullcontext() if verbose else hushed()
+
+
+def build_runner(cfg: Any, verbose: bool = False) -> Any:
     """Build mmengine's runner, or the one that ``runner_type`` names.
 
     It runs no code from checkpoints, and says in one sentence which file of its data
     is wrong.
+
+    Args:
+        cfg: The config.
+        verbose: Whether its console shows all that goes into its log file.
     """
     check_work_dir(cfg.work_dir)
-    from mmengine.registry import RUNNERS
-    from mmengine.runner import Runner
+    from _console import Headline, quiet_runner, runner_class
 
     from lbbt_mm.datasets.checks.guard import build_guarded
 
-    runner = RUNNERS.build(cfg) if "runner_type" in cfg else Runner.from_cfg(cfg)
+    kind = runner_class(cfg)
+    runner = (kind if verbose else quiet_runner(kind)).from_cfg(cfg)
+    runner.register_hook(Headline())
     build = runner.build_dataloader
 
     def build_dataloader(dataloader: Any, *args: Any, **kwargs: Any) -> Any:

@@ -38,6 +38,7 @@ def parse_args() -> argparse.Namespace:
         "visualization hook, as those of mmpretrain, mmdet (which puts the folder "
         "inside the work folder) and mmseg have",
     )
+    _launch.add_verbose_option(parser)
     _processes.add_launcher_options(parser)
     args = parser.parse_args()
     if args.out and not args.out.endswith((".json", ".pkl")):
@@ -91,6 +92,12 @@ def main() -> None:
         if not cfg.get(key):
             _launch.fail(f"{args.config} has no {key}: there is nothing to evaluate.")
     _launch.check_checkpoint(args.checkpoint)
+    with _launch.console(args.verbose):
+        evaluate(cfg, args)
+
+
+def evaluate(cfg: Any, args: argparse.Namespace) -> None:
+    """Evaluate the checkpoint, as the options change the config."""
     import mmengine
     import torch
     from _evaluation import Predictions, SameBlocks
@@ -115,7 +122,7 @@ def main() -> None:
     _processes.prepare_launch(cfg, args.launcher, args.local_rank)
 
     with _launch.refusals():
-        runner = _launch.build_runner(cfg)
+        runner = _launch.build_runner(cfg, args.verbose)
         runner.register_hook(SameBlocks())
         predictions = None
         if args.out and args.out.endswith(".pkl"):

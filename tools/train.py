@@ -38,6 +38,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         "--no-validate", action="store_true", help="do not evaluate while training"
     )
+    _launch.add_verbose_option(parser)
     _processes.add_launcher_options(parser)
     return parser.parse_args()
 
@@ -176,6 +177,12 @@ def main() -> None:
     for key in ("model", "train_dataloader", "train_cfg", "optim_wrapper"):
         if not cfg.get(key):
             _launch.fail(f"{args.config} has no {key}: there is nothing to train.")
+    with _launch.console(args.verbose):
+        train(cfg, args)
+
+
+def train(cfg: Any, args: argparse.Namespace) -> None:
+    """Train what the config says, as the options change it."""
     apply_options(cfg, args)
     _launch.prepare_dataloaders(cfg, "train_dataloader", "val_dataloader")
     if not cfg.get("resume"):
@@ -192,7 +199,7 @@ def main() -> None:
     )
     try:
         with _launch.refusals(CheckpointWriteError):
-            runner = _launch.build_runner(cfg)
+            runner = _launch.build_runner(cfg, args.verbose)
             _lifetime.say_once_that_the_log_is_full(runner.logger)
             see_to_the_end(runner)
             runner.train()

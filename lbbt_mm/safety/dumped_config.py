@@ -182,9 +182,11 @@ def describe_labels(config: Any, find: Callable[[Any], Any] | None = None) -> st
     return "true"
 
 
-def describe_dataset(config: Mapping[str, Any]) -> str:
+def describe_dataset(
+    config: Mapping[str, Any], loader: str = "train_dataloader"
+) -> str:
     """Name a run's training images as its config does, such as ``'fashion-mnist'``."""
-    dataset = innermost_dataset(config, "train_dataloader")
+    dataset = innermost_dataset(config, loader)
     kind, classes = _class_name(dataset.get("type")), dataset.get("classes")
     # The set whose classes it has (IdxDataset); of mmpretrain's it may be a file.
     if isinstance(classes, str) and re.fullmatch(r"[\w -]+", classes):
