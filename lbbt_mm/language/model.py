@@ -230,14 +230,17 @@ class LanguageModel(RecordedModel):
         if checkpoint.record:
             self.origin["parent"] = checkpoint.record.get("origin")
 
-    def embed(self, tokens: Tensor) -> Tensor:
+    def embed(self, tokens: Tensor, rows: Tensor | None = None) -> Tensor:
         """Add positions to tokens ``(B, T, C)``; norm and dropout as in the family.
 
-        The result has the dtype of the stack.
+        The result has the dtype of the stack. ``rows`` ``(B, T, C)`` are added in
+        place of those of the table.
         """
         tokens = tokens.to(stream_dtype(self.embed_norm, self.blocks))
         if self.positions is not None and self.config.position == "table":
-            tokens = tokens + self.position_rows(tokens.shape[1]).to(tokens.dtype)
+            if rows is None:
+                rows = self.position_rows(tokens.shape[1])
+            tokens = tokens + rows.to(tokens.dtype)
         return self.drop(self.embed_norm(tokens))
 
     def check_length(self, tokens: int) -> bool:

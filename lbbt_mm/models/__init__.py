@@ -13,18 +13,21 @@ from lbbt_mm.models.multimodal.llava import LLaVA
 from lbbt_mm.models.multimodal.projectors import LangBridgeProjector, MLPProjector
 from lbbt_mm.models.multimodal.tiles import TilePreprocessor
 from lbbt_mm.models.norms import count_all_norms
-from lbbt_mm.models.objectives.entropy_minimisation import (
-    EntropyMinimisation,
-)
+from lbbt_mm.models.objectives.drop_positions import DropPosObjective
+from lbbt_mm.models.objectives.entropy_minimisation import EntropyMinimisation
+from lbbt_mm.models.objectives.entropy_objective import EntropyObjective
 from lbbt_mm.models.objectives.objectives import (
     ContrastiveObjective,
     LabelObjective,
 )
+from lbbt_mm.models.objectives.teacher import TeacherObjective
 
 __all__ = [
     "ContrastiveObjective",
+    "DropPosObjective",
     "EnlargeOnDevice",
     "EntropyMinimisation",
+    "EntropyObjective",
     "FeatureHead",
     "LLaVA",
     "LabelObjective",
@@ -33,6 +36,7 @@ __all__ = [
     "MLPProjector",
     "MaskedLanguageBackbone",
     "StandardizeNeck",
+    "TeacherObjective",
     "TilePreprocessor",
 ]
 

@@ -62,7 +62,7 @@ def test_a_knob_sets_what_it_says(path: Path) -> None:
 def knobs_of(path: Path) -> tuple[dict[str, object], dict[str, object]]:
     """List knobs of a config with other values, and the keys that have to have them."""
     given = load(path)
-    part = "model.classifier" if "+entropy" in path.stem else "model"
+    part = "model.classifier" if "true+entropy" in path.stem else "model"
     knobs: dict[str, object] = dict(
         pretrained=not given.pretrained,
         trainable_layers="first:1",

@@ -105,6 +105,24 @@ def describe_origin(origin: Mapping[str, Any] | None) -> str:
     return f"the weights of {source}, which started from {describe_origin(parent)}"
 
 
+def other_use(built: Mapping[str, Any], stored: Mapping[str, Any] | None) -> list[str]:
+    """List how two backbones run their blocks differently; see :func:`say_other_use`.
+
+    Returns:
+        A phrase for each option.
+    """
+    stored = dict(stored or {})
+    other = [
+        f"{name}={stored[name]!r} there, {value!r} here"
+        for name, value in built.items()
+        if name in stored and stored[name] != value and name != "prefix_tokens"
+    ]
+    fronts = stored.get("prefix_tokens"), built.get("prefix_tokens")
+    if stored and (fronts[0] is None) != (fronts[1] is None):
+        other.append(f"prefix_tokens={fronts[0]!r} there, {fronts[1]!r} here")
+    return other
+
+
 def say_other_use(
     built: Mapping[str, Any], stored: Mapping[str, Any] | None, source: str
 ) -> None:
@@ -119,15 +137,7 @@ def say_other_use(
             as those of version 0.1.
         source: What to call the checkpoint.
     """
-    stored = dict(stored or {})
-    other = [
-        f"{name}={stored[name]!r} there, {value!r} here"
-        for name, value in built.items()
-        if name in stored and stored[name] != value and name != "prefix_tokens"
-    ]
-    fronts = stored.get("prefix_tokens"), built.get("prefix_tokens")
-    if stored and (fronts[0] is None) != (fronts[1] is None):
-        other.append(f"prefix_tokens={fronts[0]!r} there, {fronts[1]!r} here")
+    other = other_use(built, stored)
     if other:
         _warn(
             f"{source} was trained with {'; '.join(other)}: the same weights give "

@@ -342,7 +342,7 @@ class LanguageBackbone(LateArchitecture):
                 break
             with torch.set_grad_enabled(grad and index >= frozen):
                 last_only = alone and index == last
-                tokens = self._run_block(block, index, tokens, relative, last_only)
+                tokens = self.run_block(block, index, tokens, relative, last_only)
             if index in self.out_indices:
                 outputs[index] = tokens
         if last in outputs:
@@ -376,24 +376,18 @@ class LanguageBackbone(LateArchitecture):
         """
         return layer_depth(param_name, prefix, self.num_layers, self.language)
 
-    def _run_block(
-        self,
-        block: nn.Module,
-        index: int,
-        tokens: Tensor,
-        relative: Any,
-        last_only: bool,
+    def run_block(
+        self, block: nn.Module, index: int, tokens: Tensor, relative: Any, last: bool
     ) -> Tensor:
+        """Run one block, with drop path and, if asked to, recomputed."""
         causal = self.language.causal
         if self.with_cp and torch.is_grad_enabled():
-            out = recompute(
-                block, tokens, causal, relative, last_only, use_reentrant=False
-            )
+            out = recompute(block, tokens, causal, relative, last, use_reentrant=False)
         else:
-            out = block(tokens, causal, relative, last_only)
+            out = block(tokens, causal, relative, last)
         rate = self.drop_path_rates[index]
         if block.training and rate > 0:
-            stream = tokens[:, -1:] if last_only else tokens
+            stream = tokens[:, -1:] if last else tokens
             kept = torch.rand(len(out), 1, 1, device=out.device) >= rate
             out = stream + (out - stream) * kept / (1 - rate)
         return out

@@ -107,7 +107,7 @@ class MaskedLanguageBackbone(LanguageBackbone):
         index = kept_BV[:, :, None].expand(-1, -1, tokens.shape[2])
         visible = torch.cat((prefix, patches.gather(1, index)), 1)
         for number, block in enumerate(self.language.blocks):
-            visible = self._run_block(block, number, visible, None, False)
+            visible = self.run_block(block, number, visible, None, False)
         visible = self.language.finish(visible)[:, front:]
         return torch.cat((visible.mean(1, True), visible), 1), mask_BT, places_BT
 

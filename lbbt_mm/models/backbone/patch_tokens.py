@@ -90,6 +90,13 @@ class PatchTokens(nn.Module):
         Returns:
             Tokens ``(B, rows * columns, C)`` in raster order, and ``(rows, columns)``.
         """
+        tokens, grid = self.project(images)
+        if self.positions is not None:
+            tokens = tokens + self.places(grid)
+        return tokens, grid
+
+    def project(self, images: Tensor) -> tuple[Tensor, tuple[int, int]]:
+        """Cut images into tokens, as :meth:`forward` without positions."""
         height, width = images.shape[-2:]
         bottom, right = -height % self.patch_size, -width % self.patch_size
         if bottom or right:
@@ -100,13 +107,14 @@ class PatchTokens(nn.Module):
         # Contiguous: every block's stream takes its layout from here, and torch
         # multiplies a transposed one by a frozen weight in as many copies of the weight
         # as there are images, seven times slower in bfloat16.
-        tokens = maps.flatten(2).transpose(1, 2).to(dtype).contiguous()
-        if self.positions is not None:
-            positions = self.positions
-            if grid != self.grid:
-                positions = resize_positions(positions, grid)
-            tokens = tokens + positions.flatten(0, 1)
-        return tokens, grid
+        return maps.flatten(2).transpose(1, 2).to(dtype).contiguous(), grid
+
+    def places(self, grid: tuple[int, int]) -> Tensor:
+        """Return the positions ``(rows * columns, C)`` of a grid; there must be any."""
+        positions = self.positions
+        if grid != self.grid:
+            positions = resize_positions(positions, grid)
+        return positions.flatten(0, 1)
 
     def _load_from_state_dict(
         self, state_dict: dict[str, Any], prefix: str, *args: Any

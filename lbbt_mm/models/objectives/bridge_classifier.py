@@ -10,6 +10,8 @@ from mmpretrain.models.classifiers import ImageClassifier
 from mmpretrain.registry import MODELS
 from torch import Tensor, nn
 
+from lbbt_mm.registry import find_type
+
 
 class BridgeClassifier(ImageClassifier):
     """mmpretrain's ``ImageClassifier`` with a list of objectives in place of its head.
@@ -29,7 +31,9 @@ class BridgeClassifier(ImageClassifier):
             ``lbbt_mm.ContrastiveObjective``, or another of that shape) and the
             arguments of the type, ``weight`` among them. Left out, ``in_channels`` of a
             head or neck is the backbone's width, and ``head`` of a ``LabelObjective``
-            is the one below.
+            is the one below. An objective class with ``has_head = False`` takes
+            none, one with ``sees_images`` is given the images too, and one with
+            ``bind`` the whole model, once.
         head: Config of a head, for objectives that state none of their own.
         neck: Config of a neck between backbone and all heads, if any.
         predict_with: Name of the objective whose head predicts; the first one that has
@@ -73,6 +77,9 @@ class BridgeClassifier(ImageClassifier):
         built = (MODELS.build(cfg) for cfg in completed)
         self.objectives = ModuleDict(dict(zip(names, built, strict=True)))
         self._predicts = self._choose_predictor(predict_with)
+        for objective in self.objectives.values():
+            if hasattr(objective, "bind"):
+                objective.bind(self)
 
     def _choose_predictor(self, wanted: str | None) -> str | None:
         able = [
@@ -117,10 +124,15 @@ class BridgeClassifier(ImageClassifier):
                 f"got {len(inputs)} views of {len(data_samples)} images; make them "
                 "with MultiView and lbbt_mm.collate_views."
             )
-        feats = self.extract_feat(inputs)
+        feats: Any = ()
+        if any(getattr(o, "sees_features", True) for o in self.objectives.values()):
+            feats = self.extract_feat(inputs)
         log: dict[str, Tensor] = {}
         for name, objective in self.objectives.items():
-            for key, value in objective.loss(feats, data_samples, views).items():
+            seen = (feats, data_samples, views)
+            if getattr(objective, "sees_images", False):
+                seen = (*seen, inputs)
+            for key, value in objective.loss(*seen).items():
                 if "loss" in key:
                     log[f"{key}_{name}"] = value
                 else:
@@ -172,6 +184,8 @@ def _complete(
 ) -> dict[str, Any]:
     """Fill in what an objective leaves to the classifier."""
     cfg = {key: value for key, value in objective.items() if key != "name"}
+    if not getattr(find_type(cfg, MODELS), "has_head", True):
+        return cfg
     if "neck" not in cfg and "head" not in cfg and head is not None:
         cfg["head"] = head
     first = "neck" if "neck" in cfg else "head"

@@ -81,7 +81,7 @@ class LabelObjective(BaseModule):
         self, feats: Sequence[Tensor], data_samples: list[Any], views: int
     ) -> tuple[Sequence[Tensor], list[Any]]:
         """Features of the labelled images, and samples that have our label only."""
-        values = [self._value(sample) for sample in data_samples]
+        values = [self.label_of(sample) for sample in data_samples]
         known = [i for i, value in enumerate(values) if value >= 0]
         if not known:
             return feats, []
@@ -95,7 +95,8 @@ class LabelObjective(BaseModule):
         kind = type(data_samples[0])
         return feats, [kind(gt_label=label) for label in labels.split(1)]
 
-    def _value(self, sample: Any) -> int:
+    def label_of(self, sample: Any) -> int:
+        """Read the label of a data sample, negative if it has none."""
         if self.label not in sample:
             raise ValueError(
                 f"LabelObjective expects {self.label!r} in each data sample, got "

@@ -422,7 +422,7 @@ def test_drop_path_leaves_out_whole_blocks_and_keeps_the_mean(sources) -> None:
     block = backbone.language.blocks[1]
     x = torch.randn(1, 4, 32)
     delta = block(x, True) - x
-    outs = [backbone._run_block(block, 1, x, None, False) - x for _ in range(64)]
+    outs = [backbone.run_block(block, 1, x, None, False) - x for _ in range(64)]
     dropped = [out.abs().max() == 0 for out in outs]
     assert 10 < sum(dropped) < 54
     for out, gone in zip(outs, dropped, strict=True):
