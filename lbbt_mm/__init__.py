@@ -92,6 +92,7 @@ _ROOMS = {
         "StandardizeNeck",
         "TeacherObjective",
         "TilePreprocessor",
+        "load_backbone",
     ),
     "optim": ("AutocastOptimWrapper", "AutocastTestLoop", "AutocastValLoop"),
     "optim.sharded": ("ShardedStrategy",),

@@ -287,29 +287,9 @@ def open_checkpoint(language_model: str) -> Checkpoint:
     else:
         tensors = merged_state_dict(files.weights)
         check_index(language_model, files.names, tensors)
-        record = own_record(tensors, language_model)
-        if record is not None:
-            root, fields = record
-            if (fields.get("use") or {}).get("lora"):
-                raise CheckpointError(
-                    f"{language_model} holds LoRA beside its blocks; merge it first: "
-                    f"python -m lbbt_mm.models.backbone.merge_lora {language_model} "
-                    f"MERGED"
-                )
-            own = {
-                name[len(root) :]: value
-                for name, value in tensors.items()
-                if name.startswith(root)
-            }
-            holder = root[: root[:-1].rfind(".") + 1]
-            beside = {
-                name[len(holder) :]: value
-                for name, value in tensors.items()
-                if name.startswith(holder) and not name.startswith(root)
-            }
-            config = LanguageConfig.from_dict(fields.get("config"))
-            kept = TorchStore(own)
-            return Checkpoint(language_model, config, OURS, kept, fields, beside)
+        own = own_checkpoint(tensors, language_model)
+        if own is not None:
+            return own
         store = TorchStore(tensors)
     hf = read_json(files.config) if files.config else None
     reason = refusal(language_model, store.shapes(), hf)
@@ -318,6 +298,41 @@ def open_checkpoint(language_model: str) -> Checkpoint:
     config = config_beside(language_model, hf, store.shapes())
     table = FAMILIES[config.family].table(config.gated)
     return Checkpoint(language_model, config, table, store)
+
+
+def own_checkpoint(
+    tensors: Mapping[str, Any], language_model: str
+) -> Checkpoint | None:
+    """Find the stack of ours in a model.
+
+    Args:
+        tensors: The model's state dict.
+        language_model: Where it comes from, for messages.
+
+    Returns:
+        ``None`` if there is none in it.
+
+    Raises:
+        CheckpointError: There are several, or it has LoRA beside its weights.
+    """
+    record = own_record(tensors, language_model)
+    if record is None:
+        return None
+    root, fields = record
+    if (fields.get("use") or {}).get("lora"):
+        raise CheckpointError(
+            f"{language_model} holds LoRA beside its blocks; merge it first: "
+            f"python -m lbbt_mm.models.backbone.merge_lora {language_model} MERGED"
+        )
+    holder = root[: root[:-1].rfind(".") + 1]
+    inside = {n[len(root) :]: v for n, v in tensors.items() if n.startswith(root)}
+    beside = {
+        name[len(holder) :]: value
+        for name, value in tensors.items()
+        if name.startswith(holder) and not name.startswith(root)
+    }
+    config = LanguageConfig.from_dict(fields.get("config"))
+    return Checkpoint(language_model, config, OURS, TorchStore(inside), fields, beside)
 
 
 def _open_gguf(path: Path, language_model: str) -> Checkpoint:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from lbbt_mm.models.backbone.language_backbone import LanguageBackbone
 
 _ADAPTER = re.compile(r"(.+)\.lora_[AB]\.default\.weight")
-_MERGE = "python -m lbbt_mm.models.backbone.merge_lora CHECKPOINT MERGED"
+MERGE = "python -m lbbt_mm.models.backbone.merge_lora CHECKPOINT MERGED"
 
 
 def add_lora(backbone: LanguageBackbone, options: Mapping[str, Any]) -> None:
@@ -81,7 +81,7 @@ def fit_names(language: nn.Module, state: dict[str, Any], prefix: str) -> None:
         if match and name.startswith(prefix) and match[1][len(prefix) :] not in ours:
             raise CheckpointError(
                 f"The checkpoint has LoRA in {match[1]}, the config's backbone has "
-                f"none there: set lora as the bridge had it, or merge it: {_MERGE}"
+                f"none there: set lora as the bridge had it, or merge it: {MERGE}"
             )
     for path, layer in ours.items():
         root = f"{prefix}{path}."

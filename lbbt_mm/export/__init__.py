@@ -1,0 +1,1 @@
+"""A bridged backbone for those who have no OpenMMLab: Hugging Face, timm, torch."""
