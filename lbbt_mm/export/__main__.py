@@ -13,6 +13,7 @@ timm's VisionTransformer of them, where that computes the same.
 from __future__ import annotations
 
 import argparse
+import logging
 from pathlib import Path
 
 DTYPES = ("float32", "bfloat16", "float16")
@@ -46,8 +47,12 @@ def main() -> None:
     if args.out.exists() and not args.overwrite:
         if args.out.is_file() or any(args.out.iterdir()):
             parser.error(f"{args.out} is there already; --overwrite replaces it")
+    from mmengine.logging import MMLogger
+
     from lbbt_mm.language.errors import CheckpointError
 
+    MMLogger.get_instance("mmengine", log_level="WARNING")
+    logging.getLogger("transformers").setLevel(logging.ERROR)
     try:
         print(export(args))
     except (CheckpointError, ValueError, ImportError, OSError) as error:
@@ -66,7 +71,7 @@ def export(args: argparse.Namespace) -> str:
     if args.to == "hf":
         return _hugging_face(args)
     from lbbt_mm.export.plain import write_program, write_timm
-    from lbbt_mm.models.load import load_backbone
+    from lbbt_mm.models.trained_backbone import load_backbone
 
     backbone = load_backbone(args.checkpoint)
     write = write_program if args.to == "torch" else write_timm

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator
-from functools import partial, reduce
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -148,17 +148,30 @@ def write_folder(
     return _other_use(bridge, source) + notes
 
 
-def _write_weights(readers: Readers, folder: Path, dtype: torch.dtype) -> None:
+def save_tensors(file: Path, tensors: dict[str, Tensor]) -> None:
+    """Write a ``.safetensors`` file that everybody may read.
+
+    Args:
+        file: To write.
+        tensors: By name; no two share their memory.
+    """
     from safetensors.torch import save_file
 
+    def save(part: Path) -> None:
+        save_file(tensors, part, metadata={"format": "pt"})
+        part.chmod(0o644)  # it makes files that only their owner may read
+
+    write_whole(file, save)
+
+
+def _write_weights(readers: Readers, folder: Path, dtype: torch.dtype) -> None:
     for old in folder.glob("model*.safetensors*"):
         old.unlink()
     weight_map: dict[str, str] = {}
     size = number = 0
     for number, held in enumerate(_shards(readers, dtype), 1):
         name = f"model-{number:05d}.safetensors"
-        save = partial(save_file, held, metadata={"format": "pt"})
-        write_whole(folder / name, save)
+        save_tensors(folder / name, held)
         weight_map |= dict.fromkeys(held, name)
         size += sum(tensor.nbytes for tensor in held.values())
     if number == 1:

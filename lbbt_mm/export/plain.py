@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from lbbt_mm.export.hugging_face import save_tensors
 from lbbt_mm.files import write_whole
 from lbbt_mm.models.backbone.language_backbone import LanguageBackbone
 from lbbt_mm.models.backbone.lora import MERGE
@@ -89,8 +89,6 @@ def write_timm(backbone: LanguageBackbone, folder: Path) -> str:
         ValueError: timm's computes something else; says what.
         OSError: It cannot be written.
     """
-    from safetensors.torch import save_file
-
     reasons = differences_from_vit(backbone)
     if reasons:
         raise ValueError(
@@ -100,8 +98,7 @@ def write_timm(backbone: LanguageBackbone, folder: Path) -> str:
     settings, state = vit_of(backbone)
     transform: Any = backbone.transform
     config = dict(timm=settings, transform=dataclasses.asdict(transform))
-    save = partial(save_file, state, metadata={"format": "pt"})
-    write_whole(folder / "model.safetensors", save)
+    save_tensors(folder / "model.safetensors", state)
     write_whole(folder / "load.py", _LOADER)
     write_whole(folder / "config.json", json.dumps(config, indent=2) + "\n")
     last = "" if settings["global_pool"] else "; the last token is [:, -1]"
@@ -141,8 +138,8 @@ def vit_of(backbone: LanguageBackbone) -> tuple[dict[str, Any], dict[str, Tensor
     Returns:
         Arguments of ``VisionTransformer``, with ``norm_eps``, and its state dict.
     """
-    language, patches = backbone.language, backbone.patch_embed
-    config: Any = language.config
+    language: Any = backbone.language
+    config, patches = language.config, backbone.patch_embed
     count = patches.grid[0] * patches.grid[1]
     settings = dict(
         img_size=list(backbone.transform.size),

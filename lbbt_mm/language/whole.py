@@ -203,7 +203,7 @@ def _converted(source: Checkpoint) -> tuple[dict[str, Any], Readers]:
     names, readers = FAMILIES[config.family].table(config.gated), Readers()
 
     def take(theirs: str | None, ours: str | None) -> None:
-        if theirs in source._stored and ours is not None:
+        if theirs is not None and theirs in source._stored and ours is not None:
             full = source._stored[theirs]
             readers[ours] = partial(source._store.read, full)
 
@@ -219,6 +219,10 @@ def _converted(source: Checkpoint) -> tuple[dict[str, Any], Readers]:
     )
     take(head, "lm_head.weight")
     hf["tie_word_embeddings"] = head is None
+    metadata = getattr(source._store, "metadata", {})
+    for ours, key in (("bos", "bos"), ("eos", "eos"), ("pad", "padding")):
+        if isinstance(word := metadata.get(f"tokenizer.ggml.{key}_token_id"), int):
+            hf[f"{ours}_token_id"] = word
     if stored.token_types is not None:
         hf["type_vocab_size"] = source._shapes[stored.token_types][0]
     block = lru_cache(maxsize=1)(source.block)  # its parts are read one after the other

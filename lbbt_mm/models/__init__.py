@@ -9,7 +9,6 @@ from lbbt_mm.models.backbone.language_backbone import LanguageBackbone
 from lbbt_mm.models.backbone.masked_backbone import MaskedLanguageBackbone
 from lbbt_mm.models.backbone.standardize_neck import StandardizeNeck
 from lbbt_mm.models.lazy import LAZY, load
-from lbbt_mm.models.load import load_backbone
 from lbbt_mm.models.multimodal.llava import LLaVA
 from lbbt_mm.models.multimodal.projectors import LangBridgeProjector, MLPProjector
 from lbbt_mm.models.multimodal.tiles import TilePreprocessor
@@ -22,6 +21,7 @@ from lbbt_mm.models.objectives.objectives import (
     LabelObjective,
 )
 from lbbt_mm.models.objectives.teacher import TeacherObjective
+from lbbt_mm.models.trained_backbone import load_backbone
 
 __all__ = [
     "ContrastiveObjective",
