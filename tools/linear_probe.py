@@ -25,7 +25,7 @@ import _processes
 _launch.hide_gpus_if_asked()
 
 # Those of lbbt_mm.probe.readouts and of lbbt_mm.probe.selection, which import torch.
-READOUTS = ("last", "avg")
+READOUTS = ("last", "avg", "pixels")
 DEFAULT_LRS = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2)
 DEFAULT_HELD_OUT = 0.1
 
@@ -92,8 +92,8 @@ def parse_args() -> argparse.Namespace:
         choices=READOUTS,
         default=[],
         metavar="NAME",
-        help="the last token, the mean of tokens (avg), or both from one pass over the "
-        "images; default: the config's out_type",
+        help="the last token, the mean of tokens (avg), raw pixels without the model, "
+        "or several from one pass over the images; default: the config's out_type",
     )
     parser.add_argument(
         "--block",
@@ -220,7 +220,8 @@ def main() -> None:
             )
         for readout, run in runs.items():
             words = [WORDS[readout]] if readout else []
-            words += [] if args.block is None else [f"block {args.block}"]
+            if args.block is not None and readout != "pixels":
+                words.append(f"block {args.block}")
             say(f"\n{run.table(', '.join([model, *words]))}\n")
     name = "linear_probe.json" if args.checkpoint else "linear_probe_unbridged.json"
     out = Path(args.out) if args.out else work_dir / name

@@ -82,15 +82,20 @@ def extract_features(
         ValueError: An image has no single label, the backbone's output cannot be
             pooled, or the loader did not yield each image of its dataset once.
     """
-    pools = {"": pool_features}
+    pools = {"": of_output}
     return extract_readouts(model, dataloader, pools, device, amp, description)[""]
+
+
+def of_output(images: Tensor, output: Any) -> Tensor:
+    """Pool what the backbone returns: see :func:`pool_features`."""
+    return pool_features(output)
 
 
 @torch.no_grad()
 def extract_readouts(
     model: Any,
     dataloader: Any,
-    pools: Mapping[str, Callable[[Any], Tensor]],
+    pools: Mapping[str, Callable[[Tensor, Any], Tensor]],
     device: str | torch.device = "cpu",
     amp: bool = False,
     description: str = "features",
@@ -100,7 +105,8 @@ def extract_readouts(
     Args:
         model: See :func:`extract_features`, as the others.
         dataloader: Batches.
-        pools: Name -> vectors (N, C) of what the backbone returns.
+        pools: Name -> vectors (N, C) of the images as the model gets them, and of
+            what its backbone returns; ``pixels`` needs the images only.
         device: Where the model runs.
         amp: Run it under bfloat16 autocast.
         description: Name in the progress bar.
@@ -117,8 +123,10 @@ def extract_readouts(
     for batch in follow(dataloader, description, unit="batches"):
         batch = model.data_preprocessor(batch, False)
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=amp):
-            output = model.extract_feat(batch["inputs"], stage="backbone")
-            pooled = {name: pool(output) for name, pool in pools.items()}
+            images, output = batch["inputs"], None
+            if any(name != "pixels" for name in pools):
+                output = model.extract_feat(images, stage="backbone")
+            pooled = {name: pool(images, output) for name, pool in pools.items()}
         if not features:  # once, at its final size: concatenating needs it twice
             features = {n: torch.empty(total, p.shape[1]) for n, p in pooled.items()}
         end = done + len(batch["inputs"])

@@ -1,4 +1,4 @@
-"""What is read of a language backbone's tokens, and behind which block."""
+"""What is read: a language backbone's tokens behind a block, or the raw pixels."""
 
 from __future__ import annotations
 
@@ -6,16 +6,39 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from torch import Tensor
+from torch.nn.functional import adaptive_avg_pool2d
 
 from lbbt_mm.models.backbone.language_backbone import LanguageBackbone
 from lbbt_mm.models.backbone.options import block_numbers
 
-READOUTS: dict[str, Callable[[Any], Tensor]] = {
-    "last": lambda output: output[-1][:, -1],
-    "avg": lambda output: output[-1].mean(dim=1),
+_MAX_SIDE = 32  # pixels of the images that a linear layer reads
+
+
+def raw_pixels(images: Tensor) -> Tensor:
+    """Flatten images: the baseline that every probe must beat.
+
+    Args:
+        images: ``(N, C, H, W)``. Larger ones are averaged down to 32 x 32 first.
+
+    Returns:
+        ``(N, C * h * w)``.
+    """
+    size = tuple(min(side, _MAX_SIDE) for side in images.shape[-2:])
+    return adaptive_avg_pool2d(images.float(), size).flatten(1)
+
+
+READOUTS: dict[str, Callable[[Tensor, Any], Tensor]] = {
+    "last": lambda images, output: output[-1][:, -1],
+    "avg": lambda images, output: output[-1].mean(dim=1),
+    "pixels": lambda images, output: raw_pixels(images),
 }
-"""Name -> one vector per image of the tokens (N, L, C) of a backbone's last stage."""
-WORDS = {"last": "last token", "avg": "mean of tokens"}
+"""Name -> one vector per image, of the images as the model gets them, and of the tokens
+(N, L, C) of a backbone's last stage."""
+WORDS = {
+    "last": "last token",
+    "avg": "mean of tokens",
+    "pixels": "raw pixels, no model",
+}
 
 
 def choose_outputs(backbone: Any, readouts: Sequence[str], block: int | None) -> None:
@@ -29,6 +52,7 @@ def choose_outputs(backbone: Any, readouts: Sequence[str], block: int | None) ->
     Raises:
         ValueError: There is no such block, or this is no language backbone.
     """
+    readouts = [name for name in readouts if name != "pixels"]
     if not readouts and block is None:
         return
     if not isinstance(backbone, LanguageBackbone):

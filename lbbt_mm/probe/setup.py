@@ -33,7 +33,7 @@ from lbbt_mm.probe.features import (
     Features,
     cached_features,
     extract_readouts,
-    pool_features,
+    of_output,
 )
 from lbbt_mm.probe.readouts import READOUTS, choose_outputs
 from lbbt_mm.registry import builds, find_type
@@ -276,8 +276,8 @@ def probe_readouts(
     Args:
         cfg: See :func:`probe_features`, as the others.
         checkpoint: What to probe.
-        readouts: ``'last'`` token and ``'avg'`` over tokens, or one of them; the
-            config's own, named ``''``, if there are none.
+        readouts: ``'last'`` token, ``'avg'`` over tokens, raw ``'pixels'``, or some of
+            them; the config's own, named ``''``, if there are none.
         block: Whose outputs are read, in place of the config's; negative numbers count
             from the end. The final norm applies to the last one's only.
         cache_dir: Folder of the cache.
@@ -306,7 +306,7 @@ def probe_readouts(
     else:
         weights = weights_sha256(model().backbone)
 
-    pools = {name: READOUTS[name] for name in readouts} or {"": pool_features}
+    pools = {name: READOUTS[name] for name in readouts} or {"": of_output}
     found: dict[str, dict[str, Features]] = {name: {} for name in pools}
     cached: dict[str, dict[str, bool]] = {name: {} for name in pools}
     seconds: dict[str, dict[str, float]] = {name: {} for name in pools}

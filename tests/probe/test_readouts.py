@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.registry import DATASETS
 from PIL import Image
 from torch.testing import assert_close
 
 from lbbt_mm.probe import setup as probe_setup
-from lbbt_mm.probe.readouts import READOUTS
+from lbbt_mm.probe.readouts import raw_pixels
 from lbbt_mm.probe.run import ProbeSettings, record_readouts, run_probe
 from lbbt_mm.probe.setup import build_frozen_model, probe_readouts
 
@@ -63,7 +64,7 @@ def cfg(tmp_path: Path) -> Config:
 
 @pytest.mark.parametrize("block", [None, 0, -1])
 def test_each_is_what_the_backbone_itself_would_return(cfg, block) -> None:
-    found = probe_readouts(cfg, None, [*READOUTS], block, cache_dir=None)
+    found = probe_readouts(cfg, None, ["last", "avg"], block, cache_dir=None)
     assert [*found] == ["last", "avg"]
     for readout, data in found.items():
         changed = cfg.copy()
@@ -75,6 +76,19 @@ def test_each_is_what_the_backbone_itself_would_return(cfg, block) -> None:
             assert_close(ours.features, theirs.features, rtol=1e-4, atol=1e-5)
             assert torch.equal(ours.labels, theirs.labels)
     assert not torch.allclose(found["last"].test.features, found["avg"].test.features)
+
+
+def test_raw_pixels_need_no_model_and_stand_beside_any(cfg) -> None:
+    cfg.model.backbone = dict(type="ResNet", depth=18)
+    found = probe_readouts(cfg, None, ["pixels"], cache_dir=None)["pixels"]
+    dataset = DATASETS.build(cfg.test_dataloader.dataset)
+    images = [sample["inputs"] for sample in dataset]
+    wanted = (torch.stack(images).float() - 127.5) / 60
+    assert_close(found.test.features, wanted.flatten(1))
+    # As large as 32 x 32 at most.
+    large = torch.rand(1, 3, 64, 96)
+    assert raw_pixels(large).shape == (1, 3 * 32 * 32)
+    assert_close(raw_pixels(large)[0, 0], large[0, 0, :2, :3].mean())
 
 
 def test_a_block_alone_keeps_the_configs_own_read_out(cfg) -> None:
@@ -98,7 +112,7 @@ def test_one_pass_and_a_cache_for_each(cfg, tmp_path, monkeypatch) -> None:
     assert len(passes) == 2  # the training and the test images
     again = probe_readouts(cfg, None, ["avg", "last"], cache_dir=cache)
     assert len(passes) == 2 and again["avg"].cached == dict(train=True, test=True)
-    for name in READOUTS:
+    for name in again:
         assert_close(first[name].test.features, again[name].test.features)
     probe_readouts(cfg, None, ["avg"], 1, cache_dir=cache)
     assert len(passes) == 4
