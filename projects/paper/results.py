@@ -1,4 +1,4 @@
-"""Write docs/results.md and its pictures from the logs in projects/paper/results/.
+"""Write docs/results_archive.md and its pictures from the logs in projects/paper/results/.
 
 The words come from results.template.md beside this script, every number in a table
 and every picture from the logs, which sweep.py wrote, and from the runs and
@@ -213,7 +213,7 @@ def main() -> None:
         "--check", action="store_true", help="write nothing; fail if it would change"
     )
     args = parser.parse_args()
-    page, images = args.docs / "results.md", args.docs / "images"
+    page, images = args.docs / "results_archive.md", args.docs / "images"
     template = (args.home / "results.template.md").read_text(encoding="utf-8")
     if args.check:
         import tempfile
