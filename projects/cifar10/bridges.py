@@ -63,6 +63,7 @@ AUGMENTATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "crop": lambda images: torch.stack([CROP(image) for image in images]),
 }
 LRS = (1e-4, 2.5e-4, 6e-4)  # of the search
+MOST_IMAGES = 2000  # of a bridge; the probes' come after them
 SEARCH_SEED = 100  # of labels and order; no result has it
 
 
@@ -168,12 +169,14 @@ def chosen_lr(done: list[dict[str, Any]], settings: dict[str, Any]) -> float:
 def main(argv: list[str] | None = None) -> None:
     """Bridge and probe, and append each result."""
     args = parse_args(argv)
+    if args.images > MOST_IMAGES:
+        raise SystemExit(f"--images: expected {MOST_IMAGES} or fewer for the bridge.")
     MMLogger.get_instance("bridges", log_level="WARNING")
     out = Path(args.out)
     lines = out.read_text().splitlines() if out.exists() else []
     done = [json.loads(line) for line in lines]
     images, _ = load(args.data, "train", args.images)
-    train = load(args.data, "train", args.probe_images[0], skip=max(2000, args.images))
+    train = load(args.data, "train", args.probe_images[0], skip=MOST_IMAGES)
     test = load(args.data, "test", args.probe_images[1])
     seeds = [SEARCH_SEED] if args.search else args.seeds
     start = time.monotonic()

@@ -1,4 +1,4 @@
-"""Write docs/results_archive.md and its pictures from the logs in projects/paper/results/.
+"""Write docs/results_archive.md and its pictures from the logs in results/.
 
 The words come from results.template.md beside this script, every number in a table
 and every picture from the logs, which sweep.py wrote, and from the runs and
