@@ -89,6 +89,7 @@ _ROOMS = {
         "MaskedLanguageBackbone",
         "PreNormDETR",
         "SegmenterHead",
+        "SimpleFeaturePyramid",
         "StandardizeNeck",
         "TeacherObjective",
         "TilePreprocessor",

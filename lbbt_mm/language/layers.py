@@ -141,7 +141,9 @@ class RotaryPositions(nn.Module):
         return keep * frequencies + (1 - keep) * slow
 
 
-def relative_bias(table: Tensor, tokens: int, max_distance: int) -> Tensor:
+def relative_bias(
+    table: Tensor, tokens: int, max_distance: int, places: Tensor | None = None
+) -> Tensor:
     """Spread T5's learned relative positions over all pairs of tokens.
 
     Each direction has half of the buckets. Half of these are one distance each, the
@@ -152,9 +154,11 @@ def relative_bias(table: Tensor, tokens: int, max_distance: int) -> Tensor:
         table: One logit for each bucket and head, ``(buckets, H)``.
         tokens: Length T of the sequence.
         max_distance: Tokens from which on all distances share the last bucket.
+        places: Where in the sequence the tokens of N parts of it stand, ``(N, T')``.
 
     Returns:
-        What to add to the logits of query i and key j, ``(H, T, T)``.
+        What to add to the logits of query i and key j, ``(H, T, T)``; of the parts,
+        ``(N, H, T', T')``.
     """
     one_way = len(table) // 2
     exact = one_way // 2
@@ -165,9 +169,10 @@ def relative_bias(table: Tensor, tokens: int, max_distance: int) -> Tensor:
     growth = growth / math.log(max_distance / exact) * (one_way - exact)
     far = (exact + growth.long()).clamp(max=one_way - 1)
     buckets = torch.where(distances < exact, distances, far) + one_way * (offsets > 0)
-    places = torch.arange(tokens, device=table.device)
-    pairs_TT = places[None, :] - places[:, None] + tokens - 1
-    return table[buckets].t()[:, pairs_TT]
+    if places is None:
+        places = torch.arange(tokens, device=table.device)
+    pairs = places[..., None, :] - places[..., :, None] + tokens - 1
+    return table[buckets].t()[:, pairs].movedim(0, -3)
 
 
 def rotate(x: Tensor, cosines: Tensor, sines: Tensor) -> Tensor:
@@ -210,6 +215,7 @@ class TransformerBlock(nn.Module):
         causal: bool,
         relative: Relative = None,
         last_only: bool = False,
+        hidden: Tensor | None = None,
     ) -> Tensor:
         """Compute the block.
 
@@ -220,16 +226,20 @@ class TransformerBlock(nn.Module):
                 and sines ``(T, D)``, a bias of the logits ``(H, T, T)``, or ``None``.
             last_only: Compute the last token's output only; keys and values still
                 come from all tokens.
+            hidden: True where no token may look, ``(B, T)``; never a first token. Not
+                together with ``last_only``.
 
         Returns:
             ``(B, T, C)``, or ``(B, 1, C)`` with ``last_only``.
         """
         stream = x[:, -1:] if last_only else x
         if self.config.pre_norm:
-            attended = self.attention(self.attn_norm(x), causal, relative, last_only)
+            attended = self.attention(
+                self.attn_norm(x), causal, relative, last_only, hidden
+            )
             stream = stream + self.drop(attended)
             return stream + self.drop(self.ffn(self.ffn_norm(stream)))
-        attended = self.attention(x, causal, relative, last_only)
+        attended = self.attention(x, causal, relative, last_only, hidden)
         stream = self.attn_norm(stream + self.drop(attended))
         return self.ffn_norm(stream + self.drop(self.ffn(stream)))
 
@@ -239,17 +249,19 @@ class TransformerBlock(nn.Module):
         causal: bool,
         relative: Relative,
         last_only: bool,
+        hidden: Tensor | None = None,
     ) -> Tensor:
         """Self-attention by torch's fused kernels; no mask is materialised.
 
-        The exceptions are a sliding window shorter than the sequence, and a bias of
-        the logits.
+        The exceptions are a sliding window shorter than the sequence, a bias of the
+        logits, and hidden tokens.
 
         Args:
             x: Normalised stream, ``(B, T, C)``.
             causal: See :meth:`forward`.
             relative: See :meth:`forward`.
             last_only: See :meth:`forward`.
+            hidden: See :meth:`forward`.
 
         Returns:
             ``(B, T, C)``, or ``(B, 1, C)`` with ``last_only``.
@@ -280,6 +292,8 @@ class TransformerBlock(nn.Module):
             mask = self._biased_mask(relative.to(q_BHTD.dtype), causal, last_only)
         else:
             mask = self._window_mask(x, causal, last_only)
+        if hidden is not None:
+            mask = self._without(hidden[:, None, None], mask, causal)
         mixed_BHTD = attention(
             q_BHTD,
             k_BKTD,
@@ -300,14 +314,24 @@ class TransformerBlock(nn.Module):
         return self.down(self.hidden_drop(hidden))
 
     @staticmethod
-    def _biased_mask(bias_HTT: Tensor, causal: bool, last_only: bool) -> Tensor:
+    def _without(hidden: Tensor, mask: Tensor | None, causal: bool) -> Tensor:
+        """Take hidden keys ``(B, 1, 1, T)`` out of a mask."""
+        if mask is not None and mask.dtype is not torch.bool:
+            return mask.masked_fill(hidden, -math.inf)
+        if mask is None and causal:
+            mask = hidden.new_ones(hidden.shape[-1], hidden.shape[-1]).tril()
+        return ~hidden if mask is None else mask & ~hidden
+
+    @staticmethod
+    def _biased_mask(bias: Tensor, causal: bool, last_only: bool) -> Tensor:
         """Bias of the logits, minus infinity where a causal token must not look."""
         if last_only:  # which sees everything
-            bias_HTT = bias_HTT[:, -1:]
+            bias = bias[..., -1:, :]
         elif causal:
-            hidden = torch.ones_like(bias_HTT[0], dtype=torch.bool).triu(1)
-            bias_HTT = bias_HTT.masked_fill(hidden, -math.inf)
-        return bias_HTT[None]  # the fused kernels take four dimensions only
+            later = bias.new_ones(bias.shape[-2:], dtype=torch.bool).triu(1)
+            bias = bias.masked_fill(later, -math.inf)
+        # The fused kernels take four dimensions only.
+        return bias if bias.ndim == 4 else bias[None]
 
     def _window_mask(self, x: Tensor, causal: bool, last_only: bool) -> Tensor | None:
         """Mask of a sliding window; ``None`` when the window covers every token."""

@@ -289,23 +289,32 @@ class LanguageModel(RecordedModel):
         stretched = F.interpolate(wide, size=tokens, mode="linear", align_corners=True)
         return stretched[0].t().to(self.positions.dtype)
 
-    def relative_positions(self, tokens: Tensor) -> Relative:
+    def relative_positions(
+        self, tokens: Tensor, places: Tensor | None = None
+    ) -> Relative:
         """Return what acts inside every block's attention.
 
         Args:
             tokens: ``(B, T, C)``.
+            places: Where in the sequence the tokens of N parts of it stand, for
+                attention inside of each, ``(N, T')``.
 
         Returns:
             Cosines and sines ``(T, D)`` of rotary positions, T5's bias of the logits
-            ``(H, T, T)``, or ``None`` where the family has neither or they are off.
+            ``(H, T, T)``, or ``None`` where the family has neither or they are off. Of
+            parts, ``(N, 1, T', D)`` and ``(N, H, T', T')``.
         """
         if self.positions is not None and self.config.position == "relative":
             max_distance = self.config.relative_max_distance
             assert max_distance is not None
-            return relative_bias(self.positions, tokens.shape[1], max_distance)
+            length = tokens.shape[1]
+            return relative_bias(self.positions, length, max_distance, places)
         if self.rotary is None:
             return None
-        return self.rotary(tokens.shape[1], tokens.device)
+        angles = self.rotary(tokens.shape[1], tokens.device)
+        if places is None:
+            return angles
+        return angles[0][places][:, None], angles[1][places][:, None]
 
     def finish(self, tokens: Tensor) -> Tensor:
         """Apply what follows the last block: norm and dropout as in the family."""

@@ -7,6 +7,7 @@ from lbbt_mm.models.backbone.enlarge_on_device import EnlargeOnDevice
 from lbbt_mm.models.backbone.feature_head import FeatureHead
 from lbbt_mm.models.backbone.language_backbone import LanguageBackbone
 from lbbt_mm.models.backbone.masked_backbone import MaskedLanguageBackbone
+from lbbt_mm.models.backbone.simple_pyramid import SimpleFeaturePyramid
 from lbbt_mm.models.backbone.standardize_neck import StandardizeNeck
 from lbbt_mm.models.lazy import LAZY, load
 from lbbt_mm.models.multimodal.llava import LLaVA
@@ -36,6 +37,7 @@ __all__ = [
     "LanguageBackbone",
     "MLPProjector",
     "MaskedLanguageBackbone",
+    "SimpleFeaturePyramid",
     "StandardizeNeck",
     "TeacherObjective",
     "TilePreprocessor",

@@ -12,6 +12,8 @@ from lbbt_mm.language import Checkpoint
 from lbbt_mm.language.fallback_checkpoint import FallbackCheckpoint
 from lbbt_mm.models.backbone.patch_tokens import PatchTokens
 
+# What a record holds only where it is used.
+_MAY_MISS = ("prefix_tokens", "window_size", "global_blocks")
 _KERNEL, _BIAS, _POSITIONS = "projection.weight", "projection.bias", "positions"
 
 
@@ -112,15 +114,14 @@ def other_use(built: Mapping[str, Any], stored: Mapping[str, Any] | None) -> lis
         A phrase for each option.
     """
     stored = dict(stored or {})
-    other = [
-        f"{name}={stored[name]!r} there, {value!r} here"
-        for name, value in built.items()
-        if name in stored and stored[name] != value and name != "prefix_tokens"
+    names = [name for name in built if name in stored and name != "prefix_tokens"]
+    if stored:
+        names += [name for name in _MAY_MISS if (name in stored) != (name in built)]
+    return [
+        f"{name}={stored.get(name)!r} there, {built.get(name)!r} here"
+        for name in names
+        if stored.get(name) != built.get(name)
     ]
-    fronts = stored.get("prefix_tokens"), built.get("prefix_tokens")
-    if stored and (fronts[0] is None) != (fronts[1] is None):
-        other.append(f"prefix_tokens={fronts[0]!r} there, {fronts[1]!r} here")
-    return other
 
 
 def say_other_use(

@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint as recompute
 
 from lbbt_mm.language.fallback import build_stack
 from lbbt_mm.language.fallback_config import AnyConfig
@@ -18,12 +17,9 @@ from lbbt_mm.models.backbone.late_architecture import LateArchitecture
 from lbbt_mm.models.backbone.lora import add_lora
 from lbbt_mm.models.backbone.options import (
     block_numbers,
-    check_choices,
-    check_distribution,
     check_first_block,
     check_flags,
-    check_lora,
-    check_rate,
+    check_options,
     check_scale,
     height_and_width,
     refuse_unknown,
@@ -33,6 +29,8 @@ from lbbt_mm.models.backbone.options import (
 )
 from lbbt_mm.models.backbone.patch_tokens import PatchTokens, shaped
 from lbbt_mm.models.backbone.prefix import PrefixTokens
+from lbbt_mm.models.backbone.run_block import run_block
+from lbbt_mm.models.backbone.simple_pyramid import mark_stride
 from lbbt_mm.models.backbone.trainable import (
     freeze,
     frozen_prefix,
@@ -41,6 +39,7 @@ from lbbt_mm.models.backbone.trainable import (
     rest,
     say_trainable,
 )
+from lbbt_mm.models.backbone.windows import Windows, cut_windows, read_windows
 from lbbt_mm.models.pretrained import load_part, split_pretrained
 from lbbt_mm.registry import MODELS
 
@@ -114,6 +113,11 @@ class LanguageBackbone(LateArchitecture):
             training, as in the authors' code.
         new_patch_embed: Draw the patch embedding anew though ``init_cfg`` or
             ``language_model`` names a bridge that has one, as the authors' probes do.
+        window_size: Side, in patches, of the windows inside of which most blocks
+            attend, so that large images stay affordable; 14 in ViTDet. See
+            :class:`lbbt_mm.models.backbone.windows.Windows`.
+        global_blocks: The blocks that see the whole map nevertheless: their numbers, or
+            how many, evenly spread; 4 by default, (2, 5, 8, 11) of 12.
         init_cfg: mmengine's initialisation. With ``type='Pretrained'`` the weights
             come from a checkpoint of a whole model (``prefix='backbone.'``), all of
             them or none, and the language model's files are not needed.
@@ -161,33 +165,21 @@ class LanguageBackbone(LateArchitecture):
         lora: Mapping[str, Any] | None = None,
         frozen_dropout: bool = False,
         new_patch_embed: bool = False,
+        window_size: int | None = None,
+        global_blocks: int | Sequence[int] | None = None,
         init_cfg: dict[str, Any] | list[dict[str, Any]] | None = None,
         **unknown: Any,
     ) -> None:
         super().__init__(init_cfg=init_cfg)
         refuse_unknown(type(self), unknown)
-        check_choices(
-            attention=attention,
-            position=position,
-            long_positions=long_positions,
-            initial_distribution=initial_distribution,
-            frozen_dtype=frozen_dtype,
-            prefix_tokens=prefix_tokens,
-            out_type=out_type,
-        )
         check_flags(
             pretrained=pretrained,
             with_cp=with_cp,
             frozen_dropout=frozen_dropout,
             new_patch_embed=new_patch_embed,
         )
-        check_distribution(initial_distribution, pretrained)
         check_scale(token_scale, patch_moments)
         check_first_block(first_block, num_layers)
-        check_lora(lora, trainable_layers)
-        check_rate("drop_path_rate", drop_path_rate)
-        if drop_rate is not None:
-            check_rate("drop_rate", drop_rate)
         self.language_source = language_model
         self.pretrained = pretrained
         self.out_type = out_type
@@ -197,13 +189,14 @@ class LanguageBackbone(LateArchitecture):
         self.with_cp = with_cp
         self.frozen_dropout = frozen_dropout
         self.new_patch_embed = new_patch_embed
-        self._build_when_known(
+        options = dict(
             num_layers=num_layers,
             img_size=height_and_width(img_size),
             patch_size=side(patch_size),
             in_channels=whole("in_channels", in_channels, "channels"),
             attention=attention,
             position=position,
+            out_type=out_type,
             out_indices=out_indices,
             trainable_layers=trainable_layers,
             drop_rate=drop_rate,
@@ -213,19 +206,22 @@ class LanguageBackbone(LateArchitecture):
             frozen_dtype=frozen_dtype,
             prefix_tokens=prefix_tokens,
             lora=lora,
+            window_size=window_size,
+            global_blocks=global_blocks,
         )
+        check_options(options, pretrained)
+        self._build_when_known(**options)
 
     def _build(self, config: AnyConfig, options: Mapping[str, Any]) -> None:
         config = config.with_layers(options["num_layers"])
         position = options["position"]
-        if position == "sincos2d" and config.width % 4:
-            raise ValueError(
-                f"position='sincos2d' needs a width that is a multiple of 4; "
-                f"{self.language_source} has {config.width}."
-            )
         self.embed_dims = config.width
         self.num_layers = config.num_layers
         self.out_indices = block_numbers(options["out_indices"], config.num_layers)
+        self.window_size = options["window_size"]
+        self.global_blocks = read_windows(
+            self.window_size, options["global_blocks"], config
+        )
         self.drop_path_rates = torch.linspace(
             0, options["drop_path_rate"], config.num_layers, device="cpu"
         ).tolist()
@@ -252,6 +248,9 @@ class LanguageBackbone(LateArchitecture):
         self.language.use["position"] = position
         if kind is not None:
             self.language.use["prefix_tokens"] = kind
+        if self.window_size is not None:
+            cut = dict(window_size=self.window_size, global_blocks=self.global_blocks)
+            self.language.use |= cut
         if self.out_type in ("last", "avg"):  # one vector, so the same heads fit
             places = [index - config.num_layers for index in self.out_indices]
             self.language.use |= dict(out_type=self.out_type, out_indices=places)
@@ -334,6 +333,7 @@ class LanguageBackbone(LateArchitecture):
             tokens, grid = self.patch_embed(x)
             tokens = self.embed(tokens)
             relative = self.language.relative_positions(tokens)
+            windows = cut_windows(self, tokens, grid)
         last, outputs = self.num_layers - 1, {}
         # Where only the last token is wanted, the others give keys and values only.
         alone = self.out_type == "last" and self.out_indices == [last]
@@ -341,15 +341,18 @@ class LanguageBackbone(LateArchitecture):
             if index > max(self.out_indices):
                 break
             with torch.set_grad_enabled(grad and index >= frozen):
-                last_only = alone and index == last
-                tokens = self.run_block(block, index, tokens, relative, last_only)
+                inside = None if index in self.global_blocks else windows
+                only = alone and index == last and inside is None
+                tokens = self.run_block(block, index, tokens, relative, only, inside)
             if index in self.out_indices:
                 outputs[index] = tokens
         if last in outputs:
             outputs[last] = self.language.finish(outputs[last])
-        return tuple(
-            shaped(outputs[index], grid, self.out_type) for index in self.out_indices
-        )
+        shapes = (shaped(outputs[i], grid, self.out_type) for i in self.out_indices)
+        if self.out_type == "featmap":
+            stride = self.patch_embed.patch_size
+            return tuple(mark_stride(shape, stride) for shape in shapes)
+        return tuple(shapes)
 
     def embed(self, tokens: Tensor) -> Tensor:
         """Put the prefix in front of patch tokens, and add the language's positions."""
@@ -377,17 +380,16 @@ class LanguageBackbone(LateArchitecture):
         return layer_depth(param_name, prefix, self.num_layers, self.language)
 
     def run_block(
-        self, block: nn.Module, index: int, tokens: Tensor, relative: Any, last: bool
+        self,
+        block: nn.Module,
+        index: int,
+        tokens: Tensor,
+        relative: Any,
+        last: bool,
+        windows: Windows | None = None,
     ) -> Tensor:
         """Run one block, with drop path and, if asked to, recomputed."""
-        causal = self.language.causal
-        if self.with_cp and torch.is_grad_enabled():
-            out = recompute(block, tokens, causal, relative, last, use_reentrant=False)
-        else:
-            out = block(tokens, causal, relative, last)
-        rate = self.drop_path_rates[index]
-        if block.training and rate > 0:
-            stream = tokens[:, -1:] if last else tokens
-            kept = torch.rand(len(out), 1, 1, device=out.device) >= rate
-            out = stream + (out - stream) * kept / (1 - rate)
-        return out
+        causal, rate = self.language.causal, self.drop_path_rates[index]
+        return run_block(
+            block, tokens, causal, relative, last, windows, self.with_cp, rate
+        )

@@ -63,6 +63,12 @@ class MaskedLanguageBackbone(LanguageBackbone):
                 f"{self.language_source} runs over transformers' own layers, whose "
                 f"positions count tokens and not the places that are left."
             )
+        if self.window_size is not None:
+            raise ValueError(
+                "MaskedLanguageBackbone: window_size has no meaning where a random "
+                "share of the patches is left; leave it out, and set it in the "
+                "LanguageBackbone that starts from this one."
+            )
         inside = config.position in ("rotary", "relative")
         if inside and self.patch_embed.position not in ("sincos2d", "learned", "none"):
             raise ValueError(

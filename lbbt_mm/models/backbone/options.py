@@ -121,6 +121,24 @@ def _nearest(name: str, own: Collection[str]) -> str:
     return f"it has {', '.join(sorted(own))}"
 
 
+def check_options(options: Mapping[str, Any], pretrained: bool) -> None:
+    """Refuse values of a backbone's options that are wrong whatever the model.
+
+    Args:
+        options: By name.
+        pretrained: Whether blocks start from language weights.
+
+    Raises:
+        ValueError: One is not what it should be.
+    """
+    check_choices(**{name: options[name] for name in _CHOICES})
+    check_distribution(options["initial_distribution"], pretrained)
+    check_lora(options["lora"], options["trainable_layers"])
+    check_rate("drop_path_rate", options["drop_path_rate"])
+    if options["drop_rate"] is not None:
+        check_rate("drop_rate", options["drop_rate"])
+
+
 def check_choices(**options: Any) -> None:
     """Refuse with a ``ValueError`` what is not among an option's choices."""
     for name, value in options.items():
@@ -238,14 +256,16 @@ def height_and_width(img_size: Any) -> tuple[int, int]:
     return value, value
 
 
-def block_numbers(indices: Any, num_layers: int) -> list[int]:
-    """Return the blocks that ``out_indices`` names, counted from 0."""
+def block_numbers(
+    indices: Any, num_layers: int, option: str = "out_indices"
+) -> list[int]:
+    """Return the blocks that an option names, counted from 0."""
     listed = list(indices) if _is_sequence(indices) else [indices]
     for index in listed or [None]:
         is_whole = isinstance(index, Integral) and not isinstance(index, bool)
         if not is_whole or not -num_layers <= index < num_layers:
             raise ValueError(
-                f"out_indices must name blocks from {-num_layers} to {num_layers - 1}; "
+                f"{option} must name blocks from {-num_layers} to {num_layers - 1}; "
                 f"got {indices!r}."
             )
     return [int(index) % num_layers for index in listed]

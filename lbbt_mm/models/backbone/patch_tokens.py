@@ -40,6 +40,11 @@ class PatchTokens(nn.Module):
         position: str,
     ) -> None:
         super().__init__()
+        if position == "sincos2d" and width % 4:
+            raise ValueError(
+                f"position='sincos2d' needs a width that is a multiple of 4; the "
+                f"language model has {width}."
+            )
         self.patch_size = patch_size
         high, wide = img_size
         self.grid = math.ceil(high / patch_size), math.ceil(wide / patch_size)

@@ -127,12 +127,13 @@ EFFECTS = {
     "initial_distribution": dict(pretrained=False, initial_distribution="mimetic"),
     "prefix_tokens": dict(prefix_tokens="new"),
     "first_block": dict(num_layers=2, first_block=1),
+    "window_size": dict(window_size=2, global_blocks=1),
     "init_cfg": dict(init_cfg=dict(type="Constant", layer="Conv2d", val=0.01)),
 }
 # Tested in test_backbone_options.py, test_trainable.py, test_patch_moments.py and
 # test_bridge_source.py.
 ELSEWHERE = {"long_positions", "unknown", "frozen_dtype", "patch_moments", "lora"}
-ELSEWHERE |= {"frozen_dropout", "new_patch_embed"}
+ELSEWHERE |= {"frozen_dropout", "new_patch_embed", "global_blocks"}
 
 
 def test_there_is_a_case_for_every_option() -> None:
@@ -146,7 +147,7 @@ def test_there_is_a_case_for_every_option() -> None:
 def test_every_option_has_an_effect(sources, option: str, monkeypatch) -> None:
     recomputed = []
     monkeypatch.setattr(
-        "lbbt_mm.models.backbone.language_backbone.recompute",
+        "lbbt_mm.models.backbone.run_block.recompute",
         lambda block, *args, **kwargs: recomputed.append(block) or block(*args),
     )
 

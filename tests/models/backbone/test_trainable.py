@@ -163,11 +163,11 @@ def test_a_frozen_prefix_runs_without_a_graph() -> None:
 
 
 def test_a_frozen_prefix_is_not_recomputed(monkeypatch) -> None:
-    from lbbt_mm.models.backbone import language_backbone
+    from lbbt_mm.models.backbone import run_block
 
     recomputed = []
     monkeypatch.setattr(
-        language_backbone,
+        run_block,
         "recompute",
         lambda block, *args, **kwargs: recomputed.append(block) or block(*args),
     )
