@@ -175,6 +175,11 @@ def _refuse_positions(backbone: Any) -> None:
             f"DropPosObjective takes a model of one of our families: {source} runs "
             "over transformers' own layers, which add positions themselves."
         )
+    if backbone.window_size is not None:
+        raise ValueError(
+            "DropPosObjective shuffles the patches, which window_size cuts by their "
+            "places: leave window_size out."
+        )
     if position == "none":
         raise ValueError(f"position='none' leaves nothing to drop: {advice}.")
     if position == "language" and config.position != "table":
