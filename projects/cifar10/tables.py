@@ -1,0 +1,199 @@
+"""Write the tables of the results into the pages, and draw the picture.
+
+Between `<!-- NAME -->` and `<!-- end -->` of docs/results.md and of this project's
+README stands the table of that name, from the lines in results/. `--check` writes
+nothing and tells whether it is so.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+
+HOME = Path(__file__).resolve().parent
+ROOT = HOME.parents[1]
+sys.path.insert(0, str(ROOT))
+from lbbt_mm.files import write_whole  # noqa: E402
+from lbbt_mm.report.chart import COLOURS, SOFT, style  # noqa: E402
+from lbbt_mm.report.tables import Interval, Table, interval  # noqa: E402
+
+PAGES = (HOME / "README.md", ROOT / "docs" / "results.md")
+PICTURE = ROOT / "docs" / "images" / "cifar10_bridges.png"
+NAMES = {
+    "family": "scratch",
+    "gpt2": "scratch, GPT-2's distribution",
+    "gpt2-dropout": "the same, dropout and drop path 0.1",
+}
+READOUTS = {"last": "last token", "mean": "mean of tokens"}
+_PLACE = re.compile(r"<!-- ([\w-]+) -->\n.*?<!-- end -->", re.S)
+
+Row = dict[str, Any]
+
+
+def read(name: str) -> list[Row]:
+    """Read results, one line each."""
+    path = HOME / "results" / f"{name}.jsonl"
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def readouts_table() -> Table:
+    """Probes of unbridged blocks: what is read, of what, at what size."""
+    rows = read("readouts")
+    starts = ["language", "family", "gpt2", "mimetic"]
+    lines = []
+    for tokens, scale, readout in dict.fromkeys(
+        (row["tokens"], row["scale"], row["readout"])
+        for row in rows
+        if row["start"] != "pixels"
+    ):
+        wanted = dict(tokens=tokens, scale=scale, readout=readout)
+        cells = []
+        for start in starts:
+            found = _numbers(rows, lambda row: row["top1"], **wanted, start=start)
+            cells.append(_cell(found))
+        title = f"{tokens} tokens, scale {scale}, {READOUTS[readout]}"
+        lines.append([title, *cells])
+    pixels = _cell(_numbers(rows, lambda row: row["top1"], start="pixels"))
+    lines.append(["raw pixels", pixels, *[""] * (len(starts) - 1)])
+    return Table(["", *(NAMES.get(name, name) for name in starts)], lines)
+
+
+def bridges_table() -> Table:
+    """Bridges: labels fitted, and both read-outs before and after."""
+    rows = [row for row in read("bridges") if "after" in row]
+    lines = []
+    for augmentation, variant, start in dict.fromkeys(
+        (row["augmentation"], row["variant"], row["initialisation"]) for row in rows
+    ):
+        wanted = dict(augmentation=augmentation, variant=variant, initialisation=start)
+        cells = [_cell(_numbers(rows, lambda row: row["fitted"][-1], **wanted))]
+        for readout in READOUTS:
+            for when in ("before", "after"):
+                found = _numbers(rows, _probe(when, readout), **wanted)
+                cells.append(f"{interval(found).mean:.1f}")
+            changes = _numbers(rows, _change(readout), **wanted)
+            cells.append(_cell(changes, signed=True))
+        lines.append([f"{augmentation}, {variant}, {NAMES.get(start, start)}", *cells])
+    headings = ["", "labels fitted, %"]
+    for title in READOUTS.values():
+        headings += [f"{title}, before", "after", "change"]
+    return Table(headings, lines)
+
+
+def _probe(when: str, readout: str) -> Callable[[Row], float]:
+    return lambda row: row[when][readout]["top1"]
+
+
+def _change(readout: str) -> Callable[[Row], float]:
+    after, before = _probe("after", readout), _probe("before", readout)
+    return lambda row: after(row) - before(row)
+
+
+def _numbers(rows: list[Row], get: Callable[[Row], float], **wanted: Any) -> list:
+    return [get(row) for row in rows if wanted.items() <= row.items()]
+
+
+def _cell(values: Sequence[float], signed: bool = False) -> str:
+    if not values:
+        return ""
+    found, sign = interval(values), "+" if signed else ""
+    words = f"{found.mean:{sign}.1f}"
+    if found.count > 1:
+        words += f" [{found.low:{sign}.1f}, {found.high:{sign}.1f}]"
+    return words if found.count in (1, 3) else f"{words}, {found.count} seeds"
+
+
+@style()
+def draw(path: Path) -> None:
+    """Draw how labels are fitted, and what becomes of the probes."""
+    rows = [row for row in read("bridges") if "after" in row]
+    shown = [row for row in rows if row["augmentation"] == "crop"]
+    starts = [
+        s for s in ("language", "family") if _numbers(shown, len, initialisation=s)
+    ]
+    figure, axes = plt.subplots(1, 3, figsize=(12, 3.8), layout="constrained")
+    for panel, variant in zip(axes, ("plain", "token"), strict=False):
+        for start in starts:
+            curves = [
+                row["fitted"]
+                for row in shown
+                if row["variant"] == variant and row["initialisation"] == start
+            ]
+            name = NAMES.get(start, start)
+            for number, curve in enumerate(curves):
+                label = {"label": name} if number == 0 else {}
+                epochs = range(1, len(curve) + 1)
+                panel.plot(epochs, curve, color=COLOURS[name][0], lw=1.5, **label)
+        front = {"plain": "no token", "token": "a token"}[variant]
+        panel.set(title=f"{front} in front of the patches", xlabel="epoch")
+        panel.set(ylim=(0, 100), ylabel="random labels fitted, %")
+        panel.legend(loc="upper left")
+    _draw_changes(axes[2], shown, starts)
+    write_whole(path, lambda part: figure.savefig(part, format="png", dpi=160))
+    plt.close(figure)
+
+
+def _draw_changes(axes: Any, rows: list[Row], starts: list[str]) -> None:
+    places = [(v, s, r) for v in ("plain", "token") for s in starts for r in READOUTS]
+    places = [
+        p for p in places if _numbers(rows, len, variant=p[0], initialisation=p[1])
+    ]
+    for place, (variant, start, readout) in enumerate(places):
+        wanted = dict(variant=variant, initialisation=start)
+        changes = _numbers(rows, _change(readout), **wanted)
+        found: Interval = interval(changes)
+        colour = COLOURS[NAMES.get(start, start)][0]
+        axes.plot([found.low, found.high], [place, place], color=colour, lw=1.2)
+        axes.plot(changes, [place] * len(changes), "o", color=colour, alpha=0.6)
+        axes.plot(found.mean, place, "|", color=colour, ms=16, mew=2)
+    axes.axvline(0, color=SOFT, lw=1)
+    front = {"plain": "", "token": "token, "}
+    names = [
+        f"{NAMES.get(start, start)}, {front[variant]}{READOUTS[readout]}"
+        for variant, start, readout in places
+    ]
+    axes.set_yticks(range(len(places)), names)
+    axes.invert_yaxis()
+    axes.set(title="probe on other images", xlabel="change by the bridge, points")
+
+
+TABLES: dict[str, Callable[[], Table]] = {
+    "readouts": readouts_table,
+    "bridges": bridges_table,
+}
+
+
+def fill_in(text: str) -> str:
+    """Put the tables into a page."""
+
+    def table(match: re.Match[str]) -> str:
+        words = TABLES[match[1]]().to_markdown()
+        return f"<!-- {match[1]} -->\n\n{words}\n\n<!-- end -->"
+
+    return _PLACE.sub(table, text)
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Write, or compare."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--check", action="store_true", help="write nothing")
+    args = parser.parse_args(argv)
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        if args.check and fill_in(text) != text:
+            raise SystemExit(f"{page} is not what the results say: run {__file__}.")
+        if not args.check:
+            write_whole(page, fill_in(text))
+    if not args.check:
+        draw(PICTURE)
+
+
+if __name__ == "__main__":
+    main()
