@@ -103,6 +103,15 @@ def named_path(text: str) -> tuple[str, Path]:
     return name, Path(path)
 
 
+def positive(text: str) -> int:
+    """Read an argument that counts something."""
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(
+            f"expected a whole number above 0, got {text!r}"
+        )
+    return int(text)
+
+
 def add_device_option(parser: argparse.ArgumentParser) -> None:
     """Add ``--device``."""
     parser.add_argument(
@@ -148,8 +157,13 @@ class _KeyValue(argparse.Action):
         action(parser, namespace, values, option_string)
 
 
-def load_config(args: argparse.Namespace) -> Any:
-    """Read the config and apply ``--cfg-options`` and ``--work-dir``."""
+def load_config(args: argparse.Namespace, may_be_trial: bool = False) -> Any:
+    """Read the config and apply ``--cfg-options`` and ``--work-dir``.
+
+    Args:
+        args: The command line.
+        may_be_trial: Whether the tool has the options of ``_trial.py``.
+    """
     if not os.path.isfile(args.config):  # said before anything heavy is imported
         renamed = re.sub(r"_correct(?=[_+])", "_true", args.config)  # of 0.1.0
         now = f": it is called {renamed} now" if os.path.isfile(renamed) else ""
@@ -168,18 +182,37 @@ def load_config(args: argparse.Namespace) -> Any:
         )
     try:
         cfg = load(args.config, args.cfg_options)
+        trial = shorten(cfg, args) if may_be_trial else {}
+        if trial:
+            cfg = load(args.config, {**trial, **(args.cfg_options or {})})
     except ConfigError as error:
         fail(f"{args.config}: {error}")
     if args.work_dir:
         cfg.work_dir = args.work_dir
     elif cfg.get("work_dir") is None:
         name = run_name(args.config, args.cfg_options or {})
+        if trial and (args.images or args.blocks):  # a long run is not to go on from it
+            name += "_trial"
         cfg.work_dir = os.path.join("work_dirs", name)
     try:
         require_scope(cfg, args.config)
     except ImportError as error:
         fail(str(error))
     return cfg
+
+
+def shorten(cfg: Any, args: argparse.Namespace) -> dict[str, Any]:
+    """Give the settings that make a run a trial, of a tool with such options."""
+    names = ("images", "epochs", "iterations", "blocks")
+    if not any(getattr(args, name, None) for name in names):
+        return {}
+    for key in ("model", "train_dataloader", "train_cfg"):
+        if not cfg.get(key):
+            fail(f"{args.config} has no {key}: there is nothing to train.")
+    with console(args.verbose):
+        from _trial import trial_options
+
+        return trial_options(cfg, args)
 
 
 def check_checkpoint(checkpoint: str, local: bool = False) -> None:

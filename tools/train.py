@@ -38,6 +38,14 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         "--no-validate", action="store_true", help="do not evaluate while training"
     )
+    trial = parser.add_argument_group("a short trial (docs/trial.md)")
+    for name, what in (
+        ("images", "so many training images, and no more to evaluate on"),
+        ("epochs", "train for so long; the schedules follow"),
+        ("iterations", "the same, of a config that counts in iterations"),
+        ("blocks", "so many blocks of the language model"),
+    ):
+        trial.add_argument(f"--{name}", type=_launch.positive, metavar="N", help=what)
     _launch.add_verbose_option(parser)
     _processes.add_launcher_options(parser)
     return parser.parse_args()
@@ -173,7 +181,7 @@ def see_to_the_end(runner: Any) -> None:
 def main() -> None:
     """Train."""
     args = parse_args()
-    cfg = _launch.load_config(args)
+    cfg = _launch.load_config(args, may_be_trial=True)
     for key in ("model", "train_dataloader", "train_cfg", "optim_wrapper"):
         if not cfg.get(key):
             _launch.fail(f"{args.config} has no {key}: there is nothing to train.")
