@@ -25,6 +25,7 @@ keep_old_names()
 _ROOMS = {
     "datasets": (
         "ConversationDataset",
+        "CorruptImage",
         "FewLabelDataset",
         "FewTrueLabelsDataset",
         "IdxDataset",

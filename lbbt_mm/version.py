@@ -21,6 +21,12 @@ _SUPPORTED: dict[str, tuple[str, str, tuple[str, ...], str]] = {
     "mmseg": ("1.2.0", "2.0", (), "pip install onedl-mmsegmentation"),
     "peft": ("0.12.0", "1.0", (), 'pip install "peft<1"'),
     "transformers": ("4.45.0", "5.0", (), 'pip install "transformers<5"'),
+    "imagecorruptions": (
+        "1.1.0",
+        "2.0",
+        (),
+        "pip install imagecorruptions-imaug",
+    ),
     "gguf": ("0.10.0", "1.0", (), "pip install gguf"),
     "matplotlib": ("3.5.0", "4.0", (), "pip install matplotlib"),
     "jinja2": ("3.0.0", "4.0", (), "pip install jinja2"),
@@ -65,7 +71,9 @@ def require(name: str, purpose: str) -> ModuleType:
             f"{purpose} needs {name}>={low},<{high}, which does not import here "
             f"({reason}). Install it with: {install}"
         ) from error
-    found = getattr(module, "__version__", None) or metadata.version(name)
+    found = getattr(module, "__version__", None) or metadata.version(
+        metadata.packages_distributions().get(name, [name])[0]
+    )
     if not _as_tuple(low) <= _as_tuple(found) < _as_tuple(high) or found in bad:
         without = f", not {', '.join(bad)}" if bad else ""
         raise ImportError(

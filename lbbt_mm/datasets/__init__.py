@@ -1,6 +1,7 @@
 """Datasets: random, few and other labels around any dataset; small real sets."""
 
 from lbbt_mm.datasets.checks.damaged import DamagedImageError
+from lbbt_mm.datasets.corrupt_image import CorruptImage
 from lbbt_mm.datasets.few_labels import FewLabelDataset
 from lbbt_mm.datasets.few_true_labels import FewTrueLabelsDataset
 from lbbt_mm.datasets.image_tiles import ImageTiles
@@ -17,6 +18,7 @@ from lbbt_mm.datasets.vqa import ConversationDataset, VQADataset
 
 __all__ = [
     "ConversationDataset",
+    "CorruptImage",
     "DamagedImageError",
     "FewLabelDataset",
     "FewTrueLabelsDataset",

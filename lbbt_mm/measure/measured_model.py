@@ -27,7 +27,7 @@ from lbbt_mm.models.initial_model import (
 from lbbt_mm.models.pretrained import load_part
 from lbbt_mm.probe.feature_key import UnknownContentError, images_sha256
 from lbbt_mm.probe.features import Features, pool_features, true_labels
-from lbbt_mm.probe.setup import find_pipeline, true_label_dataset
+from lbbt_mm.probe.setup import clean_pipeline, find_pipeline, true_label_dataset
 from lbbt_mm.progress import follow
 
 _FINGERPRINTED = 16  # images that tell one dataset from another
@@ -242,7 +242,8 @@ class MeasuredModel:
                 f"measurement looks at its images."
             )
         test = self.cfg.get("test_dataloader") or loader
-        pipeline = find_pipeline(test["dataset"])
+        find = clean_pipeline if split == "train" else find_pipeline
+        pipeline = find(test["dataset"])
         return loader["dataset"], pipeline, test.get("batch_size", 32)
 
     def _batches(

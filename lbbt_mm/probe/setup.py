@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from mmengine.registry import DATASETS, MODELS, init_default_scope
+from mmengine.registry import DATASETS, MODELS, TRANSFORMS, init_default_scope
 from mmengine.runner import Runner, set_random_seed
 from torch import nn
 from torch.utils.data import DataLoader
@@ -87,6 +87,22 @@ def find_pipeline(dataset: Mapping) -> list:
     return dataset.get("pipeline", [])
 
 
+def clean_pipeline(dataset: Mapping) -> list:
+    """Find the pipeline of test images without what corrupts them.
+
+    Args:
+        dataset: Config of the test images, in any wrappers.
+
+    Returns:
+        What training images go through to be looked at.
+    """
+    return [
+        step
+        for step in find_pipeline(dataset)
+        if not getattr(find_type(step, TRANSFORMS), "of_test_images", False)
+    ]
+
+
 def probe_dataloaders(cfg: Any) -> dict[str, dict]:
     """Configs of the loaders that show each image once, in order, with its true label.
 
@@ -94,8 +110,8 @@ def probe_dataloaders(cfg: Any) -> dict[str, dict]:
         cfg: A config with ``train_dataloader`` and ``test_dataloader``.
 
     Returns:
-        Of ``'train'`` and ``'test'``, both through the test pipeline, with the batch
-        size and workers of ``test_dataloader``.
+        Of ``'train'`` and ``'test'``, both through the test pipeline (training images
+        uncorrupted), with the batch size and workers of ``test_dataloader``.
 
     Raises:
         ValueError: One of the loaders is missing.
@@ -107,7 +123,7 @@ def probe_dataloaders(cfg: Any) -> dict[str, dict]:
                 "the images of train_dataloader and tests on those of test_dataloader."
             )
     test_set = cfg.test_dataloader["dataset"]
-    pipeline = find_pipeline(test_set)
+    pipeline = clean_pipeline(test_set)
     loader = copy.deepcopy(dict(cfg.test_dataloader))
     loader.pop("batch_sampler", None)
     loader.update(

@@ -4,6 +4,8 @@
 data_root = "data/cifar10"  # holds cifar-10-batches-py
 
 # sometimes changed
+corruption = None  # of the test images, such as "gaussian_noise": docs/objectives.md
+severity = 3  # of it, 1 to 5
 batch_size = 64  # images a process
 num_workers = 4
 
@@ -55,5 +57,14 @@ val_dataloader = dict(
 )
 val_evaluator = dict(type="Accuracy", topk=(1,))
 # Images that were never seen, with their true labels.
-test_dataloader = val_dataloader
+recipe = dict(
+    type="lbbt_mm.CorruptImage",
+    corruption=corruption,
+    severity=severity,
+    channel_order="rgb",
+)
+test_pipeline = [recipe, *clean_pipeline] if corruption else clean_pipeline
+test_dataloader = dict(
+    val_dataloader, dataset=dict(val_dataloader["dataset"], pipeline=test_pipeline)
+)
 test_evaluator = val_evaluator

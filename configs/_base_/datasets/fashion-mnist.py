@@ -5,6 +5,8 @@ data_root = "data/fashion-mnist"  # the four idx files, .gz or not
 num_images = 60000  # to train on
 
 # sometimes changed
+corruption = None  # of the test images, such as "gaussian_noise": docs/objectives.md
+severity = 3  # of it, 1 to 5
 batch_size = 32  # images a process
 num_workers = 0  # the images are in memory: a worker would cost more than it saves
 
@@ -47,5 +49,9 @@ val_dataloader = dict(
 )
 val_evaluator = dict(type="Accuracy", topk=(1,))
 # Images that were never seen, with their true labels.
-test_dataloader = val_dataloader
+recipe = dict(type="lbbt_mm.CorruptImage", corruption=corruption, severity=severity)
+test_pipeline = [recipe, *pipeline] if corruption else pipeline
+test_dataloader = dict(
+    val_dataloader, dataset=dict(val_dataloader["dataset"], pipeline=test_pipeline)
+)
 test_evaluator = val_evaluator
