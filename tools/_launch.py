@@ -79,10 +79,19 @@ def refusals(*more: type[Exception]) -> Iterator[None]:
         fail(str(error))
 
 
-def argument_parser(description: str | None) -> argparse.ArgumentParser:
-    """Make a parser that shows a docstring as it is written."""
+def argument_parser(
+    description: str | None, example: str = ""
+) -> argparse.ArgumentParser:
+    """Make a parser that shows a docstring as it is written.
+
+    Args:
+        description: The docstring.
+        example: A command that works as it stands, from the repository's root.
+    """
     return argparse.ArgumentParser(
-        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+        description=description,
+        epilog=example and f"example:\n  {example}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
 
 
@@ -119,9 +128,13 @@ def add_device_option(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_common_options(parser: argparse.ArgumentParser) -> None:
-    """Add ``config``, ``--work-dir``, ``--cfg-options`` and ``--device``."""
-    parser.add_argument("config", help="config file of mmpretrain, mmdet or mmseg")
+def add_common_options(
+    parser: argparse.ArgumentParser, configs: str | None = None
+) -> None:
+    """Add ``config`` (as argparse's nargs), ``--work-dir``, ``--cfg-options`` ..."""
+    parser.add_argument(
+        "config", nargs=configs, help="config file of mmpretrain, mmdet or mmseg"
+    )
     parser.add_argument(
         "--work-dir",
         help="folder for logs and checkpoints; default: work_dir of the config, or "

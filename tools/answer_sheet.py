@@ -15,7 +15,10 @@ import _launch
 
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
-    parser = _launch.argument_parser(__doc__)
+    parser = _launch.argument_parser(
+        __doc__,
+        "python tools/answer_sheet.py language=answers.json --out sheet.png",
+    )
     parser.add_argument(
         "answers",
         nargs="+",

@@ -1,14 +1,20 @@
 """Ask a trained LLaVA about an image.
 
-Answers go to standard output, one a line, all else to standard error. With a LangBridge
-projector, --words writes a picture of the image with the top words on its patches.
+Answers go to standard output, one a line, all else to standard error. Opening the model
+takes most of the time, so give several questions at once, or none: then they are read
+from standard input, one a line, until an empty one, and a line that names an image file
+changes the image. With a LangBridge projector, --words writes a picture of the image
+with the top words on its patches.
 """
 
 from __future__ import annotations
 
 import argparse
 import logging
+import os
+import sys
 from pathlib import Path
+from typing import Any
 
 import _launch
 
@@ -17,10 +23,17 @@ _launch.hide_gpus_if_asked()
 
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
-    parser = _launch.argument_parser(__doc__)
+    parser = _launch.argument_parser(
+        __doc__,
+        "python tools/ask.py work_dirs/llava-smollm2_language_stage2_plain-questions/"
+        "iter_500.pth \\\n      data/plain_scenes/images/validation/val_000000.png "
+        '"How many garments are there?"',
+    )
     parser.add_argument("checkpoint", type=Path, help="of the trained LLaVA")
     parser.add_argument("image", type=Path, help="any image file")
-    parser.add_argument("question", nargs="+", help="each is asked by itself")
+    parser.add_argument(
+        "question", nargs="*", help="each is asked by itself; none: a conversation"
+    )
     parser.add_argument(
         "--config", type=Path, help="default: the one that the checkpoint carries"
     )
@@ -37,16 +50,46 @@ def parse_args() -> argparse.Namespace:
     return args
 
 
-def main() -> None:
-    """Open, ask and draw."""
-    args = parse_args()
+def read_image(path: Path) -> Any:
+    """Read an image file.
+
+    Raises:
+        ValueError: It is none.
+    """
     from PIL import Image
 
     try:
-        with Image.open(args.image) as file:
-            image = file.convert("RGB")
+        with Image.open(path) as file:
+            return file.convert("RGB")
     except (OSError, SyntaxError) as error:
-        _launch.fail(f"{args.image}: expected an image, got none ({error}).")
+        raise ValueError(f"{path}: expected an image, got none ({error}).") from error
+
+
+def converse(asked: Any, image: Any) -> None:
+    """Answer the lines of standard input, each by itself."""
+    prompt = "question, or an image file (empty line ends)> "
+    while True:
+        print(prompt * sys.stdin.isatty(), end="", file=sys.stderr, flush=True)
+        line = sys.stdin.readline().strip()
+        if not line:
+            return
+        try:
+            if os.path.isfile(line):  # any line: Path.is_file fails on a long one
+                image = read_image(Path(line))
+            else:
+                print(asked.answer(image, line), flush=True)
+        except ValueError as error:  # the next may be better
+            print(error, file=sys.stderr, flush=True)
+
+
+def main() -> None:
+    """Open, ask and draw."""
+    args = parse_args()
+    _launch.check_checkpoint(str(args.checkpoint), local=True)
+    try:
+        image = read_image(args.image)
+    except ValueError as error:
+        _launch.fail(str(error))
     from mmengine.logging import MMLogger
 
     from lbbt_mm.language.errors import CheckpointError
@@ -59,6 +102,8 @@ def main() -> None:
         asked = open_answering(args.checkpoint, args.config)
         for question in args.question:
             print(asked.answer(image, question), flush=True)
+        if not args.question:
+            converse(asked, image)
         if not args.words:
             return
         tile, grid, words, weights = asked.words(image, args.most)

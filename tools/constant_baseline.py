@@ -19,7 +19,11 @@ _launch.hide_gpus_if_asked()
 
 def main() -> None:
     """Score, print and write."""
-    parser = _launch.argument_parser(__doc__)
+    parser = _launch.argument_parser(
+        __doc__,
+        "python tools/constant_baseline.py \\\n      projects/fashion_scenes/configs/"
+        "segmenter/segmenter-r18_small-gpt2_language_1xb8-1k_fashion-scenes.py",
+    )
     _launch.add_common_options(parser)
     parser.add_argument("--out", type=Path, metavar="FILE.json", help="copy of them")
     args = parser.parse_args()

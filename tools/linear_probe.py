@@ -42,7 +42,11 @@ def learning_rate(text: str) -> float:
 
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
-    parser = _launch.argument_parser(__doc__)
+    parser = _launch.argument_parser(
+        __doc__,
+        "python tools/linear_probe.py configs/bridge/"
+        "smollm2-b8_language_random100_6e_mnist5k.py --epochs 10",
+    )
     _launch.add_common_options(parser)
     parser.add_argument(
         "checkpoint", nargs="?", help="what to probe; default: the unbridged model"

@@ -22,7 +22,11 @@ _launch.hide_gpus_if_asked()
 
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
-    parser = _launch.argument_parser(__doc__)
+    parser = _launch.argument_parser(
+        __doc__,
+        "python tools/prediction_sheet.py \\\n      language=work_dirs/segmenter-r18_"
+        "small-gpt2_language_1xb8-1k_fashion-scenes --out sheet.png",
+    )
     parser.add_argument(
         "run",
         nargs="+",

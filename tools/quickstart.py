@@ -46,6 +46,7 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="bash tools/quickstart.sh",
         description=__doc__,
+        epilog="example: bash tools/quickstart.sh --blocks 4 --epochs 3",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     parser.add_argument(

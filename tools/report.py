@@ -17,9 +17,11 @@ from typing import Any
 import _launch
 
 
-def parse_args(description: str) -> argparse.Namespace:
+def parse_args(name: str, description: str) -> argparse.Namespace:
     """Read the command line."""
-    parser = _launch.argument_parser(description)
+    parser = _launch.argument_parser(
+        description, f"python {name} work_dirs/quickstart --out report.html"
+    )
     parser.add_argument("work_dir", nargs="+", type=Path, metavar="WORK_DIR")
     parser.add_argument(
         "--out",
@@ -57,7 +59,7 @@ def main(
         build: Builds the sections of what was gathered; by default those of any run.
         words: Title and introduction of the page, where they are not the default's.
     """
-    args = parse_args(description)
+    args = parse_args(name, description)
     from lbbt_mm.files import write_whole
     from lbbt_mm.report.collect import collect
     from lbbt_mm.report.page import write_charts

@@ -15,7 +15,12 @@ _launch.hide_gpus_if_asked()
 
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
-    parser = _launch.argument_parser(__doc__)
+    parser = _launch.argument_parser(
+        __doc__,
+        "python tools/test.py \\\n      configs/bridge/"
+        "smollm2-b8_language_random100_6e_mnist5k.py \\\n"
+        "      work_dirs/smollm2-b8_language_random100_6e_mnist5k/epoch_6.pth",
+    )
     _launch.add_common_options(parser)
     parser.add_argument("checkpoint", help="checkpoint to evaluate")
     parser.add_argument(

@@ -15,7 +15,11 @@ _launch.hide_gpus_if_asked()
 
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
-    parser = _launch.argument_parser(__doc__)
+    parser = _launch.argument_parser(
+        __doc__,
+        "python tools/train.py configs/bridge/smollm2-b8_language_random100_6e_mnist5k"
+        ".py \\\n      --images 512 --epochs 2 --blocks 4",
+    )
     _launch.add_common_options(parser)
     parser.add_argument(
         "--resume",

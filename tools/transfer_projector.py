@@ -19,7 +19,11 @@ _launch.hide_gpus_if_asked()
 
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
-    parser = _launch.argument_parser(__doc__)
+    parser = _launch.argument_parser(
+        __doc__,
+        "python tools/transfer_projector.py work_dirs/langbridge/epoch_1.pth gpt2 \\\n"
+        "      --out transferred.pth",
+    )
     parser.add_argument("checkpoint", type=Path, help="of the trained LLaVA")
     parser.add_argument(
         "language_model", help="hub id, folder, file or package:NAME/FILE"

@@ -24,6 +24,7 @@ from lbbt_mm.measure.measurements import (
     outlier_result,
     refuse_unfit,
 )
+from lbbt_mm.measure.summary import in_words, other_options
 from lbbt_mm.models.checkpoint_config import LANGUAGE_BACKBONES, type_name
 from lbbt_mm.probe.feature_key import feature_key, file_sha256
 from lbbt_mm.registry import find_type, names_of
@@ -87,6 +88,28 @@ class Target:
             return False
         return content is not None and record.data.get("content") == content
 
+    def state(self, name: str, settings: Settings) -> str:
+        """Say in one line what there is of a measurement.
+
+        Args:
+            name: Of the measurement.
+            settings: Of the measurements.
+        """
+        path = self.folder / f"{name}{SUFFIX}"
+        if not path.is_file():
+            return "-"
+        try:
+            record = MeasurementRecord.read(path)
+        except ValueError as error:
+            return str(error)
+        if record.error:
+            return f"failed: {record.error}"
+        if self.is_done(name, settings):
+            return f"done: {in_words(record)}"
+        unlike = other_options(record.settings, settings.of(name))
+        unlike = f"options: {unlike}" if unlike else "weights, config or images"
+        return f"there, with other {unlike}"
+
     def measure(
         self,
         names: Sequence[str],
@@ -130,7 +153,7 @@ class Target:
             path = self._keep(record)
             if record.error:
                 failures.append(f"{path}: {record.error}")
-            said = record.error or f"{record.seconds:.0f} s"
+            said = f"{in_words(record)} ({record.seconds:.0f} s)"
             say(f"{self.folder}/{name}: {said}")
         return failures
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import runpy
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -78,6 +80,32 @@ def test_commands_are_found() -> None:
         USED
     )
     assert "--cfg-options" in USED["tools/train.py"]
+
+
+TOOLS = sorted(
+    path.name
+    for path in (ROOT / "tools").glob("[!_]*.py")
+    if path.name != "sweep.py"  # only passes on
+)
+
+
+@pytest.mark.parametrize("name", TOOLS)
+def test_help_ends_with_an_example(name: str, monkeypatch, capsys) -> None:
+    """Its files are there, or made by the commands before, and it parses."""
+    path = ROOT / "tools" / name
+    monkeypatch.setattr(sys, "path", [str(ROOT / "tools"), *sys.path])
+    monkeypatch.setattr(os, "environ", dict(os.environ))
+    monkeypatch.setattr(sys, "argv", [str(path), "--help"])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_path(str(path), run_name="__main__")
+    assert ended.value.code == 0
+    said = capsys.readouterr().out.replace("\\\n", " ")
+    example = said.partition("example:")[2].strip()
+    start = "bash tools/quickstart.sh" if name == "quickstart.py" else "python tools/"
+    assert example.startswith(start), said
+    assert all((ROOT / file).is_file() for file in named_files(example))
+    options = set(re.findall(r"(?<=\s)--[a-z][\w-]*", example))
+    assert options <= set(re.findall(r"--[a-z][\w-]*", said.partition("example:")[0]))
 
 
 @pytest.mark.slow

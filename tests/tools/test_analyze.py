@@ -124,6 +124,9 @@ def test_all_of_a_checkpoint_and_of_its_start(language, analyze, project, capsys
     assert capsys.readouterr().out.count("there already") == 2 * len(ALL)
     analyze(checkpoint, "--list", *TINY)
     assert capsys.readouterr().out.count(": done") == len(ALL)
+    analyze(checkpoint, "--list", *TINY, "--images", "11")
+    listed = capsys.readouterr().out
+    assert listed.count("there, with other options: images 12, not 11") == 4
 
 
 def test_as_in_the_authors_code(language, analyze, project):

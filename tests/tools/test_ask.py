@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import io
 from pathlib import Path
 
 import pytest
@@ -57,6 +59,30 @@ def test_it_answers_as_the_model_does(
     for question, answer in zip(("What is this?", "How many?"), said, strict=True):
         packed = sample(f"<image>\n{question}", images=1)
         assert model.answer(**collate(model, packed)) == [answer]
+
+
+@pytest.mark.parametrize("kind", ["mlp"], indirect=True)
+def test_a_conversation_opens_the_model_once(
+    tool, saved, image, tmp_path, monkeypatch, capfd
+) -> None:
+    tool("ask.py", saved, image, "What is this?", "How many?").main()
+    expected = capfd.readouterr().out.splitlines()
+    opened = []
+    module = tool("ask.py", saved, image)
+    answering = "lbbt_mm.models.multimodal.answering"
+    original = importlib.import_module(answering).open_answering
+    monkeypatch.setattr(
+        f"{answering}.open_answering",
+        lambda *args: opened.append(args) or original(*args),
+    )
+    other = tmp_path / "other.png"
+    random_images((30, 20))[0].save(other)
+    lines = ["What is this?", "x " * 900, str(other), str(image), "How many?", "", "?"]
+    monkeypatch.setattr("sys.stdin", io.StringIO("\n".join(lines)))
+    module.main()
+    said = capfd.readouterr()
+    assert said.out.splitlines() == expected and len(opened) == 1
+    assert "Expected conversations of at most" in said.err  # and it went on
 
 
 def test_a_checkpoint_without_a_config(
@@ -141,7 +167,7 @@ def test_what_is_no_checkpoint_or_no_image(tool, saved, image, tmp_path) -> None
     cut.write_bytes(saved.read_bytes()[:200])
     bare = tmp_path / "bare.pth"
     torch.save(dict(state_dict=dict(a=torch.zeros(1))), bare)
-    for path, said in ((cut, "cut.pth"), (tmp_path / "no.pth", "There is no file")):
+    for path, said in ((cut, "cut.pth"), (tmp_path / "no.pth", "does not exist")):
         with pytest.raises(SystemExit, match=said):
             tool("ask.py", path, image, "What?").main()
     with pytest.raises(SystemExit, match="checkpoint with its config"):
