@@ -74,6 +74,7 @@ _ROOMS = {
         "BridgeClassifier",
         "ClsDataPreprocessor",
         "ContrastiveObjective",
+        "DETRLike",
         "DropPosObjective",
         "EnlargeOnDevice",
         "EntropyMinimisation",

@@ -175,6 +175,13 @@ def relative_bias(
     return table[buckets].t()[:, pairs].movedim(0, -3)
 
 
+def stretched(table: Tensor, rows: int) -> Tensor:
+    """Interpolate a whole table of positions ``(P, C)`` over more rows, linearly."""
+    wide = table.t()[None].float()
+    longer = F.interpolate(wide, size=rows, mode="linear", align_corners=True)
+    return longer[0].t().to(table.dtype)
+
+
 def rotate(x: Tensor, cosines: Tensor, sines: Tensor) -> Tensor:
     """Turn queries or keys ``(B, heads, T, D)`` by their positions' angles."""
     first, second = x.chunk(2, dim=-1)

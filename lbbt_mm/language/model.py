@@ -9,7 +9,6 @@ import math
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from mmengine.logging import print_log
 from torch import Tensor, nn
 
@@ -26,6 +25,7 @@ from lbbt_mm.language.layers import (
     build_norm,
     relative_bias,
     stream_dtype,
+    stretched,
 )
 from lbbt_mm.language.record import RecordedModel
 from lbbt_mm.language.storage import tensor_bytes
@@ -285,9 +285,7 @@ class LanguageModel(RecordedModel):
         assert self.positions is not None and self.config.position == "table"
         if self.check_length(tokens):
             return self.positions[:tokens]
-        wide = self.positions.t()[None].float()
-        stretched = F.interpolate(wide, size=tokens, mode="linear", align_corners=True)
-        return stretched[0].t().to(self.positions.dtype)
+        return stretched(self.positions, tokens)
 
     def relative_positions(
         self, tokens: Tensor, places: Tensor | None = None

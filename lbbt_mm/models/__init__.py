@@ -9,6 +9,7 @@ from lbbt_mm.models.backbone.language_backbone import LanguageBackbone
 from lbbt_mm.models.backbone.masked_backbone import MaskedLanguageBackbone
 from lbbt_mm.models.backbone.simple_pyramid import SimpleFeaturePyramid
 from lbbt_mm.models.backbone.standardize_neck import StandardizeNeck
+from lbbt_mm.models.detection.detr_like import DETRLike
 from lbbt_mm.models.lazy import LAZY, load
 from lbbt_mm.models.multimodal.llava import LLaVA
 from lbbt_mm.models.multimodal.projectors import LangBridgeProjector, MLPProjector
@@ -26,6 +27,7 @@ from lbbt_mm.models.trained_backbone import load_backbone
 
 __all__ = [
     "ContrastiveObjective",
+    "DETRLike",
     "DropPosObjective",
     "EnlargeOnDevice",
     "EntropyMinimisation",

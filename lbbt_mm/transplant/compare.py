@@ -21,6 +21,7 @@ ACCEPTABLE = {
     "activation": "the FFN has another activation",
     "norm_eps": "the norms have another epsilon",
     "extra_parameters": "the layer has parameters that a block does not have",
+    "positions": "the whole table of positions is stretched over more rows",
     "width": "the layer takes evenly spaced channels of the block",
 }
 """Name in ``accept`` -> what is inexact then."""

@@ -202,15 +202,18 @@ class Draft:
         shape = () if table is None else tuple(table.shape)
         shape = shape[1:] if len(shape) == 3 and shape[0] == 1 else shape
         width = config.width
-        fits = len(shape) == 2 and shape[0] <= config.max_positions
+        fits = len(shape) == 2
         if not fits or shape[1] > width or (fit == "exact" and shape[1] != width):
             most = "at most " if fit == "select" else ""
             got = "none of that name" if table is None else list(table.shape)
             raise TransplantError(
-                f"positions={path!r} should be a parameter or an embedding of at most "
-                f"{config.max_positions} rows of {most}{width} channels, got {got}"
+                f"positions={path!r} should be a parameter or an embedding of rows of "
+                f"{most}{width} channels, got {got}"
             )
         assert table is not None
+        if shape[0] > config.max_positions:
+            text = f"{config.max_positions} rows in {source}, {shape[0]} in the model"
+            self._differs("positions", text, name)
         layer, _, last = name.rpartition(".")
         rows, chosen = (0, shape[0]), self._stream(shape[1], name)
         self._add_row(layer, last, table, POSITIONS, "positions", rows, chosen)

@@ -35,7 +35,8 @@ class Copy:
             with evenly spaced channels (:mod:`lbbt_mm.transplant.width`).
         final_norm: Path of the norm that takes the language model's last one, or None.
         positions: Path of the parameter or embedding that takes the first rows of the
-            language model's learned positions, or None.
+            language model's learned positions, or, with more rows than these are, all
+            of them, interpolated; or None.
         mapping: Where layers of an unknown class keep the parts of a block; see
             :data:`lbbt_mm.transplant.tables.TABLES`.
         cycle: Use blocks again where there are fewer than layers.

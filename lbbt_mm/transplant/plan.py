@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from lbbt_mm.language.checkpoint import Checkpoint
+from lbbt_mm.language.layers import stretched
 from lbbt_mm.language.storage import tensor_bytes
 from lbbt_mm.transplant import compare
 from lbbt_mm.transplant.draft import Draft
@@ -119,8 +120,10 @@ class CopyPlan:
                     key = row.selection
                     if key is not None and key not in selected:
                         selected[key] = self.selections[key].of(part, tensor)
-                    filled = parameters[row.parameter]
-                    filled.copy_(selected[key][slice(*row.rows)].view(filled.shape))
+                    filled, source = parameters[row.parameter], selected[key]
+                    if row.rows[1] > len(source):  # of positions only
+                        source = stretched(source, row.rows[1])
+                    filled.copy_(source[slice(*row.rows)].view(filled.shape))
                 if hashed is not None:
                     hashed.result()  # one part waits, not the whole model
                 hashed = thread.submit(add_to_hash, block, part, tensor)

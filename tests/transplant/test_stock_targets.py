@@ -114,8 +114,20 @@ def test_a_row(row) -> None:
     for row in plan.rows:
         got = parameters[row.parameter].detach()
         if row.part == "positions":
-            want = expected("positions", whole["positions"][: got.shape[-2]].numpy(),
-                            (width, heads, dim, hidden))  # fmt: skip
+            table = whole["positions"][: got.shape[-2]]
+            if len(table) < got.shape[-2]:
+                assert "positions" in plan.inexact
+                table = torch.tensor(
+                    [
+                        np.interp(np.linspace(0, 1, 1025), np.linspace(0, 1, 1024), one)
+                        for one in table.double().numpy().T
+                    ]
+                ).T.float()
+                want = expected("positions", table.numpy(), (width, 0, 0, 0))
+                assert_close(got.flatten(0, 1), torch.from_numpy(want), rtol=1e-4,
+                             atol=0)  # fmt: skip
+                continue
+            want = expected("positions", table.numpy(), (width, heads, dim, hidden))
         else:
             sizes = (width, heads, dim, hidden)
             want = expected(row.part, whole[row.part].numpy(), sizes)

@@ -247,7 +247,7 @@ def test_selection_makes_nothing_larger(sizes, words, gpt2) -> None:
 @pytest.mark.parametrize(
     ("path", "words"),
     [
-        ("norms", "at most 64 rows of at most 32 channels, got none"),
+        ("norms", "an embedding of rows of at most 32 channels, got none"),
         ("norm.weight", r"got \[24\]"),
         (3, "positions .* should be the path"),
     ],
@@ -256,15 +256,27 @@ def test_positions_that_are_none(path, words, gpt2) -> None:
     assert re.search(words, refusal(Vision(), gpt2[1], positions=path))
 
 
-def test_positions_of_an_embedding_and_too_many(gpt2) -> None:
+def test_positions_of_an_embedding(gpt2) -> None:
     model = Vision()
     plan = make_plan(model, gpt2[1], [{**SELECT, "positions": "queries"}], ACCEPT)
     plan.apply(model)
     expected = gpt2[1].positions()[:10][:, list(uniform(WIDTH, NARROW))]
     assert torch.equal(model.queries.weight.data, expected)
     assert not model.positions.any()
-    model.queries = nn.Embedding(65, NARROW)
-    assert "at most 64 rows" in refusal(model, gpt2[1], positions="queries")
+
+
+def test_more_positions_than_the_language_model_has_are_interpolated(gpt2) -> None:
+    model = Vision()
+    model.queries = nn.Embedding(127, NARROW)
+    said = refusal(model, gpt2[1], positions="queries")
+    assert "queries.weight: 64 rows in" in said and "127 in the model" in said
+    assert "add 'positions' to accept" in said
+    copies = [{**SELECT, "positions": "queries"}]
+    plan = make_plan(model, gpt2[1], copies, [*ACCEPT, "positions"])
+    plan.apply(model)
+    table = gpt2[1].positions()[:, list(uniform(WIDTH, NARROW))]
+    assert_close(model.queries.weight[::2].data, table)
+    assert_close(model.queries.weight[1::2].data, (table[1:] + table[:-1]) / 2)
 
 
 # --------------------------------------------------------- how large activations stay
