@@ -40,7 +40,9 @@ MEASUREMENTS = (
     "outliers_as_released",
     "separability_as_released",
     "landscape_as_released",
+    "word_subspace",
 )
+ON_DEMAND = MEASUREMENTS[-4:]
 SETTINGS: dict[str, int | float] = dict(
     images=1000,
     probe_images=10000,
@@ -73,10 +75,10 @@ def parse_args() -> argparse.Namespace:
         "--only",
         nargs="+",
         choices=MEASUREMENTS,
-        default=[name for name in MEASUREMENTS if not name.endswith("_as_released")],
+        default=[name for name in MEASUREMENTS if name not in ON_DEMAND],
         metavar="NAME",
-        help=f"of {', '.join(MEASUREMENTS)}; default: all but the last three, which "
-        "are as in the authors' code",
+        help=f"of {', '.join(MEASUREMENTS)}; default: all but the last four: three as "
+        "in the authors' code, and one of a LLaVA",
     )
     parser.add_argument(
         "--list", action="store_true", help="show what is measured; measure nothing"

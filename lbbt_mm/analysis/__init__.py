@@ -32,11 +32,13 @@ from lbbt_mm.analysis.spectrum import (
 )
 from lbbt_mm.analysis.synthetic_alignment import synthetic_check
 from lbbt_mm.analysis.weight_names import block_path, weight_kind
+from lbbt_mm.analysis.word_subspace import Energy, energy_within, word_directions
 
 __all__ = [
     "Alignment",
     "BlockActivation",
     "Covariance",
+    "Energy",
     "Estimate",
     "Landscape",
     "ScalarLoss",
@@ -47,6 +49,7 @@ __all__ = [
     "block_path",
     "density_curve",
     "eigenvalue_numbers",
+    "energy_within",
     "extreme_eigenvalues",
     "gradient_predictiveness",
     "hessian_trace",
@@ -66,4 +69,5 @@ __all__ = [
     "weight_covariance",
     "weight_kind",
     "weight_statistics",
+    "word_directions",
 ]

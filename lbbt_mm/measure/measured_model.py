@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property, partial
+from itertools import islice
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from mmengine.dataset import default_collate
+from mmengine.dataset import default_collate, pseudo_collate
 from mmengine.registry import DATASETS, init_default_scope
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
@@ -17,7 +18,7 @@ from torch.utils.data import DataLoader
 from lbbt_mm.analysis.scalar_loss import ScalarLoss
 from lbbt_mm.datasets.arguments import with_pipeline
 from lbbt_mm.datasets.checks.guard import build_guarded
-from lbbt_mm.models import LanguageBackbone
+from lbbt_mm.models import LanguageBackbone, LLaVA
 from lbbt_mm.models.checkpoint_config import type_name
 from lbbt_mm.models.initial_model import (
     build_initial_model,
@@ -116,6 +117,20 @@ class MeasuredModel:
         """Whether it is a detector or a segmenter: no one label for an image."""
         return any(kind.__name__ in _DENSE for kind in type(self.model).__mro__)
 
+    @property
+    def llava(self) -> LLaVA:
+        """The model, which answers in words.
+
+        Raises:
+            ValueError: It is another one.
+        """
+        if not isinstance(self.model, LLaVA):
+            raise ValueError(
+                f"Expected an lbbt_mm.LLaVA, got {type(self.model).__name__}: this "
+                f"looks at visual tokens beside a language model's words."
+            )
+        return self.model
+
     @cached_property
     def initial_kernel(self) -> Tensor:
         """The patch embedding as it was before training, drawn with the same seed.
@@ -171,6 +186,47 @@ class MeasuredModel:
             features = Features(torch.cat(rows), torch.cat(labels))
             self._features[split, number] = features, data
         return self._features[split, number]
+
+    def visual_tokens(self, number: int) -> tuple[Iterator[Tensor], dict[str, Any]]:
+        """Project images into a language model, as a LLaVA does.
+
+        Args:
+            number: Of conversations with images, of the test set, or of the training
+                set where there is none.
+
+        Returns:
+            Batches of visual tokens ``(N, D)``, and what to call the images.
+
+        Raises:
+            ValueError: The model is no LLaVA, or no conversation has an image.
+        """
+        split = "test" if self.cfg.get("test_dataloader") else "train"
+        cfg = self._config(split)[0]
+        dataset = self._dataset(cfg)
+        generator = torch.Generator().manual_seed(self.seed)
+        order = torch.randperm(len(dataset), generator=generator).tolist()
+        # Their numbers alone are kept: tiles may be many.
+        shown = list(islice((i for i in order if len(dataset[i]["inputs"])), number))
+        if not shown:
+            raise ValueError(f"Expected conversations with images in the {split} set.")
+        first = [dataset[i]["inputs"] for i in shown[:_FINGERPRINTED]]
+        pixels = b"".join(tiles.numpy().tobytes() for tiles in first)
+        model = self.llava
+
+        @torch.no_grad()
+        def batches() -> Iterator[Tensor]:
+            for index in follow(shown, f"{split} tokens", self.progress):
+                batch = pseudo_collate([dataset[index]])
+                batch = model.data_preprocessor(batch, False)
+                yield model.features(torch.cat(batch["inputs"])).flatten(0, -2)
+
+        return batches(), dict(
+            dataset=_name_of(cfg),
+            split=split,
+            images=len(shown),
+            fingerprint=hashlib.sha256(pixels).hexdigest()[:16],
+            content=self.content(split),
+        )
 
     def loss(self, number: int) -> tuple[ScalarLoss, dict[str, Any]]:
         """See the training loss as a function of the parameters.

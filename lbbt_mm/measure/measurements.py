@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from lbbt_mm.analysis.activation import RULES, activation_ratio
@@ -44,6 +45,7 @@ from lbbt_mm.analysis.spectrum import (
     spectral_gap,
 )
 from lbbt_mm.analysis.synthetic_alignment import synthetic_check
+from lbbt_mm.analysis.word_subspace import energy_within, word_directions
 from lbbt_mm.measure.measured_model import MeasuredModel
 from lbbt_mm.metrics.retrieval import retrieval_scores
 from lbbt_mm.probe.grid import probe_grid
@@ -53,6 +55,7 @@ Found = tuple[Result, Result]
 """A result, and what to call the images that it is of (empty without images)."""
 _SPELT = {"pass": "Pass", "recall": "Recall", "ndcg": "NDCG"}
 _GRID_POINTS = 101  # of the density's curve
+_ROWS = 4096  # words that are looked up together
 
 
 @dataclass(frozen=True)
@@ -280,6 +283,33 @@ def grid_of_probes(measured: MeasuredModel, settings: Settings) -> Found:
     return to_plain(found) | dict(train_images=len(train.labels)), data
 
 
+def word_subspace(measured: MeasuredModel, settings: Settings) -> Found:
+    """See in which directions of the words visual tokens lie, as LangBridge asks."""
+    model = measured.llava
+    embedding = model.language_model.get_input_embeddings()
+    ids = torch.arange(len(embedding.weight), device=embedding.weight.device)
+    with torch.no_grad():  # the module, not its table: LoRA and scales are around it
+        directions = word_directions(embedding(part) for part in ids.split(_ROWS))
+        rows = embedding(ids[:: max(1, len(ids) // _ROWS)])
+    tokens, data = measured.visual_tokens(settings.images)
+    found = dict(
+        visual=energy_within(tokens, directions),
+        words=energy_within([rows], directions),
+    )
+    width = len(directions)
+    ks = sorted({2**i for i in range(width.bit_length())} | {width})
+    result = dict(
+        projector=type(model.projector).__name__,
+        tokens=found["visual"].vectors,
+        ks=ks,
+        random=[k / width for k in ks],
+    )
+    for name, energy in found.items():
+        result[name] = [float(energy.curve[k - 1]) for k in ks]
+        result[f"{name}_half"] = energy.directions_for(0.5)
+    return to_plain(result), data
+
+
 class Measurement(NamedTuple):
     """One way to look at a model.
 
@@ -287,12 +317,12 @@ class Measurement(NamedTuple):
         measure: The model and how much is measured in, result and images out.
         settings: The numbers that it depends on, besides the seed.
         needs: ``'blocks'`` of a language backbone, ``'labels'``: one for each image, a
-            classifier's ``'loss'``, or any model.
+            classifier's ``'loss'``, the ``'words'`` of a LLaVA, or any model.
     """
 
     measure: Callable[[MeasuredModel, Settings], Found]
     settings: tuple[str, ...] = ()
-    needs: Literal["", "blocks", "labels", "loss"] = ""
+    needs: Literal["", "blocks", "labels", "loss", "words"] = ""
 
 
 _OF_LOSS = ("loss_images", "points", "radius")
@@ -319,6 +349,7 @@ MEASUREMENTS = {
     "landscape_as_released": Measurement(
         landscape_as_released, ("loss_images", "radius"), "loss"
     ),
+    "word_subspace": Measurement(word_subspace, ("images",), "words"),
 }
 """Those ``_as_released`` are as in the authors' code, where ours differ."""
 
@@ -336,6 +367,8 @@ def refuse_unfit(name: str, measured: MeasuredModel) -> None:
     needs = MEASUREMENTS[name].needs
     if needs == "blocks":
         _ = measured.backbone
+    elif needs == "words":
+        _ = measured.llava
     elif needs and measured.is_dense:
         wanted = "one true label for each image"
         if needs == "loss":

@@ -250,7 +250,8 @@ def language_target(language_model: str, work_dir: str | None = None) -> Target:
 def _description(cfg: Any, config: str) -> dict[str, Any]:
     """What the records of all models of a config have in common."""
     scope = cfg.get("default_scope")
-    backbone = cfg.model.get("backbone") or {}
+    encoder = cfg.model.get("vision_encoder")  # of a LLaVA
+    backbone = cfg.model.get("backbone") or encoder or {}
     kind, source = type_name(backbone), backbone.get("language_model")
     initialisation = "language" if backbone.get("pretrained", True) else "scratch"
 
@@ -262,6 +263,8 @@ def _description(cfg: Any, config: str) -> dict[str, Any]:
         initialisation, source = start
     elif not names_of(backbone, MODELS, scope) & LANGUAGE_BACKBONES:
         initialisation = kind or type_name(cfg.model)
+    if encoder:
+        initialisation += f" and {type_name(cfg.model.projector).split('.')[-1]}"
     seed = (cfg.get("randomness") or {}).get("seed") or 0
     deciding = [cfg.get(key) for key in _DECIDING] + [seed]
     if hooks := language_hooks(cfg, hook_class):

@@ -15,6 +15,7 @@ from lbbt_mm.report.measured_images import (
     separability,
 )
 from lbbt_mm.report.measured_weights import alignment, curvature, outliers, synthetic
+from lbbt_mm.report.measured_words import word_subspace
 from lbbt_mm.report.page import Section
 
 _SURPRISES = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError)
@@ -30,6 +31,7 @@ PARTS: dict[str, tuple[str, Callable[[Section, Models], None]]] = {
     "retrieval": ("Retrieval", retrieval),
     "curvature": ("Curvature of the loss", curvature),
     "probe_grid": ("The probe at each learning rate and weight decay", probe_grid),
+    "word_subspace": ("Visual tokens among the words", word_subspace),
 }
 """Measurement -> the heading of its section, and what fills it."""
 

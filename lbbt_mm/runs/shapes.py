@@ -245,6 +245,11 @@ _ALIGNED = {
 _BLOCKS = [_object({"block": whole, "ratio": number}, "block", "ratio")]
 _SURFACE = _object({"loss": [[number_or_none]], "steps": _ROW}, "loss")
 _GRID = {"lrs": _ROW, "weight_decays": _ROW, "test_top1": [[number_or_none]]}
+_SUBSPACE = {
+    "projector": text,
+    **dict.fromkeys(("tokens", "visual_half", "words_half"), whole),
+    **dict.fromkeys(("ks", "visual", "words", "random"), _ROW),
+}
 RESULTS: dict[str, Shape] = {
     "outliers": {
         "threshold": number,
@@ -278,6 +283,7 @@ RESULTS: dict[str, Shape] = {
     },
     "retrieval": {str: number},
     "probe_grid": _object(_GRID, *_GRID),
+    "word_subspace": _object(_SUBSPACE, *_SUBSPACE),
 }
 """Measurement -> what docs/analysis.md says of its ``result``."""
 _texts = ("name", "initialisation", "arm", "stage", "labels", "language_model")
@@ -320,6 +326,9 @@ def _check_sizes(measurement: str, result: Mapping[str, Any]) -> None:
     elif measurement == "separability" and result.get("points"):
         together["points and labels"] = (result["points"], result.get("labels", []))
         together["points, x and y"] = ("xy", *result["points"])
+    elif measurement == "word_subspace":
+        names = ("ks", "visual", "words", "random")
+        together[" and ".join(names)] = tuple(result[name] for name in names)
     elif measurement == "probe_grid":
         rows = result["test_top1"]
         together["lrs and test_top1"] = (result["lrs"], rows)
