@@ -36,6 +36,10 @@ _NUMBERS: dict[str, dict[str, str]] = {
         "accuracy of nearest neighbours": "knn_accuracy",
         "KMeans NMI": "kmeans_nmi",
     },
+    "word_subspace": {
+        "directions for half of a visual token": "visual_half",
+        "for half of a word": "words_half",
+    },
     "retrieval": {"mAP, %": "mAP", "Pass@1, %": "Pass@1", "Recall@5, %": "Recall@5"},
 }
 

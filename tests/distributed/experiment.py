@@ -57,6 +57,7 @@ DATA_PARALLEL = {
     "none+last": freezing("none+last:1"),
     "norms": freezing("first:1+norms"),
     "lora": {**freezing("last:1"), "model.backbone.lora": dict(r=2, blocks=[0, 1])},
+    "lora-alone": {**freezing("patch_embed"), "model.backbone.lora": dict(r=2)},
     "early": {
         **freezing("all"),
         "model.backbone.out_indices": 0,

@@ -11,7 +11,8 @@ from lbbt_mm.datasets import IdxDataset, RandomLabelDataset
 
 pytestmark = pytest.mark.slow
 
-FROZEN = ["all", "first", "last", "none", "none+last", "norms", "early", "lora"]
+FROZEN = ["all", "first", "last", "none", "none+last", "norms", "early"]
+FROZEN += ["lora", "lora-alone"]
 
 
 def images_of(epoch: int, ranks: list[dict]) -> list[int]:
