@@ -39,7 +39,8 @@ class LanguageConfig:
         embed_norm: Whether the embeddings are normalised before the first block.
         final_norm: Whether a norm follows the last block.
         rope_theta: Base of the rotary frequencies.
-        rope_scaling: Parameters of a context extension, or ``None``.
+        rope_scaling: Parameters of a context extension, or ``None``; see
+            :class:`lbbt_mm.language.rotary.RotaryPositions`.
         sliding_window: Tokens that a query sees, or ``None`` for all.
         embed_drop: Dropout after the embeddings.
         attn_drop: Dropout of the attention weights.
@@ -55,6 +56,9 @@ class LanguageConfig:
         final_drop: Dropout after the last norm (T5).
         fan_in_init: Whether ``init_std`` is divided by the root of a weight's inputs,
             and norms start at it (T5's ``initializer_factor``).
+        embed_width: Channels of embeddings and their positions, before a projection
+            to the stream's; ``None`` where they are as wide (all but small ELECTRA).
+        rotary_dim: Channels of a head that rotary positions turn; ``None`` for all.
     """
 
     family: str
@@ -93,6 +97,8 @@ class LanguageConfig:
     ffn_drop: float = 0.0
     final_drop: float = 0.0
     fan_in_init: bool = False
+    embed_width: int | None = None
+    rotary_dim: int | None = None
 
     def __post_init__(self) -> None:
         says = f"The configuration of this {self.family} model says"
@@ -120,21 +126,29 @@ class LanguageConfig:
             if field.type == "float":
                 object.__setattr__(self, name, float(value))
         for name, value in (self.rope_scaling or {}).items():
-            if name in ROPE_NUMBERS and not (
-                _is_number(value) and 0 < value < _TOO_MANY
+            many = name in ROPE_LISTS
+            values = value if many and isinstance(value, (list, tuple)) else [value]
+            if (many or name in ROPE_NUMBERS) and not (
+                all(_is_number(v) and 0 < v < _TOO_MANY for v in values)
+                and (not many or len(values) == self.rotated // 2)
             ):
+                wanted = f"{self.rotated // 2} numbers" if many else "a number"
                 raise CheckpointError(
-                    f"{says} {name}={_short(value)} of its rope_scaling; expected a "
-                    f"number above 0."
+                    f"{says} {name}={_short(value)} of its rope_scaling; expected "
+                    f"{wanted} above 0."
                 )
         if self.position == "table" and self.max_positions > _LONGEST_TABLE:
             raise CheckpointError(
                 f"{says} that its table has {self.max_positions} positions; expected "
                 f"at most {_LONGEST_TABLE}."
             )
-        if self.position == "rotary" and self.head_dim % 2:
+        if self.position == "rotary" and (
+            self.rotated % 2 or self.rotated > self.head_dim
+        ):
+            name = "head_dim" if self.rotary_dim is None else "rotary_dim"
             raise CheckpointError(
-                f"{says} head_dim={self.head_dim}; rotary positions need an even one."
+                f"{says} {name}={self.rotated}; rotary positions need an even one, up "
+                f"to the {self.head_dim} channels of a head."
             )
         if self.position == "relative":
             buckets, distance = self.relative_buckets, self.relative_max_distance
@@ -156,16 +170,27 @@ class LanguageConfig:
         return self.num_heads * self.head_dim, kv_rows, kv_rows
 
     @property
+    def input_width(self) -> int:
+        """Channels of what takes the place of word embeddings."""
+        return self.embed_width or self.width
+
+    @property
+    def rotated(self) -> int:
+        """Channels of a head that rotary positions turn."""
+        return self.rotary_dim or self.head_dim
+
+    @property
     def position_shape(self) -> tuple[int, int] | None:
         """Shape of the learned positions; ``None`` where nothing is learned.
 
-        ``(max_positions, width)`` of a table, ``(relative_buckets, num_heads)`` of
-        relative ones, which all blocks share.
+        ``(max_positions, input_width)`` of a table, ``(relative_buckets, num_heads)``
+        of relative ones, which all blocks share.
         """
         if self.position == "relative":
             assert self.relative_buckets is not None
             return self.relative_buckets, self.num_heads
-        return (self.max_positions, self.width) if self.position == "table" else None
+        table = self.position == "table"
+        return (self.max_positions, self.input_width) if table else None
 
     def with_layers(self, num_layers: int | None) -> LanguageConfig:
         """Return the configuration of the first ``num_layers`` blocks.
@@ -237,7 +262,8 @@ class LanguageConfig:
         value = getattr(self, name)
         if name != "rope_scaling" or value is None:
             return value
-        numbers = {key: value[key] for key in ROPE_NUMBERS if key in value}
+        keys = (*ROPE_NUMBERS, *ROPE_LISTS, "truncate")
+        numbers = {key: value[key] for key in keys if key in value}
         return value.get("rope_type", value.get("type")), numbers
 
 
@@ -246,8 +272,13 @@ ROPE_NUMBERS = (
     "low_freq_factor",
     "high_freq_factor",
     "original_max_position_embeddings",
+    "attention_factor",
+    "beta_fast",
+    "beta_slow",
 )
 """Numbers of a context extension."""
+ROPE_LISTS = ("short_factor", "long_factor")
+"""Numbers of a context extension, one for each frequency."""
 
 _TOO_MANY = 2**63
 _TOO_LARGE = 1e30  # beyond it float32 has no products

@@ -92,6 +92,11 @@ class FallbackConfig:
         return self.transformers.hidden_size
 
     @property
+    def input_width(self) -> int:
+        """Channels of what takes the place of word embeddings: the stream's."""
+        return self.width
+
+    @property
     def vocab_size(self) -> int:
         """Rows of the word embedding."""
         return self.transformers.vocab_size

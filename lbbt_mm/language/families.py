@@ -8,94 +8,9 @@ llama.cpp interleaves the rows of rotary heads.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
-HEADS = (
-    "lm_head.",
-    "cls.",
-    "score.",
-    "classifier.",
-    "pre_classifier.",
-    "classification_head.",
-    "qa_outputs.",
-    "multiple_choice_head.",
-    "pooler.",
-    # Reward and value models: trl's and others'.
-    "v_head.",
-    "value_head.",
-    "reward_head.",
-    "rm_head.",
-    "regression_head.",
-)
-"""Beginnings of names of what stands on a language model, in any family.
-
-They may stand behind the model's own prefix or a part of it: ``bert.pooler.``.
-"""
-
-
-@dataclass(frozen=True)
-class KeyTable:
-    """Where one storage format keeps one family's tensors.
-
-    Attributes:
-        block: Prefix of block ``{i}``, ending in a dot. What stands before it in a
-            file, such as ``transformer.``, stands before every name of the model.
-        parts: Part of :func:`lbbt_mm.language.block.block_shapes` without
-            ``.weight`` or ``.bias`` -> stored name(s), concatenated by rows.
-        embeddings: Word embedding, ``(vocabulary, width)``.
-        positions: Learned position table, or ``None``.
-        token_types: Segment embedding whose row 0 is added to every position (BERT).
-        embed_norm: Norm of the embeddings, or ``None``.
-        final_norm: Norm after the last block, or ``None``.
-        transposed: Parts whose weight is stored ``(in, out)``.
-        interleaved: Parts whose rotary rows are interleaved (llama.cpp).
-        ignored_in_block: Buffers inside a block that are not parameters.
-        ignored: Beginnings of names outside the blocks that a vision model has no use
-            for, beside the heads of all families.
-        older: Endings of names in old files -> what they are called today.
-        other_block: Prefix of block ``{i}`` of another stack in the same file, ending
-            in a dot, or ``None``; T5's decoder, which is not read.
-        other_parts: What such a block may hold; anything else is unknown.
-    """
-
-    block: str
-    parts: dict[str, tuple[str, ...]]
-    embeddings: str
-    positions: str | None = None
-    token_types: str | None = None
-    embed_norm: str | None = None
-    final_norm: str | None = None
-    transposed: frozenset[str] = frozenset()
-    interleaved: frozenset[str] = frozenset()
-    ignored_in_block: tuple[str, ...] = ()
-    ignored: tuple[str, ...] = ()
-    older: Mapping[str, str] = field(default_factory=dict)
-    other_block: str | None = None
-    other_parts: frozenset[str] = frozenset()
-
-    def explains(self, name: str) -> bool:
-        """Whether a name outside the blocks, without prefix, belongs to the model."""
-        norms = [norm for norm in (self.embed_norm, self.final_norm) if norm]
-        known = {self.embeddings, self.positions, self.token_types}
-        known |= {f"{norm}.{kind}" for norm in norms for kind in ("weight", "bias")}
-        if name in known or name.startswith(HEADS + self.ignored):
-            return True
-        match = numbered(self.other_block).match(name) if self.other_block else None
-        return match is not None and name[match.end() :] in self.other_parts
-
-
-def numbered(block: str, before: str = "") -> re.Pattern[str]:
-    """Match names that begin with a block's prefix; the last group is its number.
-
-    Args:
-        block: As in :class:`KeyTable`.
-        before: Regular expression of what stands before it.
-    """
-    inner = re.escape(block).replace(r"\{i\}", r"([0-9]{1,9})")
-    return re.compile(before + inner)
-
+from lbbt_mm.language.key_table import KeyTable
 
 _GPT2 = KeyTable(
     block="h.{i}.",
@@ -138,6 +53,42 @@ _BERT = KeyTable(
     older={"LayerNorm.gamma": "LayerNorm.weight", "LayerNorm.beta": "LayerNorm.bias"},
 )
 
+# Trained with fairseq, whose row 1 is for padding and which counts from there.
+_ROBERTA = replace(_BERT, first_position=2, older={})
+_ELECTRA = replace(_BERT, embed_project="embeddings_project", older={})
+_DISTILBERT = KeyTable(
+    block="transformer.layer.{i}.",
+    parts={
+        "attn_norm": ("sa_layer_norm",),
+        "qkv": ("attention.q_lin", "attention.k_lin", "attention.v_lin"),
+        "out": ("attention.out_lin",),
+        "ffn_norm": ("output_layer_norm",),
+        "up": ("ffn.lin1",),
+        "down": ("ffn.lin2",),
+    },
+    embeddings="embeddings.word_embeddings.weight",
+    positions="embeddings.position_embeddings.weight",
+    embed_norm="embeddings.LayerNorm",
+    ignored=("embeddings.position_ids",),
+)
+_OPT = KeyTable(
+    block="decoder.layers.{i}.",
+    parts={
+        "attn_norm": ("self_attn_layer_norm",),
+        "qkv": ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"),
+        "out": ("self_attn.out_proj",),
+        "ffn_norm": ("final_layer_norm",),
+        "up": ("fc1",),
+        "down": ("fc2",),
+    },
+    embeddings="decoder.embed_tokens.weight",
+    positions="decoder.embed_positions.weight",
+    first_position=2,
+    final_norm="decoder.final_layer_norm",
+)
+# As GPT-2 with plain linear layers, and nanoGPT too.
+_BIGCODE = replace(_GPT2, transposed=frozenset())
+
 # LLaMA, Mistral, Qwen2 and Qwen3 share their names; Qwen3 adds the head norms.
 _LLAMA_PARTS = {
     "attn_norm": ("input_layernorm",),
@@ -161,6 +112,39 @@ _LLAMA = KeyTable(
     ),
     ignored=("rotary_emb.",),
 )
+
+_PHI3 = replace(
+    _LLAMA,
+    parts={
+        **_LLAMA_PARTS,
+        "qkv": ("self_attn.qkv_proj",),
+        "gate": ("mlp.gate_up_proj",),
+        "up": ("mlp.gate_up_proj",),
+    },
+)
+_STARCODER2 = replace(
+    _LLAMA, parts={**_LLAMA_PARTS, "up": ("mlp.c_fc",), "down": ("mlp.c_proj",)}
+)
+# In the format of Meta's and Mistral's own code.
+META = KeyTable(
+    block="layers.{i}.",
+    parts={
+        "attn_norm": ("attention_norm",),
+        "qkv": ("attention.wq", "attention.wk", "attention.wv"),
+        "out": ("attention.wo",),
+        "ffn_norm": ("ffn_norm",),
+        "gate": ("feed_forward.w1",),
+        "up": ("feed_forward.w3",),
+        "down": ("feed_forward.w2",),
+    },
+    embeddings="tok_embeddings.weight",
+    final_norm="norm",
+    # Neighbouring rows are rotated, as in llama.cpp.
+    interleaved=frozenset({"attention.wq", "attention.wk"}),
+    ignored_in_block=("attention.inner_attention.rope.freqs",),
+    ignored=("output.", "rope.freqs"),
+)
+NANOGPT = _BIGCODE
 
 _T5_FFN = ("wi.weight", "wi_0.weight", "wi_1.weight", "wo.weight")
 _T5 = KeyTable(
@@ -208,7 +192,7 @@ _GGUF = KeyTable(
     block="blk.{i}.",
     parts={},
     embeddings="token_embd.weight",
-    ignored=("output.weight",),
+    ignored=("output.weight", "rope_freqs.weight"),  # which the configuration has
 )
 _GGUF_LLAMA_PARTS = {
     "attn_norm": ("attn_norm",),
@@ -277,6 +261,7 @@ OURS = KeyTable(
     embeddings="",
     positions="positions",
     embed_norm="embed_norm",
+    embed_project="embed_norm.project",
     final_norm="final_norm",
     ignored=("_extra_state",),
 )
@@ -309,5 +294,20 @@ FAMILIES: dict[str, Family] = {
     "qwen2": Family(_LLAMA, _GGUF_QWEN),
     "qwen3": Family(_LLAMA, _GGUF_QWEN),
     "t5": Family(_T5, hf_gated=_T5_GATED),
+    "roberta": Family(_ROBERTA),
+    "distilbert": Family(_DISTILBERT),
+    "electra": Family(_ELECTRA),
+    "opt": Family(_OPT),
+    "gpt_bigcode": Family(_BIGCODE),
+    "starcoder2": Family(_STARCODER2),
+    "phi3": Family(_PHI3),
 }
 """``model_type`` of a transformers config -> its tables."""
+
+SAME_FAMILY = {
+    "mt5": "t5",  # T5 1.1's architecture
+    "xlm-roberta": "roberta",
+    "camembert": "roberta",
+    "data2vec-text": "roberta",
+}
+"""``model_type`` -> the family that it is by another name."""

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from lbbt_mm.language.config import LanguageConfig
-from lbbt_mm.language.errors import CheckpointError
+from lbbt_mm.language.errors import CheckpointError, NotComputed
 from lbbt_mm.language.families import FAMILIES
 from lbbt_mm.language.hf_config import config_from_hf
 
@@ -44,7 +44,10 @@ _GGUF_OFF = (
 
 
 def config_from_gguf(
-    metadata: Mapping[str, Any], vocab_size: int | None, origin: str
+    metadata: Mapping[str, Any],
+    vocab_size: int | None,
+    origin: str,
+    rope_freqs: Sequence[float] | None = None,
 ) -> LanguageConfig:
     """Translate the metadata of a llama.cpp file.
 
@@ -52,6 +55,8 @@ def config_from_gguf(
         metadata: Key -> value, as stored.
         vocab_size: Number of tokens, if the file carries a vocabulary.
         origin: Where it comes from, for messages.
+        rope_freqs: By what the rotary frequencies are divided, if the file says: how
+            llama.cpp stores LLaMA 3.1's extension.
 
     Returns:
         The same architecture in our vocabulary. Mistral files call themselves llama.
@@ -78,7 +83,7 @@ def config_from_gguf(
         return float(f"{value:.6g}") if isinstance(value, float) else value
 
     if arch in FAMILIES and FAMILIES[arch].gguf is None:
-        raise CheckpointError(
+        raise NotComputed(
             f"{origin} is a gguf file of a {arch} model, which is not read; use the "
             f"model's safetensors file with its config.json."
         )
@@ -117,6 +122,22 @@ def config_from_gguf(
     scaling = get("rope.scaling.type", "linear" if factor else "none")
     if scaling != "none" and (factor or scaling != "linear"):
         hf["rope_scaling"] = {"rope_type": scaling, "factor": factor}
+        original = get("rope.scaling.original_context_length")
+        if scaling == "yarn" and original:
+            hf["rope_scaling"]["original_max_position_embeddings"] = original
+    if rope_freqs is not None:
+        if "rope_scaling" in hf:
+            raise CheckpointError(
+                f"{origin} rescales its rotary positions twice, by rope_freqs.weight "
+                f"and by rope.scaling.type={scaling!r}; use the model's safetensors "
+                f"files, whose config.json says how."
+            )
+        hf["rope_scaling"] = dict(
+            rope_type="longrope",
+            short_factor=list(rope_freqs),
+            long_factor=list(rope_freqs),
+            attention_factor=1.0,
+        )
     for ours, theirs in (
         ("n_layer", "num_hidden_layers"),
         ("n_embd", "hidden_size"),

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from lbbt_mm.language.config import LanguageConfig
 from lbbt_mm.language.kernels import Dropout, attention
+from lbbt_mm.language.rotary import rotate
 
 _ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "gelu": nn.GELU,
@@ -105,40 +106,21 @@ def build_norm(config: LanguageConfig, channels: int | None = None) -> nn.Module
     return kind(channels or config.width, eps=config.norm_eps)
 
 
-class RotaryPositions(nn.Module):
-    """Rotary position angles (arXiv 2104.09864), for any number of tokens.
+class NormAndProjection(nn.LayerNorm):
+    """Norm of embeddings narrower than the stream, and their way into it (ELECTRA).
 
     Args:
-        config: Gives the head size, the base and the context extension.
+        config: The architecture.
     """
 
     def __init__(self, config: LanguageConfig) -> None:
-        super().__init__()
-        self.head_dim = config.head_dim
-        self.theta = config.rope_theta
-        self.scaling = config.rope_scaling or {}
+        super().__init__(config.input_width, eps=config.norm_eps)
+        self.drop = Dropout(config.embed_drop)
+        self.project = nn.Linear(config.input_width, config.width)
 
-    def forward(self, tokens: int, device: torch.device) -> tuple[Tensor, Tensor]:
-        """Return cosines and sines, each ``(tokens, head_dim)`` in float32."""
-        exponents = torch.arange(0, self.head_dim, 2, device=device).float()
-        frequencies = self._rescale(self.theta ** (-exponents / self.head_dim))
-        places = torch.arange(tokens, device=device).float()
-        angles = torch.outer(places, frequencies).repeat(1, 2)
-        return angles.cos(), angles.sin()
-
-    def _rescale(self, frequencies: Tensor) -> Tensor:
-        kind = self.scaling.get("rope_type", self.scaling.get("type", "default"))
-        if kind == "default":
-            return frequencies
-        slow = frequencies / self.scaling["factor"]
-        if kind == "linear":
-            return slow
-        # LLaMA 3: slow waves are stretched, fast ones kept, those between blended.
-        low, high = self.scaling["low_freq_factor"], self.scaling["high_freq_factor"]
-        turns = self.scaling["original_max_position_embeddings"] * frequencies
-        turns = turns / (2 * math.pi)
-        keep = ((turns - low) / (high - low)).clamp(0, 1)
-        return keep * frequencies + (1 - keep) * slow
+    def forward(self, x: Tensor) -> Tensor:
+        """Bring ``(B, T, input_width)`` to ``(B, T, C)``."""
+        return self.project(self.drop(super().forward(x)))
 
 
 def relative_bias(
@@ -180,13 +162,6 @@ def stretched(table: Tensor, rows: int) -> Tensor:
     wide = table.t()[None].float()
     longer = F.interpolate(wide, size=rows, mode="linear", align_corners=True)
     return longer[0].t().to(table.dtype)
-
-
-def rotate(x: Tensor, cosines: Tensor, sines: Tensor) -> Tensor:
-    """Turn queries or keys ``(B, heads, T, D)`` by their positions' angles."""
-    first, second = x.chunk(2, dim=-1)
-    turned = torch.cat((-second, first), dim=-1)
-    return x * cosines.to(x.dtype) + turned * sines.to(x.dtype)
 
 
 class TransformerBlock(nn.Module):

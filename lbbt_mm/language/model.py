@@ -19,8 +19,8 @@ from lbbt_mm.language.errors import CheckpointError
 from lbbt_mm.language.initial import mimetic_
 from lbbt_mm.language.kernels import Dropout
 from lbbt_mm.language.layers import (
+    NormAndProjection,
     Relative,
-    RotaryPositions,
     TransformerBlock,
     build_norm,
     relative_bias,
@@ -28,6 +28,7 @@ from lbbt_mm.language.layers import (
     stretched,
 )
 from lbbt_mm.language.record import RecordedModel
+from lbbt_mm.language.rotary import RotaryPositions
 from lbbt_mm.language.storage import tensor_bytes
 
 
@@ -94,7 +95,10 @@ class LanguageModel(RecordedModel):
             self.positions: nn.Parameter | None = None
             if use_positions and config.position_shape is not None:
                 self.positions = nn.Parameter(torch.empty(config.position_shape))
+            narrow = config.embed_width is not None
             self.embed_norm = build_norm(config) if config.embed_norm else nn.Identity()
+            if narrow:
+                self.embed_norm = NormAndProjection(config)
             self.blocks = nn.ModuleList(
                 TransformerBlock(config) for _ in range(config.num_layers)
             )
@@ -104,7 +108,7 @@ class LanguageModel(RecordedModel):
             for name, of_shape in list(module.named_parameters(recurse=False)):
                 empty = torch.empty(of_shape.shape, dtype=of_shape.dtype, device=device)
                 setattr(module, name, nn.Parameter(empty))
-        self.drop = Dropout(config.embed_drop)
+        self.drop = Dropout(0.0 if narrow else config.embed_drop)
         self.final_drop = Dropout(config.final_drop)
         rotary = use_positions and config.position == "rotary"
         self.rotary = RotaryPositions(config) if rotary else None
@@ -233,8 +237,9 @@ class LanguageModel(RecordedModel):
     def embed(self, tokens: Tensor, rows: Tensor | None = None) -> Tensor:
         """Add positions to tokens ``(B, T, C)``; norm and dropout as in the family.
 
-        The result has the dtype of the stack. ``rows`` ``(B, T, C)`` are added in
-        place of those of the table.
+        Tokens have the configuration's ``input_width``. The result has the dtype of
+        the stack. ``rows`` ``(B, T, input_width)`` are added in place of those of the
+        table.
         """
         tokens = tokens.to(stream_dtype(self.embed_norm, self.blocks))
         if self.positions is not None and self.config.position == "table":
@@ -281,7 +286,7 @@ class LanguageModel(RecordedModel):
         return False
 
     def position_rows(self, tokens: int) -> Tensor:
-        """Return ``(tokens, C)`` of the table; interpolated when it is too short."""
+        """Return ``(tokens, input_width)``; interpolated if the table is too short."""
         assert self.positions is not None and self.config.position == "table"
         if self.check_length(tokens):
             return self.positions[:tokens]
@@ -322,7 +327,7 @@ class LanguageModel(RecordedModel):
         """Run the whole stack.
 
         Args:
-            inputs_embeds: ``(B, T, C)``, in the place of word embeddings.
+            inputs_embeds: ``(B, T, input_width)``, in the place of word embeddings.
 
         Returns:
             Last hidden states ``(B, T, C)``, final norm included: transformers'

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from lbbt_mm.language.errors import CheckpointError
-from lbbt_mm.language.families import HEADS, KeyTable, numbered
+from lbbt_mm.language.key_table import HEADS, KeyTable, numbered
 
 # What torch.compile, FSDP and activation checkpointing put between a module's names.
 _WRAPPERS = re.compile(

@@ -36,6 +36,41 @@ def _bert(
     }
 
 
+def _roberta(layers: int, width: int, heads: int, vocabulary: int) -> dict[str, Any]:
+    sizes = _bert(layers, width, heads, 4 * width, vocabulary)
+    context = {"max_position_embeddings": 514, "layer_norm_eps": 1e-5}
+    return {**sizes, **context, "model_type": "roberta"}
+
+
+def _electra(layers: int, width: int, heads: int, words: int) -> dict[str, Any]:
+    sizes = _bert(layers, width, heads, 4 * width)
+    return {**sizes, "model_type": "electra", "embedding_size": words}
+
+
+def _distilbert(vocabulary: int) -> dict[str, Any]:
+    return {
+        "model_type": "distilbert",
+        "n_layers": 6,
+        "dim": 768,
+        "n_heads": 12,
+        "hidden_dim": 3072,
+        "max_position_embeddings": 512,
+        "vocab_size": vocabulary,
+    }
+
+
+def _opt(layers: int, width: int, heads: int) -> dict[str, Any]:
+    return {
+        "model_type": "opt",
+        "num_hidden_layers": layers,
+        "hidden_size": width,
+        "num_attention_heads": heads,
+        "ffn_dim": 4 * width,
+        "max_position_embeddings": 2048,
+        "vocab_size": 50272,
+    }
+
+
 def _t5(
     layers: int, width: int, heads: int, ffn: int, feed_forward: str = "relu"
 ) -> dict[str, Any]:
@@ -100,6 +135,15 @@ _LLAMA: dict[str, tuple[Any, ...]] = {
     "meta-llama/Llama-2-13b-hf": (40, 5120, (40, 40), 13824, 32000, 4096, 1e4),
     "TinyLlama/TinyLlama-1.1B-Chat-v1.0": (22, 2048, (32, 4), 5632, 32000, 2048, 1e4),
 }
+_STARCODER2 = {
+    "bigcode/starcoder2-3b": (
+        *(30, 3072, (24, 2), 12288, 49152, 16384),
+        999999.4420358813,
+    ),
+}
+_PHI3 = {
+    "microsoft/Phi-3-mini-4k-instruct": (32, 3072, (32, 32), 8192, 32064, 4096, 1e4),
+}
 _MISTRAL = {"mistralai/Mistral-7B-v0.1": (32, 4096, (32, 8), 14336, 32000, 32768, 1e4)}
 _QWEN2: dict[str, tuple[Any, ...]] = {
     "Qwen/Qwen2-0.5B": (24, 896, (14, 2), 4864, 151936, 131072),
@@ -150,6 +194,21 @@ _PRESETS: dict[str, dict[str, Any]] = {
     "bert-base-cased": _bert(12, 768, 12, 3072, 28996),
     "bert-large-cased": _bert(24, 1024, 16, 4096, 28996),
     "sentence-transformers/all-MiniLM-L6-v2": _bert(6, 384, 12, 1536),
+    "roberta-base": _roberta(12, 768, 12, 50265),
+    "roberta-large": _roberta(24, 1024, 16, 50265),
+    "xlm-roberta-base": _roberta(12, 768, 12, 250002),
+    "xlm-roberta-large": _roberta(24, 1024, 16, 250002),
+    "distilbert-base-uncased": _distilbert(30522),
+    "distilbert-base-cased": _distilbert(28996),
+    "google/electra-small-discriminator": _electra(12, 256, 4, 128),
+    "google/electra-base-discriminator": _electra(12, 768, 12, 768),
+    "google/electra-large-discriminator": _electra(24, 1024, 16, 1024),
+    "facebook/opt-125m": _opt(12, 768, 12),
+    "facebook/opt-1.3b": _opt(24, 2048, 32),
+    "facebook/opt-2.7b": _opt(32, 2560, 32),
+    "facebook/opt-6.7b": _opt(32, 4096, 32),
+    "google/mt5-small": {**_t5(8, 512, 6, 1024, "gated-gelu"), "vocab_size": 250112},
+    "google/mt5-base": {**_t5(12, 768, 12, 2048, "gated-gelu"), "vocab_size": 250112},
     "t5-small": _t5(6, 512, 8, 2048),
     "t5-base": _t5(12, 768, 12, 3072),
     "t5-large": _t5(24, 1024, 16, 4096),
@@ -168,6 +227,8 @@ _PRESETS: dict[str, dict[str, Any]] = {
             ("mistral", _MISTRAL, {"sliding_window": 4096}),
             ("qwen2", _QWEN2, _QWEN_MORE),
             ("qwen3", _QWEN3, {**_QWEN_MORE, "head_dim": 128}),
+            ("starcoder2", _STARCODER2, {"sliding_window": 4096}),
+            ("phi3", _PHI3, {"sliding_window": 2047}),
         )
         for name, sizes in models.items()
     },
@@ -189,7 +250,13 @@ _ALIASES = {
         f"{organisation}/{name}": name
         for organisation, names in {
             "openai-community": ("gpt2", "gpt2-medium", "gpt2-large", "gpt2-xl"),
-            "distilbert": ("distilgpt2",),
+            "distilbert": (
+                *("distilgpt2", "distilbert-base-uncased", "distilbert-base-cased"),
+            ),
+            "FacebookAI": (
+                *("roberta-base", "roberta-large"),
+                *("xlm-roberta-base", "xlm-roberta-large"),
+            ),
             "google-bert": (
                 *("bert-base-uncased", "bert-large-uncased"),
                 *("bert-base-cased", "bert-large-cased"),

@@ -18,7 +18,7 @@ _SEQUENCES, _TOKENS, _CHUNKS = 16, 64, 32
 def typical_word_embeddings(
     checkpoint: Checkpoint | FallbackCheckpoint, count: int = 512
 ) -> Tensor:
-    """Read word embeddings evenly spread over the vocabulary, ``(words, width)``.
+    """Read word embeddings evenly spread over the vocabulary, ``(words, input_width)``.
 
     Args:
         checkpoint: A language model with its word embedding.
@@ -33,14 +33,14 @@ def typical_word_embeddings(
 def scratch_word_embeddings(
     config: LanguageConfig | FallbackConfig, count: int = 512
 ) -> Tensor:
-    """Draw word embeddings as the family initialises them, ``(words, width)``.
+    """Draw word embeddings as the family initialises them, ``(words, input_width)``.
 
     Args:
         config: The architecture.
         count: How many.
     """
     generator = torch.Generator().manual_seed(0)
-    return torch.randn(count, config.width, generator=generator) * config.init_std
+    return torch.randn(count, config.input_width, generator=generator) * config.init_std
 
 
 @torch.no_grad()
@@ -56,7 +56,7 @@ def residual_rms(model: LanguageModel | FallbackModel, words: Tensor) -> float:
 
     Args:
         model: The stack, with its weights.
-        words: Word embeddings to draw from, ``(words, width)``.
+        words: Word embeddings to draw from, ``(words, input_width)``.
 
     Returns:
         The typical root-mean-square of one channel.

@@ -9,8 +9,9 @@ from typing import Any
 
 from lbbt_mm.language.config import LanguageConfig
 from lbbt_mm.language.errors import CheckpointError
-from lbbt_mm.language.families import FAMILIES, numbered
+from lbbt_mm.language.families import FAMILIES
 from lbbt_mm.language.hf_config import config_from_hf
+from lbbt_mm.language.key_table import numbered
 from lbbt_mm.language.presets import preset_config
 from lbbt_mm.language.recognise import what_it_is
 from lbbt_mm.language.storage import load_state_dict

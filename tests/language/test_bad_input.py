@@ -111,7 +111,9 @@ def edit(path: Path, **changes: object) -> str:
             dict(rope_scaling=dict(rope_type="linear", factor=-2)),
             ["factor=-2", "above 0"],
         ),
-        ("llama", dict(rope_scaling=dict(rope_type="yarn")), ["'yarn'", "llama3"]),
+        ("llama", dict(rope_scaling=dict(rope_type="ntk")), ["'ntk'", "llama3"]),
+        ("llama", dict(rope_scaling=dict(rope_type="yarn")), ["'factor'"]),
+        ("llama", dict(rope_scaling=dict(rope_type="longrope")), ["'short_factor'"]),
         ("llama", dict(model_type="mistral", sliding_window=0), ["sliding_window=0"]),
     ],
 )

@@ -393,12 +393,6 @@ def test_unfit_config(gpt2: Path, change: dict, word: str) -> None:
     check(str(gpt2), word)
 
 
-def test_gguf_with_rescaled_rotary_frequencies_is_refused(tmp_path: Path) -> None:
-    factors = {"rope_freqs.weight": torch.ones(4)}
-    source = tiny.write_gguf(tiny.build("llama"), tmp_path / "model.gguf", factors)
-    check(source, "rotary frequencies", "safetensors")
-
-
 def test_other_head_count_is_refused(gpt2: Path) -> None:
     path = gpt2 / "config.json"
     model = LanguageModel(language_config(str(gpt2)))

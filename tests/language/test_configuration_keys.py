@@ -99,6 +99,69 @@ CHANGES: dict[str, list[dict[str, Any]]] = {
         dict(QWEN, layer_types=[FULL] * 3),
         dict(partial_rotary_factor=0.5),
     ],
+    "roberta": [
+        dict(layer_norm_eps=0.1),
+        dict(hidden_act="relu"),
+        dict(position_embedding_type="relative_key"),
+        dict(is_decoder=True),
+        dict(pad_token_id=2),
+        dict(chunk_size_feed_forward=3),
+        dict(type_vocab_size=3),
+    ],
+    "distilbert": [
+        dict(activation="relu"),
+        dict(n_heads=2),
+        dict(sinusoidal_pos_embds=True),
+        dict(chunk_size_feed_forward=3),
+        dict(layer_norm_eps=0.1),
+    ],
+    "electra-wide": [
+        dict(layer_norm_eps=0.1),
+        dict(hidden_act="relu"),
+        dict(position_embedding_type="relative_key_query"),
+        dict(is_decoder=True),
+    ],
+    "opt": [
+        dict(do_layer_norm_before=False),
+        dict(enable_bias=False),
+        dict(layer_norm_elementwise_affine=False),
+        dict(activation_function="gelu"),
+        dict(word_embed_proj_dim=16),
+        dict(_remove_final_layer_norm=True),
+    ],
+    "gpt_bigcode": [
+        dict(n_inner=None),
+        dict(n_inner=64),
+        dict(multi_query=False),
+        dict(attention_softmax_in_fp32=False),
+        dict(scale_attention_softmax_in_fp32=False),
+        dict(activation_function="relu"),
+        dict(scale_attn_weights=False),
+        dict(layer_norm_epsilon=0.1),
+    ],
+    "starcoder2": [
+        dict(use_bias=False),
+        dict(norm_epsilon=0.1),
+        dict(sliding_window=None),
+        dict(head_dim=12),
+        dict(num_key_value_heads=1),
+        dict(rope_theta=100.0),
+        dict(rope_scaling=LINEAR),
+        dict(partial_rotary_factor=0.5),
+        dict(hidden_act="relu"),
+    ],
+    "phi3": [
+        dict(sliding_window=5),
+        dict(num_key_value_heads=1),
+        dict(num_key_value_heads=None),
+        dict(head_dim=12),
+        dict(partial_rotary_factor=0.5),
+        dict(original_max_position_embeddings=8),
+        dict(rope_theta=100.0),
+        dict(rms_norm_eps=0.1),
+        dict(attention_bias=True),
+        dict(hidden_act="gelu"),
+    ],
     "t5": [
         dict(feed_forward_proj="gated-silu"),
         dict(feed_forward_proj="gelu"),
@@ -266,7 +329,7 @@ def test_gguf_linear_scaling_in_all_its_spellings(keys, scaling) -> None:
         ("llama", dict(attention__max_alibi_bias=8.0)),
         ("llama", dict(attention__clamp_kqv=8.0)),
         ("llama", dict(rope__scaling__attn_factor=0.5)),
-        ("llama", dict(rope__scaling__type="yarn", rope__scaling__factor=4.0)),
+        ("llama", dict(rope__scaling__type="ntk", rope__scaling__factor=4.0)),
     ],
     ids=str,
 )
@@ -274,7 +337,7 @@ def test_gguf_variants_are_refused_by_name(arch, keys) -> None:
     with pytest.raises(CheckpointError) as error:
         header(arch, **keys)
     message = str(error.value)
-    assert any(key.replace("__", ".") in message for key in keys) or "yarn" in message
+    assert any(key.replace("__", ".") in message for key in keys) or "ntk" in message
 
 
 def test_gguf_says_the_same_in_more_words() -> None:

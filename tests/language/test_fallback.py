@@ -14,7 +14,7 @@ from tiny import build, save
 from lbbt_mm.analysis.language_weights import language_model_weights
 from lbbt_mm.language import CheckpointError, LanguageModel, open_checkpoint
 from lbbt_mm.language.fallback import FallbackModel
-from lbbt_mm.language.fallback_checkpoint import any_config, open_any, open_fallback
+from lbbt_mm.language.fallback_checkpoint import any_config, open_fallback
 from lbbt_mm.models.backbone.language_backbone import LanguageBackbone
 from lbbt_mm.models.backbone.masked_backbone import MaskedLanguageBackbone
 
@@ -229,29 +229,3 @@ def test_too_many_tokens_for_a_table(tmp_path):
     assert model(torch.randn(1, 64, 32)).shape == (1, 64, 32)
     with pytest.raises(ValueError, match="65 tokens are more than this gpt2 model"):
         model(torch.randn(1, 65, 32))
-
-
-@pytest.mark.parametrize("kind", ["yarn", "dynamic", "longrope"])
-def test_other_rotary_positions_are_transformers(tmp_path, kind):
-    scaling = dict(rope_type=kind, factor=4.0, original_max_position_embeddings=32)
-    if kind == "longrope":
-        scaling |= dict(short_factor=[1.0, 2.0, 3.0, 4.0], long_factor=[4.0] * 4)
-    config = hf.LlamaConfig(
-        hidden_size=32, intermediate_size=48, num_hidden_layers=2, vocab_size=96,
-        num_attention_heads=4, max_position_embeddings=128, rope_scaling=scaling,
-    )  # fmt: skip
-    theirs = hf.LlamaModel(config).eval()
-    theirs.save_pretrained(tmp_path)
-    model = FallbackModel(any_config(str(tmp_path))).eval()
-    model.load(open_any(str(tmp_path)))
-    tokens = torch.randn(2, 20, 32)
-    expected = theirs(inputs_embeds=tokens, use_cache=False).last_hidden_state
-    torch.testing.assert_close(model(tokens), expected)
-    with torch.no_grad():
-        plain = dict(json.loads((tmp_path / "config.json").read_text()))
-        plain["rope_scaling"] = None
-        (tmp_path / "config.json").write_text(json.dumps(plain))
-        other = LanguageModel(open_checkpoint(str(tmp_path)).config).eval()
-        other.load(open_checkpoint(str(tmp_path)))
-        differs = (other(tokens) - expected).abs().max()
-    assert float(differs) > 1e-4 or kind == "dynamic"  # dynamic ones begin beyond it

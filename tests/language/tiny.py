@@ -20,6 +20,23 @@ _LLAMA = dict(
     num_key_value_heads=2,
     **_COMMON,
 )
+_BERT = dict(
+    hidden_size=32,
+    intermediate_size=48,
+    num_hidden_layers=3,
+    num_attention_heads=4,
+    **_COMMON,
+)
+_OPT = dict(
+    hidden_size=32,
+    ffn_dim=48,
+    num_hidden_layers=3,
+    num_attention_heads=4,
+    word_embed_proj_dim=32,
+    **_COMMON,
+)
+_PHI3 = dict(_LLAMA, pad_token_id=0, original_max_position_embeddings=16)
+_FACTORS = [1.0, 1.5, 2.0, 3.0]
 _T5 = dict(
     vocab_size=VOCAB,
     d_model=32,
@@ -35,13 +52,30 @@ CONFIGS: dict[str, hf.PretrainedConfig] = {
     "gpt2": hf.GPT2Config(
         n_embd=32, n_layer=3, n_head=4, n_positions=64, vocab_size=VOCAB
     ),
-    "bert": hf.BertConfig(
-        hidden_size=32,
-        intermediate_size=48,
-        num_hidden_layers=3,
-        num_attention_heads=4,
-        **_COMMON,
+    "bert": hf.BertConfig(**_BERT),
+    "roberta": hf.RobertaConfig(**_BERT, type_vocab_size=1),
+    "xlm-roberta": hf.XLMRobertaConfig(**_BERT, type_vocab_size=1),
+    "camembert": hf.CamembertConfig(**_BERT),
+    "data2vec-text": hf.Data2VecTextConfig(**_BERT),
+    "electra": hf.ElectraConfig(**_BERT, embedding_size=16),
+    "electra-wide": hf.ElectraConfig(**_BERT, embedding_size=32),
+    "distilbert": hf.DistilBertConfig(
+        dim=32, hidden_dim=48, n_layers=3, n_heads=4, **_COMMON
     ),
+    "opt": hf.OPTConfig(**_OPT),
+    "opt-post-norm": hf.OPTConfig(**_OPT, do_layer_norm_before=False),
+    "gpt_bigcode": hf.GPTBigCodeConfig(
+        n_embd=32, n_layer=3, n_head=4, n_inner=48, n_positions=64, vocab_size=VOCAB
+    ),
+    "starcoder2": hf.Starcoder2Config(**_LLAMA, sliding_window=5),
+    "starcoder2-unbiased": hf.Starcoder2Config(**_LLAMA, use_bias=False),
+    "phi3": hf.Phi3Config(**_PHI3),
+    "phi3-long": hf.Phi3Config(
+        **_PHI3,
+        rope_scaling=dict(type="su", short_factor=_FACTORS, long_factor=[4.0] * 4),
+    ),
+    "phi3-partial": hf.Phi3Config(**_PHI3, partial_rotary_factor=0.5),
+    "mt5": hf.MT5Config(**_T5, feed_forward_proj="gated-gelu"),
     "llama": hf.LlamaConfig(**_LLAMA),
     "llama3-rope": hf.LlamaConfig(
         **_LLAMA,
@@ -65,11 +99,12 @@ if hasattr(hf, "Qwen3Config"):  # not in the transformers of requirements/upstre
     CONFIGS["qwen3"] = hf.Qwen3Config(**_LLAMA, head_dim=16)
 
 
-def build(name: str, attn_implementation: str = "sdpa") -> hf.PreTrainedModel:
+def build(name: str, attn_implementation: str | None = None) -> hf.PreTrainedModel:
     """Build a random transformers model whose norms and biases are random too."""
     torch.manual_seed(0)
-    if name.startswith("t5"):  # AutoModel would build the decoder too
-        model = hf.T5EncoderModel(CONFIGS[name])
+    if name in ("t5", "t5-gated", "mt5"):  # AutoModel would build the decoder too
+        kind = hf.MT5EncoderModel if name == "mt5" else hf.T5EncoderModel
+        model = kind(CONFIGS[name])
     else:
         model = hf.AutoModel.from_config(
             CONFIGS[name], attn_implementation=attn_implementation

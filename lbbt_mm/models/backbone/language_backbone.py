@@ -226,7 +226,7 @@ class LanguageBackbone(LateArchitecture):
             0, options["drop_path_rate"], config.num_layers, device="cpu"
         ).tolist()
         self.patch_embed = PatchTokens(
-            config.width,
+            config.input_width,
             options["img_size"],
             options["patch_size"],
             options["in_channels"],

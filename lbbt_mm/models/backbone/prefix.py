@@ -29,7 +29,7 @@ class PrefixTokens(nn.Module):
         super().__init__()
         self.kind = kind
         self._std = config.init_std
-        self.tokens = nn.Parameter(torch.zeros(1, config.width))
+        self.tokens = nn.Parameter(torch.zeros(1, config.input_width))
         if kind == "new":
             nn.init.normal_(self.tokens, std=self._std)
 
