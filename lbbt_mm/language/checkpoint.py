@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from lbbt_mm.language.config import LanguageConfig
 from lbbt_mm.language.errors import CheckpointError
-from lbbt_mm.language.families import FAMILIES, OURS
+from lbbt_mm.language.families import FAMILIES, META, NANOGPT, OURS
 from lbbt_mm.language.family_checkpoint import Checkpoint
+from lbbt_mm.language.foreign import nanogpt_arguments, open_meta, open_nanogpt
 from lbbt_mm.language.gguf_config import config_from_gguf
-from lbbt_mm.language.gguf_store import GGUFStore
+from lbbt_mm.language.gguf_store import open_gguf
 from lbbt_mm.language.hf_config import config_from_hf
-from lbbt_mm.language.locate import config_alone, local_path, locate
+from lbbt_mm.language.locate import PARAMS, config_alone, local_path, locate
 from lbbt_mm.language.presets import preset_config
-from lbbt_mm.language.recognise import refusal, split_message
+from lbbt_mm.language.recognise import refusal
 from lbbt_mm.language.record import own_record
 from lbbt_mm.language.sources import (
     check_index,
@@ -21,7 +24,13 @@ from lbbt_mm.language.sources import (
     merged_state_dict,
     read_json,
 )
-from lbbt_mm.language.storage import SafetensorsStore, TensorStore, TorchStore
+from lbbt_mm.language.storage import (
+    SafetensorsStore,
+    TensorStore,
+    TorchStore,
+    load_pickle,
+    weights_in,
+)
 
 __all__ = ["Checkpoint", "language_config", "open_checkpoint"]
 
@@ -31,8 +40,8 @@ def open_checkpoint(language_model: str) -> Checkpoint:
 
     Args:
         language_model: A hub id (``'gpt2-medium'``), a folder, a ``.safetensors``,
-            ``.gguf``, ``.bin`` or ``.pth`` file, or ``'package:NAME/FILE'`` for a file
-            that an installed Python package carries.
+            ``.gguf``, ``.bin``, ``.pth`` or ``.pt`` file, or ``'package:NAME/FILE'``
+            for a file that an installed Python package carries.
 
     Returns:
         The opened checkpoint; no weight has been read yet.
@@ -44,13 +53,26 @@ def open_checkpoint(language_model: str) -> Checkpoint:
     files = locate(language_model)
     first = files.weights[0]
     if first.suffix == ".gguf":
-        return _open_gguf(first, language_model)
+        return _open_gguf(files.weights, language_model)
     store: TensorStore
+    if files.config is not None and files.config.name == PARAMS:
+        params = read_json(files.config)
+        config, store = open_meta(files.weights, params, language_model)
+        return Checkpoint(language_model, config, META, store)
     if first.suffix == ".safetensors":
         store = SafetensorsStore(files.weights)
         check_index(language_model, files.names, store.shapes())
     else:
-        tensors = merged_state_dict(files.weights)
+        content = load_pickle(first) if len(files.weights) == 1 else None
+        tensors = (
+            merged_state_dict(files.weights)
+            if content is None
+            else weights_in(content, str(first))
+        )
+        arguments = nanogpt_arguments(content)
+        if arguments is not None:
+            config, store = open_nanogpt(arguments, tensors, language_model)
+            return Checkpoint(language_model, config, NANOGPT, store)
         check_index(language_model, files.names, tensors)
         own = own_checkpoint(tensors, language_model)
         if own is not None:
@@ -100,11 +122,8 @@ def own_checkpoint(
     return Checkpoint(language_model, config, OURS, TorchStore(inside), fields, beside)
 
 
-def _open_gguf(path: Path, language_model: str) -> Checkpoint:
-    store = GGUFStore(path)
-    split = split_message(path, store.metadata.get("split.count"))
-    if split is not None:
-        raise CheckpointError(split)
+def _open_gguf(paths: list[Path], language_model: str) -> Checkpoint:
+    store = open_gguf(paths)
     scales = None
     if "rope_freqs.weight" in store.shapes():
         scales = store.read("rope_freqs.weight").flatten().tolist()

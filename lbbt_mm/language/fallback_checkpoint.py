@@ -21,7 +21,7 @@ from lbbt_mm.language.fallback_parts import drop_words
 from lbbt_mm.language.fallback_trunk import take_apart
 from lbbt_mm.language.gguf_store import GGUFStore
 from lbbt_mm.language.locate import config_alone, locate
-from lbbt_mm.language.recognise import refusal
+from lbbt_mm.language.recognise import refusal, split_message
 from lbbt_mm.language.record import RECORD_KEY, own_record
 from lbbt_mm.language.sources import check_index, merged_state_dict, read_json
 from lbbt_mm.language.storage import SafetensorsStore
@@ -217,6 +217,9 @@ def open_fallback(language_model: str) -> FallbackCheckpoint:
     files = locate(language_model)
     first = files.weights[0]
     if first.suffix == ".gguf":
+        split = split_message(first)
+        if split is not None:
+            raise CheckpointError(split)
         return FallbackCheckpoint(
             language_model, _gguf_config(first, language_model), {}, gguf=first
         )

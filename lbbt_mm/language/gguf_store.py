@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,31 @@ from torch import Tensor
 from lbbt_mm.language.errors import CheckpointError
 from lbbt_mm.language.gguf_header import read_header
 from lbbt_mm.language.storage import TensorStore, explained
+
+
+def open_gguf(paths: Sequence[Path]) -> GGUFStore:
+    """Open a llama.cpp file, or all parts of one that was split.
+
+    Args:
+        paths: The file, or its parts in their order.
+
+    Raises:
+        CheckpointError: As :class:`GGUFStore`, or they are not the parts of one file.
+    """
+    store, *others = (GGUFStore(path) for path in paths)
+    for number, part in enumerate((store, *others)):
+        said = {key: part.metadata.get(f"split.{key}") for key in ("count", "no")}
+        count = said["count"] or 1
+        if count != len(paths) or (count > 1 and said["no"] != number):
+            raise CheckpointError(
+                f"{paths[number]} is part {(said['no'] or 0) + 1} of {count} of a gguf "
+                f"file by its header, not {number + 1} of {len(paths)}; put all parts "
+                f"into one folder under the names that llama.cpp gave them, such as "
+                f"NAME-00001-of-00003.gguf."
+            )
+    for part in others:
+        store.add(part)
+    return store
 
 
 class GGUFStore(TensorStore):
@@ -37,6 +62,7 @@ class GGUFStore(TensorStore):
             ) from error
         self._gguf = gguf
         self._path = path
+        self._parts: dict[str, GGUFStore] = {}
         with explained(path, "a gguf file"):
             self._bytes = np.memmap(path, dtype=np.uint8, mode="r")
             header = read_header(memoryview(self._bytes.data))
@@ -51,10 +77,29 @@ class GGUFStore(TensorStore):
 
     def shapes(self) -> Mapping[str, tuple[int, ...]]:
         """Return name -> shape."""
-        return {name: info.shape for name, info in self._tensors.items()}
+        found = {name: info.shape for name, info in self._tensors.items()}
+        for name, part in self._parts.items():
+            found[name] = part._tensors[name].shape
+        return found
+
+    def add(self, part: GGUFStore) -> None:
+        """Take the tensors of another part too.
+
+        Raises:
+            CheckpointError: It holds one that is here already.
+        """
+        twice = part._tensors.keys() & self.shapes().keys()
+        if twice:
+            raise CheckpointError(
+                f"{part._path} holds {min(twice)}, which another part holds too; fetch "
+                f"all parts again, of one version."
+            )
+        self._parts |= dict.fromkeys(part._tensors, part)
 
     def read(self, name: str, start: int = 0, stop: int | None = None) -> Tensor:
         """Read and dequantise a tensor or some of its rows."""
+        if name in self._parts:
+            return self._parts[name].read(name, start, stop)
         with explained(self._path, "a gguf file"):
             kind = self._gguf.GGMLQuantizationType(self._tensors[name].kind)
             rows = np.ascontiguousarray(self._rows_of_bytes(name)[start:stop])

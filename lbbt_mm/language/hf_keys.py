@@ -6,7 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-_GPT2 = dict(
+Named = dict[str, str | tuple[str, Any]]
+"""Our field -> the key that says it; see :class:`Keys`."""
+
+_GPT2: Named = dict(
     num_layers="n_layer",
     width="n_embd",
     num_heads="n_head",
@@ -20,7 +23,7 @@ _GPT2 = dict(
     residual_drop=("resid_pdrop", 0.1),
     init_std=("initializer_range", 0.02),
 )
-_BERT = dict(
+_BERT: Named = dict(
     num_layers="num_hidden_layers",
     width="hidden_size",
     num_heads="num_attention_heads",
@@ -34,7 +37,7 @@ _BERT = dict(
     residual_drop=("hidden_dropout_prob", 0.1),
     init_std=("initializer_range", 0.02),
 )
-_DISTILBERT = dict(
+_DISTILBERT: Named = dict(
     num_layers="n_layers",
     width="dim",
     num_heads="n_heads",
@@ -47,7 +50,7 @@ _DISTILBERT = dict(
     residual_drop=("dropout", 0.1),
     init_std=("initializer_range", 0.02),
 )
-_OPT = dict(
+_OPT: Named = dict(
     num_layers="num_hidden_layers",
     width="hidden_size",
     num_heads="num_attention_heads",
@@ -64,7 +67,7 @@ _OPT = dict(
     residual_drop=("dropout", 0.1),
     init_std=("init_std", 0.02),
 )
-_LLAMA = dict(
+_LLAMA: Named = dict(
     num_layers="num_hidden_layers",
     width="hidden_size",
     num_heads="num_attention_heads",
@@ -78,8 +81,8 @@ _LLAMA = dict(
     attn_drop=("attention_dropout", 0.0),
     init_std=("initializer_range", 0.02),
 )
-_QWEN2 = {**_LLAMA, "num_kv_heads": ("num_key_value_heads", 32)}
-_STARCODER2 = {
+_QWEN2: Named = {**_LLAMA, "num_kv_heads": ("num_key_value_heads", 32)}
+_STARCODER2: Named = {
     **_LLAMA,
     "num_kv_heads": ("num_key_value_heads", 2),
     "norm_eps": ("norm_epsilon", 1e-5),
@@ -115,7 +118,7 @@ class Keys:
             computes, which is transformers' default too.
     """
 
-    named: Mapping[str, str | tuple[str, Any]]
+    named: Named
     always: Mapping[str, Any]
     only: Mapping[str, Any] = field(default_factory=dict)
 

@@ -106,8 +106,9 @@ def _yarn(
     larger, of_all = rope.get("mscale"), rope.get("mscale_all_dim")
     attention = rope.get("attention_factor")
     if attention is None:
-        both = larger and of_all
-        attention = size(larger) / size(of_all) if both else size(1.0)
+        attention = size(1.0)
+        if larger and of_all:
+            attention = size(larger) / size(of_all)
     original = rope.get("original_max_position_embeddings")
     return dict(
         factor=rope["factor"],

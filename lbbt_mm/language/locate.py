@@ -17,13 +17,16 @@ from lbbt_mm.language.presets import preset_names
 from lbbt_mm.language.recognise import (
     adapter_message,
     other_format,
-    split_message,
+    split_parts,
     what_it_is,
 )
 
 _SUFFIXES = (".safetensors", ".gguf", ".bin", ".pth", ".pt")
 _HUB_ID = re.compile(r"^[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?$")
 _WEIGHTS = ("model.safetensors", "pytorch_model.bin")
+_CONSOLIDATED = "consolidated*.*"
+PARAMS = "params.json"
+"""What describes a model in the format of Meta's and Mistral's own code."""
 
 
 @dataclass(frozen=True)
@@ -194,13 +197,13 @@ def _in_path(path: Path, language_model: str) -> ModelFiles:
                 f"{path} is not a model file; expected one of {', '.join(_SUFFIXES)}."
                 f"{folder}"
             )
-        split = split_message(path) if path.suffix == ".gguf" else None
-        if split:
-            raise CheckpointError(split)
         if path.stem in ("adapter_model", "adapter"):
             _refuse_adapter(path.parent, language_model)
+        params = path.with_name(PARAMS)
+        if path.match(_CONSOLIDATED) and params.is_file():
+            return ModelFiles(sorted(path.parent.glob(_CONSOLIDATED)), params)
         beside = path.parent / "config.json"
-        return ModelFiles([path], beside if beside.is_file() else None)
+        return ModelFiles(_parts(path), beside if beside.is_file() else None)
     if not path.is_dir():
         raise CheckpointError(
             f"{path} is neither a file nor a folder; expected a language model's."
@@ -222,11 +225,13 @@ def _in_path(path: Path, language_model: str) -> ModelFiles:
         return files
     found = _model_files(path)
     _refuse_adapter(path, language_model)
-    if len(found) == 1:
+    wholes = {split_parts(path / name)[0].name: name for name in found}
+    meta = [name for name in found if Path(name).match(_CONSOLIDATED)]
+    if len(wholes) == 1 or (found and meta == found):
         return _in_path(path / found[0], language_model)
-    for reason in (found and split_message(path / found[0]), other_format(path)):
-        if reason:
-            raise CheckpointError(reason)
+    reason = other_format(path)
+    if reason:
+        raise CheckpointError(reason)
     several = "; name one of them by its own path" if found else ""
     alone = config.is_file() and not found
     raise MissingCheckpoint(
@@ -234,6 +239,17 @@ def _in_path(path: Path, language_model: str) -> ModelFiles:
         f"index.json; it holds {', '.join(found) or 'no model file'}{several}."
         + (" Its config.json alone serves pretrained=False." if alone else "")
     )
+
+
+def _parts(path: Path) -> list[Path]:
+    parts = split_parts(path)
+    absent = [part.name for part in parts if not part.is_file()]
+    if absent:
+        raise CheckpointError(
+            f"{path} is one of {len(parts)} parts of a gguf file; missing in "
+            f"{path.parent}: {', '.join(absent[:6])}. Copy them there."
+        )
+    return parts
 
 
 def _weights(

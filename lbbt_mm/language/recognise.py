@@ -111,7 +111,6 @@ _QUANTISED = re.compile(
 )
 _SPLIT = re.compile(r"(.+)-(\d{5})-of-(\d{5})\.gguf")
 _META = re.compile(r"(^|\.)layers\.\d+\.attention\.w[qkvo]\.weight$")
-_NANOGPT = re.compile(r"(^|\.)h\.\d+\.attn\.c_attn\.weight$")
 
 
 def refusal(
@@ -144,9 +143,9 @@ def refusal(
     if any(map(_META.search, names)):
         return (
             f"{origin} is in the format of Meta's and Mistral's own code (its names "
-            f"are like layers.0.attention.wq), which is not read; use the model's "
-            f"transformers folder (with model.safetensors), or convert it: python -m "
-            f"transformers.models.llama.convert_llama_weights_to_hf --help."
+            f"are like layers.0.attention.wq), which is read as consolidated.*.pth or "
+            f"consolidated.safetensors with the params.json that came with it; copy "
+            f"that beside the weights, or use the model's transformers folder."
         )
     return None
 
@@ -168,26 +167,39 @@ def _quantisation(names: list[str], hf: Mapping[str, Any]) -> str | None:
     return f"it holds {left[:80]}" if left else None
 
 
-def split_message(path: Path, count: Any = None) -> str | None:
-    """Recognise one part of a gguf file that llama.cpp split.
+def split_parts(path: Path) -> list[Path]:
+    """Find the parts of a gguf file that llama.cpp split, of which one is given.
 
     Args:
         path: The file.
-        count: Number of parts that its header states, if it does.
 
     Returns:
-        How to put the parts together; ``None`` if it is a whole file.
+        All parts in their order; the file alone if it is whole.
     """
     match = _SPLIT.fullmatch(path.name)
-    count = int(match[3]) if match else count
-    if type(count) is not int or count < 2:
+    if match is None:
+        return [path]
+    count = int(match[3])
+    return [
+        path.with_name(f"{match[1]}-{number:05}-of-{match[3]}.gguf")
+        for number in range(1, count + 1)
+    ] or [path]
+
+
+def split_message(path: Path) -> str | None:
+    """Say how to put the parts of a split gguf file together; ``None`` if it is whole.
+
+    Args:
+        path: One of the parts.
+    """
+    match = _SPLIT.fullmatch(path.name)
+    if match is None:
         return None
-    first = f"{match[1]}-00001-of-{match[3]}.gguf" if match else "FIRST_PART"
-    whole = f"{match[1]}.gguf" if match else "WHOLE.gguf"
+    first, whole = split_parts(path)[0].name, f"{match[1]}.gguf"
     return (
-        f"{path} is one of {count} parts of a gguf file, which are read as one file "
-        f"only: put them together with llama.cpp's 'llama-gguf-split --merge {first} "
-        f"{whole}' and use {whole}."
+        f"{path} is one of {int(match[3])} parts of a gguf file, which transformers "
+        f"does not read: put them together with llama.cpp's 'llama-gguf-split --merge "
+        f"{first} {whole}' and use {whole}."
     )
 
 
@@ -212,29 +224,3 @@ def other_format(folder: Path) -> str | None:
                 )
             )
     return None
-
-
-def nanogpt_message(origin: str, content: Mapping[str, Any]) -> str | None:
-    """Recognise a ``ckpt.pt`` of nanoGPT, whose matrices are turned.
-
-    Args:
-        origin: What the user gave.
-        content: What the file holds.
-
-    Returns:
-        What to do, or ``None``.
-    """
-    model = content.get("model")
-    if not isinstance(content.get("model_args"), Mapping) or not isinstance(
-        model, Mapping
-    ):
-        return None
-    if not any(_NANOGPT.search(name) for name in model if isinstance(name, str)):
-        return None
-    return (
-        f"{origin} is a checkpoint of nanoGPT, whose matrices lie the other way round "
-        f"than GPT-2's: load its 'model' into transformers' GPT2LMHeadModel, with "
-        f"'_orig_mod.' removed from the names, every attn.c_attn, attn.c_proj, "
-        f"mlp.c_fc and mlp.c_proj weight transposed and missing biases zero, and use "
-        f"the folder that save_pretrained writes."
-    )

@@ -27,7 +27,7 @@ from torch import Tensor
 
 from lbbt_mm.language.archive import check_archive
 from lbbt_mm.language.errors import CheckpointError
-from lbbt_mm.language.recognise import nanogpt_message, what_it_is
+from lbbt_mm.language.recognise import what_it_is
 
 # What is data and nothing else, and torch does not let through by itself.
 _PLAIN: list[Any] = [
@@ -223,9 +223,6 @@ def weights_in(content: Any, name: str) -> dict[str, Any]:
         CheckpointError: There is none.
     """
     if isinstance(content, dict):
-        reason = nanogpt_message(name, content)
-        if reason is not None:
-            raise CheckpointError(reason)
         for key in _WHERE_WEIGHTS_LIE:
             inner = content.get(key)
             if isinstance(inner, Mapping) and any(map(torch.is_tensor, inner.values())):

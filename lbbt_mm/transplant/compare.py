@@ -52,7 +52,6 @@ def refuse_other_functions(
     Raises:
         TransplantError: With every reason.
     """
-    heads, groups = config.num_heads, config.num_kv_heads
     others = {
         f"{config.position} positions inside the attention": (
             "attn",
@@ -66,10 +65,6 @@ def refuse_other_functions(
         "no plain FFN down(act(up x)) computes whatever its numbers": (
             "ffn",
             config.gated,
-        ),
-        f"grouped heads ({heads} for queries, {groups} for keys and values)": (
-            "attn",
-            groups != heads,
         ),
         "RMSNorm": ("norms", config.norm != "layernorm"),
         "norms of queries and keys": ("attn", config.qk_norm),

@@ -196,6 +196,11 @@ class Draft:
                 f"positions={path!r} asks for learned positions, which {source} "
                 f"({config.family}) does not have"
             )
+        if config.embed_width is not None:
+            raise TransplantError(
+                f"positions={path!r} asks for positions as wide as the blocks; those "
+                f"of {source} have {config.embed_width} channels of {config.width}"
+            )
         names = dict(self.model.named_parameters())
         name = path if path in names else f"{path}.weight"
         table = names.get(name)

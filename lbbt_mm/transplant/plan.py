@@ -18,6 +18,7 @@ from lbbt_mm.transplant import compare
 from lbbt_mm.transplant.draft import Draft
 from lbbt_mm.transplant.entries import FINAL_NORM, POSITIONS, Row, copy_of
 from lbbt_mm.transplant.errors import TransplantError
+from lbbt_mm.transplant.groups import Ungrouped
 from lbbt_mm.transplant.report import CopyReport
 from lbbt_mm.transplant.width import Selection
 
@@ -182,10 +183,19 @@ def make_plan(
     entries = [copy_of(fields) for fields in copies]
     wanted = {word for entry in entries for word in entry.wanted}
     compare.refuse_other_functions(checkpoint.config, checkpoint.source, wanted)
+    groups = checkpoint.config.num_kv_heads
+    if groups != checkpoint.config.num_heads:
+        checkpoint = Ungrouped(checkpoint)
     draft = Draft(model, checkpoint)
     for entry in entries:
         draft.add(entry)
     inexact = draft.finish(accept)
+    if isinstance(checkpoint, Ungrouped) and any("qkv" in r.part for r in draft.rows):
+        draft.notes.append(
+            f"each of the {groups} heads for keys and values is copied "
+            f"{checkpoint.config.num_heads // groups} times, once for every head of "
+            f"queries that it serves"
+        )
     return CopyPlan(
         checkpoint, draft.rows, inexact, draft.left, draft.notes, draft.selections
     )

@@ -137,28 +137,6 @@ def test_a_merged_model_beside_its_adapters_config_opens(gpt2: Path) -> None:
 # ------------------------------------------------------------------ other formats
 
 
-def test_a_checkpoint_of_nanogpt(tmp_path: Path) -> None:
-    names = tiny.build("gpt2").state_dict()
-    model = {f"_orig_mod.transformer.{name}": t for name, t in names.items()}
-    content = dict(model=model, model_args=dict(n_layer=3), iter_num=7, config={})
-    torch.save(content, tmp_path / "ckpt.pt")
-    refused(str(tmp_path / "ckpt.pt"), "nanoGPT", "transposed", without="config.json")
-
-
-@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
-def test_the_names_of_meta_and_mistral(tmp_path: Path, suffix: str) -> None:
-    tensors = {
-        "tok_embeddings.weight": torch.ones(9, 4),
-        "layers.0.attention.wq.weight": torch.ones(4, 4),
-        "layers.0.feed_forward.w1.weight": torch.ones(4, 4),
-        "norm.weight": torch.ones(4),
-    }
-    path = tmp_path / f"consolidated.00{suffix}"
-    save_file(tensors, path) if suffix != ".pth" else torch.save(tensors, path)
-    refused(str(path), "Meta's", "convert_llama_weights_to_hf", without="config.json")
-    refused(str(tmp_path), "Meta's", without="config.json")
-
-
 @pytest.mark.parametrize(
     ("file", "words"),
     [
@@ -180,17 +158,6 @@ def test_a_file_without_a_language_model(tmp_path: Path, name: str) -> None:
     path = tmp_path / "vision.pth"
     torch.save({"state_dict": {name: torch.ones(1)}}, path)
     refused(str(path), "no language model", name, without="config.json")
-
-
-def test_a_split_gguf(tmp_path: Path) -> None:
-    whole = tiny.save(tiny.build("llama"), tmp_path / "whole", "gguf")
-    parts = tmp_path / "parts"
-    parts.mkdir()
-    for number in (1, 2, 3):
-        shutil.copy(whole, parts / f"m-0000{number}-of-00003.gguf")
-    merge = "llama-gguf-split --merge m-00001-of-00003.gguf m.gguf"
-    for source in (parts, parts / "m-00002-of-00003.gguf"):
-        refused(str(source), "one of 3 parts", merge)
 
 
 # ------------------------------------------------------------------------ contents
