@@ -120,6 +120,7 @@ def differences_from_vit(backbone: LanguageBackbone) -> list[str]:
         (config.gated, "its FFN is gated"),
         (config.activation not in ACTIVATIONS, f"its FFN has {config.activation}"),
         (inside, f"its positions are {config.position}, inside the attention"),
+        (not config.qkv_bias or not config.ffn_bias, "its projections lack biases"),
         (config.num_kv_heads != config.num_heads, "its key-value heads are grouped"),
         (backbone.prefix is not None, "a token stands in front of the patches"),
         ("lora" in language.use, f"it has LoRA (merge it: {MERGE})"),

@@ -14,7 +14,7 @@ from lbbt_mm.language.checkpoint import Checkpoint
 from lbbt_mm.language.config import LanguageConfig
 from lbbt_mm.language.errors import CheckpointError
 from lbbt_mm.language.families import FAMILIES, OURS
-from lbbt_mm.language.locate import locate
+from lbbt_mm.language.locate import PARAMS, locate
 from lbbt_mm.language.model import LanguageModel
 from lbbt_mm.language.sources import read_json
 
@@ -66,12 +66,13 @@ def whole_model(
             f"for block {max(beyond)}."
         )
     files = locate(source.source)
-    if files.weights[0].suffix == ".gguf" or files.config is None:
+    beside = files.config if files.config and files.config.name != PARAMS else None
+    if files.weights[0].suffix == ".gguf" or beside is None:
         config, readers = _converted(source)
         root = _CLASSES[source.config.family][1]
         name_of = partial(_full_name, {}, root)
     else:
-        config = read_json(files.config)
+        config = read_json(beside)
         held = source._store.shapes()
         readers = {name: partial(source._store.read, name) for name in held}
         name_of = partial(_full_name, source._stored, "")
@@ -179,7 +180,7 @@ def _split(
 ) -> dict[str, Tensor]:
     """Name and orient a block's parts as transformers does; the inverse of reading."""
     table = FAMILIES[config.family].table(config.gated)
-    root, found = table.block.format(i=number), dict[str, Tensor]()
+    root, found = table.block.format(i=number), dict[str, list[Tensor]]()
     for part in block_shapes(config):
         name, _, kind = part.rpartition(".")
         tensor, keys = parts[part].detach(), table.parts[name]
@@ -187,8 +188,11 @@ def _split(
             tensor = tensor.t()
         rows = config.qkv_rows if len(keys) > 1 else tensor.shape[:1]
         for key, piece in zip(keys, tensor.split(list(rows)), strict=True):
-            found[f"{root}{key}.{kind}"] = piece
-    return found
+            found.setdefault(f"{root}{key}.{kind}", []).append(piece)
+    return {  # parts that share a tensor stand in it one after the other
+        name: pieces[0] if len(pieces) == 1 else torch.cat(pieces)
+        for name, pieces in found.items()
+    }
 
 
 def _converted(source: Checkpoint) -> tuple[dict[str, Any], Readers]:

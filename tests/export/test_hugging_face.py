@@ -22,6 +22,14 @@ import tiny  # noqa: E402
 
 HEADS = {
     "bert": hf.BertForMaskedLM,
+    "roberta": hf.RobertaForMaskedLM,
+    "xlm-roberta": hf.XLMRobertaForMaskedLM,
+    "camembert": hf.CamembertForMaskedLM,
+    "data2vec-text": hf.Data2VecTextForMaskedLM,
+    "distilbert": hf.DistilBertForMaskedLM,
+    "electra": hf.ElectraForMaskedLM,
+    "electra-wide": hf.ElectraForPreTraining,
+    "mt5": hf.MT5ForConditionalGeneration,
     "t5": hf.T5EncoderModel,
     "t5-gated": hf.T5ForConditionalGeneration,
 }
