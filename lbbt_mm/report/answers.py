@@ -86,7 +86,6 @@ def answer_sheet(
     models: Mapping[str, Mapping[str, Mapping[str, Any]]],
     chosen: Sequence[str],
     columns: int = 4,
-    side: int = 224,
 ) -> Image.Image:
     """Draw the sheet.
 
@@ -94,10 +93,10 @@ def answer_sheet(
         models: Name -> what :func:`read_answers` gave.
         chosen: Ids of the questions.
         columns: Images in a row.
-        side: Longer side of each image in the sheet, in pixels.
 
     Returns:
-        Right answers are green and marked with ``+``, wrong ones red with ``-``.
+        The truth is named as such; right answers are green and marked with a tick,
+        wrong ones red with a cross.
 
     Raises:
         ValueError: There is nothing to draw, or a model did not answer a question.
@@ -114,11 +113,14 @@ def answer_sheet(
     for name in chosen:
         record = first[name]
         answer = next(iter(record.get("answers", ())), "")
-        lines: list[Any] = [(record["question"], "black"), (answer, "black")]
+        lines: list[Any] = [
+            (record["question"], "black"),
+            (f"truth: {answer}", "black"),
+        ]
         for model, answers in models.items():
             right = answers[name]["score"] > 0
-            text = f"{'+' if right else '-'} {model}: {answers[name]['said'][:32]}"
+            text = f"{'✓' if right else '✗'} {model}: {answers[name]['said'][:32]}"
             lines.append((text, _RIGHT if right else _WRONG))
         path = next(iter(record.get("img_paths", ())), None)
         images.append(Captioned(path, lines))
-    return captioned_sheet(images, columns, side)
+    return captioned_sheet(images, columns)

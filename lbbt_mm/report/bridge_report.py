@@ -15,6 +15,7 @@ from lbbt_mm.report.chart import (
     change_chart,
     line_chart,
     panels,
+    save,
     style,
 )
 from lbbt_mm.report.groups import Model
@@ -89,12 +90,11 @@ class BridgeReport:
         text = json.dumps(record, indent=2, default=str) + "\n"
         write_whole(paths["results.json"], text)
         with style():
-            figure, axes = panels(2, 4.0, 5.0)
-            for axis, chart in zip(axes, self._charts(), strict=True):
+            figure, axes = panels([["bridge", "probe"]])
+            for axis, chart in zip(axes.values(), self._charts(), strict=True):
                 chart.draw(axis)
                 axis.set_title(chart.title)
-            axes[0].legend(loc="upper left")
-            write_whole(paths["curves.png"], lambda part: figure.savefig(part, dpi=150))
+            save(figure, paths["curves.png"])
         return paths
 
     def _charts(self) -> tuple[Chart, Chart]:

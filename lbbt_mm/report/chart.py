@@ -12,8 +12,10 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NamedTuple
 
+from lbbt_mm.files import write_whole
 from lbbt_mm.version import require
 
 # Okabe and Ito's colours, told apart by people who see few colours; language and
@@ -58,10 +60,12 @@ _STYLE = {
     "lines.linewidth": 1.8,
     "lines.markersize": 4.5,
     "legend.frameon": False,
+    "legend.fontsize": 9,
     "path.simplify": False,
     "svg.fonttype": "none",  # words stay words
 }
 _RULE: dict[str, Any] = dict(color=SOFT, ls=DASHES["dot"], lw=1, zorder=0.5)
+_PAGE_WIDTH = 8.3  # inches: 830 pixels of a page at GitHub, its letters in their size
 _LARGEST = 1e30  # no measurement; matplotlib's ticks overflow beyond
 
 
@@ -100,19 +104,24 @@ class Chart:
     title: str
     alt: str
     draw: Callable[[Any], None]
-    size: tuple[float, float] = (4.3, 2.9)
+    size: tuple[float, float] = (3.7, 2.7)
     projection: str | None = None
+
+    def empty_figure(self) -> Any:
+        """Open a figure of its size and kind of axes; inside :func:`style`."""
+        from matplotlib.figure import Figure
+
+        figure = Figure(figsize=self.size, layout="constrained")
+        figure.patch.set_alpha(0)
+        figure.add_subplot(projection=self.projection)
+        return figure
 
     def to_file(self, salt: str = "") -> str:
         """Give an SVG file."""
         with style({"svg.hashsalt": salt or self.title}):
-            from matplotlib.figure import Figure
-
-            figure = Figure(figsize=self.size, layout="constrained")
-            figure.patch.set_alpha(0)
-            axes = figure.add_subplot(projection=self.projection)
+            figure = self.empty_figure()
             try:
-                self.draw(axes)
+                self.draw(figure.axes[0])
                 return _written(figure)
             except (ArithmeticError, ValueError, IndexError):
                 # Numbers that are none, as in a foreign file: the table has them.
@@ -149,33 +158,43 @@ def style(more: dict[str, Any] | None = None) -> Iterator[None]:
         yield
 
 
-def panels(count: int, height: float = 4.2, width: float = 5.2) -> tuple[Any, Any]:
-    """Open a figure of panels beside each other; inside :func:`style`."""
+def panels(rows: Sequence[Sequence[str]], height: float = 3.4) -> tuple[Any, Any]:
+    """Open a picture of a document, as wide as a page; inside :func:`style`.
+
+    Args:
+        rows: Names of the panels; one named twice in its row takes both places.
+        height: In inches, of all.
+
+    Returns:
+        The figure, and name -> axes. :func:`save` writes it.
+    """
     # Not pyplot: it would pick a backend for the whole process.
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width * count, height), layout="constrained")
-    return figure, figure.subplots(1, count, squeeze=False)[0]
+    figure = Figure(figsize=(_PAGE_WIDTH, height), layout="constrained")
+    return figure, figure.subplot_mosaic([list(row) for row in rows])
+
+
+def save(figure: Any, path: Path) -> None:
+    """Write a picture, its legend (of labels that several panels share) below it."""
+    found: dict[str, Any] = {}
+    for axes in figure.axes:
+        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
+            found.setdefault(label, handle)
+    columns = next((n for n in (3, 2) if len(found) % n == 0), 3)
+    if found:
+        figure.legend(
+            *(found.values(), found), ncols=columns, loc="outside lower center"
+        )
+    write_whole(path, lambda part: figure.savefig(part, dpi=200))
 
 
 def chance_line(axes: Any, value: float, words: str = "chance") -> None:
     """Draw chance behind everything, its name beside the panel, where no line runs."""
     axes.axhline(value, **_RULE)
-    _write(axes, words, (1, value), (3, 0), x="axes fraction", color=SOFT, fontsize=8)
-
-
-def _write(
-    axes: Any,
-    words: str,
-    place: tuple[float, float],
-    offset: tuple[float, float],
-    x: str = "data",
-    y: str = "data",
-    **look: Any,
-) -> None:
-    """Write words some points beside a place, in the coordinates named."""
-    look = {"va": "center", **look}
-    axes.annotate(words, place, offset, (x, y), textcoords="offset points", **look)
+    look = dict(color=SOFT, fontsize=8, va="center", xytext=(3, 0))
+    place = dict(xycoords=("axes fraction", "data"), textcoords="offset points")
+    axes.annotate(words, (1, value), **place, **look)
 
 
 def line_chart(
@@ -189,7 +208,7 @@ def line_chart(
     ranges: tuple[Any, Any] = (None, None),
     rule: tuple[float, str] | None = None,
 ) -> Chart:
-    """Draw lines.
+    """Draw lines; two points are no line, and stay points.
 
     Args:
         title: Above the panel.
@@ -208,7 +227,7 @@ def line_chart(
                 plain(one.xs, "x" in logs),
                 plain(one.ys, "y" in logs),
                 color=COLOURS.get(one.colour, COLOURS["other"])[0],
-                ls=DASHES[one.dash],
+                ls=DASHES[one.dash] if len(one.xs) > 2 or not one.marker else "",
                 marker={"circle": "o", "open": "o", "square": "s"}.get(one.marker),
                 mfc=PAGE if one.marker == "open" else None,
                 label=one.name,
@@ -221,12 +240,11 @@ def line_chart(
                 _logarithmic(axes, axis, name)
             if ends:
                 axes.set(**{f"{name}lim": ends})
-        if "x" not in logs and not x_whole:
-            axes.locator_params(axis="x", nbins=6)
-        if x_whole:
+        if "x" not in logs:
             from matplotlib.ticker import MaxNLocator
 
-            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+            steps = MaxNLocator(6, steps=[1, 2, 5, 10], integer=x_whole)
+            axes.xaxis.set_major_locator(steps)
         if rule:
             chance_line(axes, *rule)
 
@@ -267,42 +285,49 @@ def change_chart(
     """
 
     def draw(axes: Any) -> None:
-        for place, one in enumerate(changes):
-            y, colour = -place, COLOURS.get(one.colour, COLOURS["other"])[0]
-            pairs = [(pair, PAGE) for pair in [one.before] if pair]
-            pairs += [(pair, colour) for pair in [one.after] if pair]
-            # Of two numbers the larger has its digits at the right; a tie, the second.
+        # What is written interrupts the chance line, wherever that is.
+        plate = dict(facecolor=PAGE, edgecolor="none", pad=1)
+        for y, one in enumerate(changes):
+            colour = COLOURS.get(one.colour, COLOURS["other"])[0]
+            pairs = [
+                (pair, face)
+                for pair, face in ((one.before, PAGE), (one.after, colour))
+                if pair
+            ]
             means = [pair[0] for pair, _ in pairs]
-            first_is_larger = len(means) == 2 and means[0] > means[1]
+            ends = [end for pair, _ in pairs for end in pair]
             axes.plot(means, [y] * len(means), color=colour, lw=2.5, alpha=0.45)
             for number, (pair, face) in enumerate(pairs):
                 axes.plot(pair[1:], [y, y], color=INK, lw=1)
                 axes.plot(pair[0], y, "o", color=colour, mfc=face, ms=7)
-                right = len(pairs) == 1 or bool(number) != first_is_larger
-                end, shift, side = (
-                    (max(pair), 7, "left") if right else (min(pair), -7, "right")
+                # The larger has its digits at the right; of a tie, the last.
+                right = len(pairs) == 1 or bool(number) == (means[-1] >= means[0])
+                axes.annotate(
+                    f"{pair[0]:.1f}",
+                    (max(ends) if right else min(ends), y),
+                    (7 if right else -7, 0),
+                    textcoords="offset points",
+                    ha="left" if right else "right",
+                    va="center",
+                    bbox=plate,
                 )
-                _write(axes, f"{pair[0]:.1f}", (end, y), (shift, 0), ha=side)
-            name = one.name.replace("$", r"\$")
-            plate = dict(facecolor=PAGE, edgecolor="none", pad=1)
-            look: dict[str, Any] = dict(
-                x="axes fraction", va="baseline", fontsize=9, bbox=plate
-            )
-            _write(axes, name, (0, y), (0, 10), **look)
-        axes.set(xlabel=xlabel, yticks=[], ylim=(-len(changes) + 0.4, 0.75))
+        names = [one.name.replace("$", r"\$").replace(", ", ",\n") for one in changes]
+        axes.set_yticks(range(len(changes)), names, color=INK)
+        dotted = "" if chance is None else f"\n(dotted: chance, {chance:g})"
+        axes.set(xlabel=xlabel + dotted, ylim=(len(changes) - 0.4, -0.6))
         axes.spines["left"].set_visible(False)
-        axes.margins(x=0.16)
+        axes.tick_params(axis="y", length=0)
+        axes.grid(axis="y", visible=False)
+        axes.margins(x=0.18)
         if chance is not None:
             axes.axvline(chance, **_RULE)
-            look = dict(y="axes fraction", va="baseline", color=SOFT, fontsize=8)
-            _write(axes, f"chance, {chance:g}", (chance, 0), (3, 3), **look)
 
     words = [
         f"{one.name}: "
         + " to ".join(f"{pair[0]:.1f}" for pair in (one.before, one.after) if pair)
         for one in changes
     ]
-    height = 0.9 + 0.55 * len(changes)
+    height = 0.9 + 0.5 * len(changes)
     return Chart(title, f"{title}. {'; '.join(words)}.", draw, (4.3, height))
 
 

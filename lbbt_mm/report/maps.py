@@ -8,6 +8,8 @@ from typing import Any
 
 from lbbt_mm.report.chart import CLASSES, PAGE, Chart, plain
 
+_CROSS = "#fefefe"  # white by night, too: the map's colours stay
+
 
 def scatter_chart(
     title: str, points: Sequence[Sequence[float]], labels: Sequence[int], said: str
@@ -64,7 +66,7 @@ def surface_charts(
         axes.contourf(
             *(steps, steps, rows), levels=levels, cmap=cmap, norm=norm, extend="both"
         )
-        axes.plot(0, 0, "+", color=PAGE, ms=9, mew=2)
+        axes.plot(0, 0, "+", color=_CROSS, ms=9, mew=2)
         axes.grid(False)
         axes.set(aspect="equal")
 
@@ -104,12 +106,12 @@ def colour_bar(levels: Sequence[float], name: str) -> Chart:
             orientation="horizontal",
             label=name,
             spacing="uniform",
-            ticks=levels[::2],
+            ticks=levels[::5],
             format=lambda value, _: f"{value:.3g}",
         )
 
     ends = f"{levels[0]:.3g} to {levels[-1]:.3g}"
-    return Chart("", f"Colours of {name}: {ends}", draw, (4.3, 0.75))
+    return Chart("", f"Colours of {name}: {ends}", draw, (2.6, 0.6))
 
 
 def _colours(levels: Sequence[float]) -> tuple[Any, Any]:

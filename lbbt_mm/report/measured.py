@@ -95,8 +95,9 @@ def _synthetic_check(section: Section, groups: Sequence[Group]) -> None:
     found = [group.by_data("synthetic_alignment") for group in groups]
     models = next((m for kinds in found for m in kinds.values()), None)
     if models:
-        section.heading("Synthetic check: Gaussian inputs, one wide layer")
+        start = len(section.parts)
         guarded(section, lambda: synthetic(section, models))
+        section.fold(start, "Synthetic check: Gaussian inputs, one wide layer")
         return
     run = next((run for group in groups for run in group.compared_runs()), None)
     section.gap(

@@ -71,6 +71,7 @@ def landscape(section: Section, models: Models) -> None:
         levels, ratios = _levels(
             [v for s in surfaces.values() for row in s for v in row]
         )
+        first = not any(ends.values())  # it is open, other kinds fold away
         maps, hills, cuts = [], [], []
         for model, result in found.items():
             steps = result[kind].get("steps") or result.get("steps") or []
@@ -80,22 +81,28 @@ def landscape(section: Section, models: Models) -> None:
             hills.append(side)
             cuts.append(model.line(steps, surface[len(steps) // 2], marker=False))
             ends[model][words] = _ends(surface)
+        title = f"{words[0].upper()}{words[1:]}"
+        start = len(section.parts)
         section.figure(
-            [*maps, *hills],
-            f"{words[0].upper()}{words[1:]}: the same directions, colours and heights "
-            "in all panels; seen from above, where the cross is the model itself, and "
-            "from the side. Colours: the bar of the cut below.",
-            small=True,
+            [*maps, colour_bar(levels, "loss")],
+            f"{title}, the same in all panels, as are the colours; the cross is the "
+            "model itself.",
+            size="small",
         )
         labels = ("step along the second direction", "loss")
         logs = "y" if ratios else ""
         cut = line_chart("Cuts through the middle", cuts, *labels, logs=logs)
         section.figure(
-            [cut, colour_bar(levels, "loss")],
+            [cut],
             "The row of each surface that leads through the model itself"
             + (", or beside it." if kind == "unit" else "."),
             cuts,
         )
+        if first:
+            start = len(section.parts)
+        caption = "The same colours and heights in all panels."
+        section.figure(hills, caption, size="small")
+        section.fold(start, "Seen from the side" if first else title)
     rows = [
         [
             model.name,
@@ -157,7 +164,7 @@ def separability(section: Section, models: Models) -> None:
         "t-SNE of the features, a sample of the images, coloured by their "
         + ("cluster (KMeans on the map)." if by_cluster else "true class."),
         classes=sorted(classes),
-        small=True,
+        size="small",
     )
     rows = [
         [m.name, *(numbers([one.result.get(k) for one in seeds]) for k in names)]

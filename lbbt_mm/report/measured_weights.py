@@ -147,15 +147,16 @@ def _lay_out_alignment(
         for side, words in (("now", "after training"), ("initial", "unbridged")):
             sides = [result.get(side) for result in results]
             rows.append([f"{name}, {words}", *_alignment_cells(sides)])
-    head = ["weights", "off-diagonal energy", "rotated basis"]
-    head += ["without the isotropic part", "rotated basis"]
-    head += ["overlap of the leading k", "rotated basis"]
+    heads = ["off-diagonal energy", "the same without the isotropic part"]
+    heads += ["overlap of the leading k directions"]
+    head = ["weights", *("data's basis", "rotated basis") * 3]
     explained = (
         "Off-diagonal energy is 0 where every eigenvector of the data is one of the "
         "weights' covariance: aligned weights have less of it than at the start, and "
         f"less than in a rotated basis.{note(rows)}"
     )
-    section.table(Table(head, rows, explained), folded=NUMBERS)
+    table = Table(head, rows, explained, heads=[(words, 2) for words in heads])
+    section.table(table, folded=NUMBERS)
 
 
 def _transfer(model: Model, result: Mapping[str, Any]) -> list[Series]:

@@ -84,7 +84,7 @@ class Section:
         caption: str,
         key: Sequence[Series] = (),
         classes: Sequence[int] = (),
-        small: bool = False,
+        size: str = "",
     ) -> None:
         """Add panels that flow beside each other.
 
@@ -93,7 +93,7 @@ class Section:
             caption: What they show.
             key: Lines for the legend; the same look is named once.
             classes: Or the classes of points.
-            small: Whether two of them fit on a phone.
+            size: ``'small'``: two of them fit on a phone; ``'wide'``: one fills a page.
         """
         if not charts:
             return
@@ -109,9 +109,14 @@ class Section:
                 caption=caption,
                 key=list(looks.values()),
                 classes=sorted(set(classes)),
-                small=small,
+                size=size,
             )
         )
+
+    def fold(self, start: int, words: str) -> None:
+        """Put the parts from number ``start`` on behind a line that opens them."""
+        parts = self.parts[start:]
+        self.parts[start:] = [dict(kind="parts", parts=parts, folded=words)]
 
     def gap(self, what: str, why: str, command: str = "") -> None:
         """Mark what is missing."""

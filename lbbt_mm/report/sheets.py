@@ -10,9 +10,8 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 GAP = 6  # pixels between images
-_FONT_SIZE = 12  # pixels
+_PAGE, _LETTERS = 830, 13  # pixels: a document's width, and the letters' height in it
 _DIMMED = 0.6  # brightness of what is not annotated
-_LINE, _WIDTH = 16, 340  # pixels of a caption; the width fits a question
 
 Colour = tuple[int, int, int]
 
@@ -61,47 +60,70 @@ def comparison_sheet(
         zoom: Times that an image is enlarged.
 
     Returns:
-        The sheet; each row has its name above it. Boxes have the names of their classes
-        at them; where there are masks alone, the last line says what the colours mean.
+        The sheet; each row has its name above it, and the last line says what the
+        colours mean. Names at the boxes would cover each other.
     """
-    font = label_font()
     first = next(iter(rows.values()))
     height, width = (zoom * side for side in first[0].image.shape[:2])
-    tall = _FONT_SIZE + 8
+    wide = len(first) * (width + GAP) + GAP
+    font = label_font(wide)
+    tall = font.size + 8
     shown = [image for images in rows.values() for image in images]
-    legend = sorted({label for image in shown for label in image.labels})
-    if any(image.boxes for image in shown):
-        legend = []
-    bottom = len(rows) * (tall + height)
-    size = (len(first) * (width + GAP) + GAP, bottom + GAP + (tall if legend else 0))
-    sheet = Image.new("RGB", size, "white")
+    legend = colour_legend(shown, classes, palette, wide)
+    bottom = len(rows) * (tall + height) + GAP
+    sheet = Image.new("RGB", (wide, bottom + legend.height), "white")
+    sheet.paste(legend, (0, bottom))
     draw = ImageDraw.Draw(sheet)
     for row, (name, images) in enumerate(rows.items()):
         y = row * (tall + height)
-        draw.text((GAP, y + 4), name, "black", font=font)
+        draw.text((GAP, y + 3), name, "black", font=font)
         for column, annotated in enumerate(images):
-            drawn = draw_annotated(annotated, classes, palette, zoom)
+            drawn = draw_annotated(annotated, palette, zoom)
             sheet.paste(drawn, (GAP + column * (width + GAP), y + tall))
-    left = float(GAP)
-    for label in legend:
-        wide = draw.textlength(classes[label], font=font) + 5
-        place = (left, bottom + 4, left + wide, bottom + _FONT_SIZE + 8)
-        _plate(draw, place, classes[label], palette[label])
-        left += wide + GAP
     return sheet
 
 
-def draw_annotated(
-    annotated: AnnotatedImage,
+def colour_legend(
+    images: Sequence[AnnotatedImage],
     classes: Sequence[str],
     palette: Sequence[Colour],
-    zoom: int = 2,
+    width: int,
 ) -> Image.Image:
-    """Make an image grey and its objects their classes' colours, with the names.
+    """Say what the colours mean: each class that is in the images, on its colour.
+
+    Args:
+        images: What is explained.
+        classes: Name of each label.
+        palette: RGB colour of each label.
+        width: Of the legend in pixels.
+    """
+    font = label_font(width)
+    tall, places = font.size + 10, []
+    x, y = float(GAP), 0
+    for label in sorted({label for image in images for label in image.labels}):
+        wide = font.getlength(classes[label]) + 10
+        if x + wide > width and x > GAP:
+            x, y = float(GAP), y + tall + GAP // 2
+        places.append((label, (x, y, x + wide, y + tall)))
+        x += wide + GAP
+    legend = Image.new("RGB", (width, y + tall + GAP if places else 0), "white")
+    draw = ImageDraw.Draw(legend)
+    for label, (left, top, right, bottom) in places:
+        draw.rectangle((left, top, right, bottom), fill=palette[label])
+        light = np.dot(palette[label], (0.299, 0.587, 0.114)) > 125
+        place = ((left + right) / 2, (top + bottom) / 2)
+        ink = "black" if light else "white"
+        draw.text(place, classes[label], ink, font=font, anchor="mm")
+    return legend
+
+
+def draw_annotated(
+    annotated: AnnotatedImage, palette: Sequence[Colour], zoom: int = 2
+) -> Image.Image:
+    """Make an image grey and its objects their classes' colours.
 
     Args:
         annotated: The image.
-        classes: Name of each label.
         palette: RGB colour of each label.
         zoom: Times that the image is enlarged.
     """
@@ -114,65 +136,70 @@ def draw_annotated(
     image = Image.fromarray(pixels.astype(np.uint8))
     image = image.resize((width, height), Image.Resampling.NEAREST)
     draw = ImageDraw.Draw(image)
-    corners = []
     for label, (x, y, w, h) in zip(annotated.labels, annotated.boxes, strict=False):
-        left, top = zoom * x, zoom * y
-        right, bottom = zoom * (x + w) - 1, zoom * (y + h) - 1
-        draw.rectangle((left, top, right, bottom), outline=palette[label], width=2)
-        corners.append((label, left, top, bottom))
-    tall = _FONT_SIZE + 4
-    taken: list[tuple[float, float, float]] = []
-    for label, left, top, bottom in corners:  # after all boxes: no line crosses a name
-        wide = draw.textlength(classes[label], font=label_font()) + 5
-        left = max(0, min(left, width - wide))
-        # Above the box, or where no other name stands: in it, or under it.
-        places = [y for y in (top - tall, top, bottom, bottom - tall) if y >= 0]
-        places = [y for y in places if y + tall <= height] or [top]
-        free = (
-            y
-            for y in places
-            if all(
-                abs(y - b) >= tall or left >= a + w or a >= left + wide
-                for a, b, w in taken
-            )
-        )
-        y = next(free, places[0])
-        taken.append((left, y, wide))
-        place = (left, y, left + wide, y + tall)
-        _plate(draw, place, classes[label], palette[label])
+        corners = (zoom * x, zoom * y, zoom * (x + w) - 1, zoom * (y + h) - 1)
+        draw.rectangle(corners, outline=palette[label], width=2)
     return image
 
 
 def captioned_sheet(
-    images: Sequence[Captioned], columns: int = 4, side: int = 256
+    images: Sequence[Captioned], columns: int = 4, side: int = 384
 ) -> Image.Image:
-    """Draw images with lines of text under each.
+    """Draw images as wide as their columns, with lines of text under each.
 
     Args:
         images: One or more.
         columns: Images in a row.
-        side: Longer side of each image in the sheet, in pixels.
+        side: Longer side of each image in the sheet, in pixels; a line of text that is
+            longer goes on in the next.
     """
-    font, gap = label_font(), 8
-    wide = max(_WIDTH, side + gap)
-    tall = side + max(len(image.lines) for image in images) * _LINE + 2 * gap
-    rows = -(-len(images) // columns)
-    size = (min(columns, len(images)) * wide + gap, rows * tall + gap)
-    sheet = Image.new("RGB", size, "white")
+    columns = min(columns, len(images))
+    wide = columns * (side + 3 * GAP)
+    font = label_font(max(wide, 3 * side))
+    line = round(1.3 * font.size)
+    rows = []
+    for start in range(0, len(images), columns):
+        row = [
+            (path, [(part, ink) for t, ink in lines for part in _broken(t, font, side)])
+            for path, lines in images[start : start + columns]
+        ]
+        rows.append((row, max(len(lines) for _, lines in row)))
+    heights = [side + GAP + count * line + 2 * GAP for _, count in rows]
+    sheet = Image.new("RGB", (wide, GAP + sum(heights)), "white")
     draw = ImageDraw.Draw(sheet)
-    for number, (path, lines) in enumerate(images):
-        row, column = divmod(number, columns)
-        x, y = gap + column * wide, gap + row * tall
-        if path is not None:
-            with Image.open(path) as image:
-                sheet.paste(_fitted(image.convert("RGB"), side), (x, y))
-        for place, (text, colour) in enumerate(lines):
-            draw.text((x, y + side + 4 + place * _LINE), text, colour, font=font)
+    y = GAP
+    for (row, _), height in zip(rows, heights, strict=True):
+        for column, (path, lines) in enumerate(row):
+            x = GAP + column * (side + 3 * GAP)
+            if path is not None:
+                with Image.open(path) as image:
+                    sheet.paste(_fitted(image.convert("RGB"), side), (x, y))
+            for place, (text, colour) in enumerate(lines):
+                spot = (x, y + side + GAP + place * line)
+                draw.text(spot, text, colour, font=font)
+        y += height
     return sheet
 
 
-def label_font(size: int = _FONT_SIZE) -> Any:
-    """Load the font of what is written on a sheet, ``size`` in pixels."""
+def _broken(text: str, font: Any, width: int) -> list[str]:
+    """Break a text where it would leave its column."""
+    lines = [""]
+    for word in text.split():
+        longer = f"{lines[-1]} {word}".lstrip()
+        if lines[-1] and font.getlength(longer) > width:
+            lines.append(word)
+        else:
+            lines[-1] = longer
+    return lines
+
+
+def label_font(width: int) -> Any:
+    """Load the font of a sheet so many pixels wide, which a document makes fit."""
+    return font_of_size(max(_LETTERS, round(_LETTERS * width / _PAGE)))
+
+
+def font_of_size(size: int) -> Any:
+    """Load the font of what is written on images, ``size`` in pixels."""
     # matplotlib brings a font along; Pillow's own has one size before Pillow 10.1.
     from matplotlib import get_data_path
 
@@ -185,10 +212,3 @@ def _fitted(image: Image.Image, side: int) -> Image.Image:
     size = [max(1, round(factor * length)) for length in image.size]
     smooth = Image.Resampling.NEAREST if factor > 1 else Image.Resampling.BICUBIC
     return image.resize(size, smooth)
-
-
-def _plate(draw: Any, place: tuple[float, ...], name: str, colour: Colour) -> None:
-    """Write a class's name on its colour."""
-    draw.rectangle(place, fill=colour)
-    ink = "black" if sum(colour) > 330 else "white"
-    draw.text((place[0] + 3, place[1] + 1), name, ink, font=label_font())

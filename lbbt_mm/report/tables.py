@@ -11,6 +11,7 @@ from typing import Any
 # 97.5 % quantiles of Student's t for 1, 2, ... degrees of freedom; then the normal's.
 _T = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
 _NORMAL = 1.96
+_RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 Columns = dict[str, dict[str, str]]  # heading -> row -> cell
 
 
@@ -158,11 +159,12 @@ def number(value: Any, digits: int = 4) -> str:
         return "" if value is None else str(value)
     if not math.isfinite(value):
         return "not finite"
-    if isinstance(value, int):
+    if isinstance(value, int) and abs(value) < 10**9:
         return thousands(value)
     size = abs(value)
     if size and not 1e-3 <= size < 1e6:
-        return f"{value:.{digits - 2}e}"
+        mantissa, _, power = f"{value:.{digits - 2}e}".partition("e")
+        return f"{mantissa}·10{str(int(power)).translate(_RAISED)}"
     return f"{value:.{digits}g}" if size < 10**digits else f"{value:.0f}"
 
 

@@ -18,7 +18,7 @@ _PROBES = ("unbridged", "bridged")
 def answer_section(groups: Sequence[Group]) -> Section:
     """Answer first: both probes, language against scratch."""
     section = Section("answer", "What the bridge did")
-    charts, rows = [], []
+    charts, rows, ends = [], [], []
     for group in groups:
         models = group.by_model()
         pairs = {model: _probe_pair(runs) for model, runs in models.items()}
@@ -36,6 +36,7 @@ def answer_section(groups: Sequence[Group]) -> Section:
                 Change(m.name, colour_of(m.initialisation), *map(_ends, pair))
                 for m, pair in pairs.items()
             ]
+            ends += [(one.before, one.after) for one in changes]
             words = "linear probe, test accuracy, %"
             charts.append(change_chart(group.name, changes, words, group.chance))
         for model, (before, after) in pairs.items():
@@ -56,11 +57,14 @@ def answer_section(groups: Sequence[Group]) -> Section:
             "the gaps below have the commands.",
             "answer",
         )
+    several = any(end and end[1] < end[2] for one in ends for end in one)
     section.figure(
         charts,
         "Linear probe: the blocks are frozen, and a linear layer with true labels "
-        "reads them. Hollow: unbridged; full: after training; thin: the 95 % "
-        "interval over seeds (of two seeds, both). Blue starts from language weights.",
+        "reads them. Hollow: unbridged; full: after training"
+        + ("; thin: the 95 % interval over seeds (of two seeds, both)" * several)
+        + ". Blue starts from language weights.",
+        size="" if len(charts) > 1 else "wide",
     )
     if rows:
         head = ["model and its labels", "fits its labels"]
@@ -90,8 +94,8 @@ def _in_a_sentence(pairs: Mapping[Model, _Pair]) -> str:
     ):
         before, after = pairs.get(Model(start, "random"), (None, None))
         if after:
-            said = f"goes from {before.mean:.1f} to " if before else "is at "
-            words.append(f"{said}{after.mean:.1f} % {name}")
+            said = f"goes from {before} to " if before else "is at "
+            words.append(f"{said}{after} % {name}")
     others = any(model.initialisation not in INITIALISATIONS for model in pairs)
     if not words or (others and len(words) < 2):
         return ""

@@ -7,12 +7,13 @@ from typing import Any
 
 from PIL import Image, ImageDraw
 
-from lbbt_mm.report.sheets import label_font
+from lbbt_mm.report.sheets import font_of_size
 
 _LARGEST, _SMALLEST = 16, 9  # pixels, of the font
 _PATCH = 96  # pixels, the least side of a patch in the picture
 _MARGIN = 3  # pixels between the words and the edge of their patch
-_SHADE = 0.85  # of white over the image where a weight is the largest of all
+_PLATE = 210  # of 255: how opaque the plates are
+_LARGE = (0, 90, 150)  # of the largest weight's plate; that of none is black
 
 
 def word_patches(
@@ -25,12 +26,12 @@ def word_patches(
 ) -> Image.Image:
     """Write the top words of each patch on an image.
 
-    The image is enlarged until its patches hold text. Each word stands on a plate that
-    is the more opaque the larger its weight, on one scale for the whole picture: 0 is
-    clear, the picture's largest weight is nearly white. A word that is too long for its
-    patch is written smaller, and at last cut with an ellipsis. Spaces in front of words
-    are not shown. The font knows Latin, Greek and Cyrillic letters, and shows others as
-    boxes.
+    The image is enlarged until its patches hold text. Each word stands in white on a
+    dark plate that is the bluer the larger its weight, on one scale for the whole
+    picture: 0 is black, the picture's largest weight is blue. A word that is too long
+    for its patch is written smaller, and at last cut with an ellipsis. Spaces in front
+    of words are not shown. The font knows Latin, Greek and Cyrillic letters, and shows
+    others as boxes.
 
     Args:
         image: What the model saw, or a larger version of it.
@@ -105,30 +106,19 @@ def _write(
     left, top, wide, tall = place
     room = wide - 2 * _MARGIN - 2
     for size in range(min(_LARGEST, tall - 2), _SMALLEST - 1, -1):
-        font = label_font(size)
+        font = font_of_size(size)
         if draw.textlength(text, font=font) <= room:
             break
     else:
-        font = label_font(_SMALLEST)
+        font = font_of_size(_SMALLEST)
         while text and draw.textlength(f"{text}…", font=font) > room:
             text = text[:-1]
         text += "…"
     middle = (left + wide / 2, top + tall / 2)
     half = draw.textlength(text, font=font) / 2 + _MARGIN
-    shade = round(255 * _SHADE * strength)
+    shade = tuple(round(strength * part) for part in _LARGE)
     draw.rectangle(
         (middle[0] - half, top, middle[0] + half, top + tall - 2),
-        fill=(255, 255, 255, shade),
+        fill=(*shade, _PLATE),
     )
-    # On a clear plate the image may have any colour: light with a dark edge is legible
-    # on all of them, and dark on a white plate.
-    dark = strength > 0.65
-    draw.text(
-        middle,
-        text,
-        fill="black" if dark else "white",
-        font=font,
-        anchor="mm",
-        stroke_width=0 if dark else 1,
-        stroke_fill="black",
-    )
+    draw.text(middle, text, fill="white", font=font, anchor="mm")

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 import xml.etree.ElementTree as ET
 
 import pytest
 
-from lbbt_mm.report.chart import Change, Chart, Series, change_chart, line_chart
+from lbbt_mm.report.chart import (
+    Change,
+    Chart,
+    Series,
+    change_chart,
+    line_chart,
+    style,
+)
 from lbbt_mm.report.maps import colour_bar, scatter_chart, surface_charts
 
 NASTY = "<script>alert(1)</script> $x_{1$ & \"'"
@@ -60,3 +68,55 @@ def test_a_line_stays_in_its_frame() -> None:
     line = Series("a", [0, 1, 2], [1.0, 1e-30, 1.0])
     chart = line_chart("a", [line], "x", "y", logs="y", ranges=(None, (1e-8, 2)))
     assert "clip-path" in chart.inline("a")
+
+
+LONG = [
+    Change(f"{start}, random labels", start, (72.5, 70, 75), (9.4, 9, 9.8))
+    for start in ("language", "scratch")
+]
+FRAMED = {
+    "change": change_chart("a", LONG, "linear probe, test accuracy, %", 10.0),
+    "lines": line_chart(
+        "a",
+        [Series("a", [1, 2, 3], [1e-9, 1e-5, 3.0], marker="circle")],
+        "eigenvalue of the data",
+        "share of the eigenvalues per unit",
+        logs="y",
+        rule=(1e-4, "chance"),
+    ),
+    "bar": colour_bar([i / 3 for i in range(11)], "loss"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FRAMED)
+def test_words_stay_in_their_frame_and_off_each_other(name: str) -> None:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    with style():
+        figure = FRAMED[name].empty_figure()
+        canvas, (axes,) = FigureCanvasAgg(figure), figure.axes
+        FRAMED[name].draw(axes)
+        canvas.draw()
+    words = [*axes.texts, axes.xaxis.label, axes.yaxis.label]
+    for axis in (axes.xaxis, axes.yaxis):
+        low, high = sorted(axis.get_view_interval())
+        ticks = [t for t in axis.get_major_ticks() if low <= t.get_loc() <= high]
+        words += [tick.label1 for tick in ticks]
+    boxes = {w.get_text(): w.get_window_extent() for w in words if w.get_text()}
+    assert len(boxes) > 3
+    width, height = canvas.get_width_height()
+    for text, box in boxes.items():
+        assert -1 < box.x0 and box.x1 < width + 1, text
+        assert -1 < box.y0 and box.y1 < height + 1, text
+    for (text, box), (other, its) in itertools.combinations(boxes.items(), 2):
+        apart = box.x1 <= its.x0 or its.x1 <= box.x0
+        assert apart or box.y1 <= its.y0 or its.y1 <= box.y0, (text, other)
+
+
+def test_two_points_are_no_curve() -> None:
+    with style():
+        for count, drawn in ((2, "None"), (3, "-")):
+            line = Series("a", range(count), range(count), marker="circle")
+            figure = (chart := line_chart("a", [line], "x", "y")).empty_figure()
+            chart.draw(figure.axes[0])
+            assert figure.axes[0].lines[0].get_linestyle() == drawn

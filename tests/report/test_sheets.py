@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
+from PIL import Image
 
-from lbbt_mm.report.sheets import AnnotatedImage, comparison_sheet
+from lbbt_mm.report.sheets import (
+    AnnotatedImage,
+    Captioned,
+    captioned_sheet,
+    comparison_sheet,
+)
 
 RED, BLUE = (230, 60, 60), (60, 120, 220)
 GAP = 6
@@ -31,8 +37,10 @@ def test_a_row_for_each_model() -> None:
         "nothing": [annotated([], [])] * 2,
     }
     sheet = np.asarray(comparison_sheet(rows, ["a", "b"], [RED, BLUE]))
-    height, width, tall = 120, 160, 20
-    assert sheet.shape == (4 * (tall + height) + GAP, 2 * (width + GAP) + GAP, 3)
+    height, width, tall = 120, 160, 21
+    legend = 29
+    wanted = (4 * (tall + height) + GAP + legend, 2 * (width + GAP) + GAP, 3)
+    assert sheet.shape == wanted
     truth, masks, boxed, nothing = (
         sheet[row * (tall + height) + tall :][:height, GAP : GAP + width]
         for row in range(4)
@@ -47,11 +55,31 @@ def test_a_row_for_each_model() -> None:
     assert (nothing == 120).all()
 
 
-def test_colours_are_explained_where_no_box_carries_a_name() -> None:
-    image = annotated([(10, 20, 40, 30)], [1])._replace(boxes=())
-    sheet = np.asarray(comparison_sheet({"truth": [image]}, ["a", "b"], [RED, BLUE]))
-    height, tall = 120, 20
-    assert sheet.shape[0] == 2 * tall + height + GAP
-    legend = sheet[tall + height :]
-    assert (legend == BLUE).all(axis=-1).sum() > 60
-    assert not (legend == RED).all(axis=-1).any(), "a class that is not shown"
+def test_colours_are_explained_below_and_nothing_covers_an_object() -> None:
+    boxes = [(20, 25, 40, 20)] * 3  # their names would stand on each other
+    colours = [RED, BLUE, (0, 99, 0), (200, 200, 0)]
+    image = annotated(boxes, [0, 1, 2])._replace(masks=())
+    sheet = np.asarray(comparison_sheet({"truth": [image]}, "wxyz", colours))
+    height, tall = 120, 21
+    legend = sheet[tall + height + GAP :]
+    for colour in colours[:3]:
+        assert (legend == colour).all(axis=-1).sum() > 60
+    assert not (legend == colours[3]).all(axis=-1).any(), "a class that is not shown"
+    lines = 2 * 2 * (2 * 40 + 2 * 20)  # two pixels wide, of the box drawn last
+    shown = sheet[tall : tall + height]
+    assert (shown == 120).all(axis=-1).sum() >= 120 * 160 - lines
+
+
+def test_a_long_line_goes_on_in_its_column(tmp_path) -> None:
+    path = tmp_path / "a.png"
+    Image.new("RGB", (8, 8), BLUE).save(path)
+    text = "Is the very long garment with a name at the left or at the right? " * 2
+    images = [Captioned(path, [(text, RED)]), Captioned(path, [("short", RED)])]
+    sheet = np.asarray(captioned_sheet(images, columns=2, side=300))
+    red = (abs(sheet.astype(int) - RED) < 60).all(axis=-1)
+    gutter = red[:, 300 + GAP : 300 + 4 * GAP]
+    assert red.any() and not gutter.any()
+    rows = red[:, : 300 + GAP].any(axis=1)
+    assert (np.diff(rows.astype(int)) == 1).sum() > 2, "several lines"
+    # The image is as wide as its column: no part of the sheet is empty.
+    assert (sheet == BLUE).all(axis=-1).any(axis=0).mean() > 0.9

@@ -26,19 +26,22 @@ def test_each_patch_has_its_own_words_in_its_own_place():
     assert not different[40:].any()  # the second of three lines, and the third
 
 
-def test_the_plate_is_the_more_opaque_the_larger_the_weight():
-    image = Image.new("RGB", (20, 20), "black")
+def test_the_plate_is_the_bluer_the_larger_the_weight():
+    image = Image.new("RGB", (20, 20), "white")
 
     def plate(weight: float) -> float:
         drawn = word_patches(
             image, (2, 2), [["i"]] * 4, [[1.0], [weight], [0.5], [0.0]], patch=60
         )
-        return np.median(brightness(drawn)[4:18, 83:87])  # beside the letter
+        return np.median(np.asarray(drawn)[4:18, 83:87, 2])  # beside the letter
 
     shades = [plate(weight) for weight in (-1.0, 0.0, 0.4, 0.8, 1.0)]
-    assert shades[0] == shades[1] == 0
+    assert shades[0] == shades[1] < 60
     assert shades[1] < shades[2] < shades[3] < shades[4]
-    assert shades[4] > 200
+    # White on it has the contrast that small letters need, on a white image, too.
+    drawn = word_patches(image, (1, 1), [["i"]], [[1.0]], patch=60)
+    r, g, b = np.median(np.asarray(drawn)[4:18, 24:27].reshape(-1, 3), axis=0) / 255
+    assert 1.05 / (0.2126 * r**2.2 + 0.7152 * g**2.2 + 0.0722 * b**2.2 + 0.05) > 4.5
 
 
 def test_no_word_leaves_its_patch():

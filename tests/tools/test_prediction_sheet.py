@@ -19,7 +19,8 @@ LEAVES = dict(
     detr="detr/detr-r18-postnorm_minilm_language_1xb8-2k_fashion-scenes.py",
     segmenter="segmenter/segmenter-r18_small-gpt2_language_1xb8-1k_fashion-scenes.py",
 )
-WHITE, ROW = (255, 255, 255), 2 * 128 + 20  # a row's height: image and name
+NAME, LEGEND = 21, 29  # pixels of letters above and below
+ROW = NAME + 2 * 128
 
 
 def finished_run(task: str, scenes: Path, folder: Path) -> Path:
@@ -68,7 +69,7 @@ def test_a_segmenters_row_is_what_it_predicts(
     options = ("--out", out, "--images", "2", "--first", "1")
     tool("prediction_sheet.py", f"a model={run}", *options).main()
     sheet = pixels(out)
-    assert sheet.shape == (2 * ROW + 6 + 20, 2 * (2 * 128 + 6) + 6, 3)
+    assert sheet.shape == (2 * ROW + 6 + LEGEND, 2 * (2 * 128 + 6) + 6, 3)
 
     def truth(self, inputs, data_samples: list[SegDataSample]):
         for sample in data_samples:
@@ -78,9 +79,9 @@ def test_a_segmenters_row_is_what_it_predicts(
     monkeypatch.setattr(EncoderDecoder, "predict", truth)
     tool("prediction_sheet.py", f"a model={run}", *options).main()
     right = pixels(out)
-    first, second = right[20:ROW], right[ROW + 20 : 2 * ROW]
+    first, second = right[NAME:ROW], right[ROW + NAME : 2 * ROW]
     assert (first == second).all(), "a model that is right looks like the truth"
-    assert (first == sheet[20:ROW]).all()
+    assert (first == sheet[NAME:ROW]).all()
     # Scene 1 is the second one of the validation scenes.
     file = toy_scenes / "annotations/validation/val_000001.png"
     empty = pixels(file) == 0
@@ -103,10 +104,11 @@ def test_a_detectors_weak_boxes_are_left_out(tool, toy_scenes, tmp_path) -> None
         options = ("--out", out, "--images", "1", "--score", score)
         tool("prediction_sheet.py", f"untrained={run}", *options).main()
         sheets.append(pixels(out))
-    everything, nothing = (sheet[ROW + 20 :, 6:-6] for sheet in sheets)
+    everything, nothing = (sheet[ROW + NAME : 2 * ROW, 6:-6] for sheet in sheets)
     assert (everything.max(-1) != everything.min(-1)).any()
     assert (nothing.max(-1) == nothing.min(-1)).all(), "grey: no box is drawn"
-    assert (sheets[0][20:ROW].max(-1) != sheets[0][20:ROW].min(-1)).any(), "the truth"
+    truth = sheets[0][NAME:ROW]
+    assert (truth.max(-1) != truth.min(-1)).any()
 
 
 def test_the_config_of_a_folder_is_not_run(

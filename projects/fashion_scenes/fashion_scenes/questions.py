@@ -33,7 +33,7 @@ _MOST_COUNTED = 6
 _OFF_CENTRE = 0.1  # of the canvas: nearer to the middle is neither left nor right
 _APART = 0.08  # of the canvas, between the leftmost and the next
 _LARGER = 1.5  # times the visible pixels of the other
-_ANSWER = (180, 0, 0)  # colour on the sheet
+_ANSWER = (0, 110, 50)  # colour on the sheet
 
 
 class Question(NamedTuple):
@@ -332,7 +332,10 @@ def question_sheet(
         columns: Images in a row.
     """
     images = [
-        Captioned(folder / one.image, [(one.text, "black"), (one.answer, _ANSWER)])
+        Captioned(
+            folder / one.image,
+            [(one.text, "black"), (f"answer: {one.answer}", _ANSWER)],
+        )
         for one in questions
     ]
     return captioned_sheet(images, columns)

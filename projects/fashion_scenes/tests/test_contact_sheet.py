@@ -26,7 +26,9 @@ def test_every_image_stands_over_its_annotations() -> None:
     image = annotated([(10, 20, 40, 30)], [1])
     sheet = np.asarray(contact_sheet([image] * 5, ["a", "b"], [RED, BLUE]))
     height, width = 120, 160  # twice as large
-    assert sheet.shape == (4 * (height + GAP) + GAP, 3 * (width + GAP) + GAP, 3)
+    legend = 29
+    wide = 3 * (width + GAP) + GAP
+    assert sheet.shape == (4 * (height + GAP) + GAP + legend, wide, 3)
     bare = sheet[GAP : GAP + height, GAP : GAP + width]
     assert (bare == 200).all()
     top = GAP + height + 2
@@ -37,26 +39,9 @@ def test_every_image_stands_over_its_annotations() -> None:
     inside = drawn[80, 60].astype(float)
     np.testing.assert_allclose(inside / inside.max(), np.array(BLUE) / 220, atol=0.02)
     # The sixth place is free.
+    sheet, names = sheet[:-legend], sheet[-legend:]
     assert (sheet[-2 * (height + GAP) : -GAP, -width:] == 255).all()
-
-
-def test_no_name_hides_another() -> None:
-    # All want the same place; each finds one of its own.
-    boxes = [(20, 25, 40, 20)] * 3
-    sheet = contact_sheet([annotated(boxes, [0, 1, 2])], "xyz", [RED, BLUE, (0, 99, 0)])
-    drawn = np.asarray(sheet)[GAP + 122 :, GAP:-GAP]
-    for colour in (RED, BLUE, (0, 99, 0)):
-        rows = (drawn == colour).all(axis=-1).sum(axis=1)
-        assert (rows >= 8).sum() >= 14, "a whole name plate in this colour"
-
-
-def test_names_stay_within_the_image() -> None:
-    boxes = [(70, 0, 10, 10), (0, 50, 10, 10)]
-    names = ["quite long", "longer yet"]
-    sheet = contact_sheet([annotated(boxes, [0, 1])], names, [RED, BLUE])
-    sheet = np.asarray(sheet)
-    assert (sheet[:, -GAP:] == 255).all() and (sheet[:, :GAP] == 255).all()
-    assert (sheet == RED).all(axis=-1).sum() > 60 * 14
+    assert (names == BLUE).all(axis=-1).sum() > 60 and not (names == RED).all(-1).any()
 
 
 def test_nothing_to_annotate() -> None:

@@ -6,26 +6,29 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lbbt_mm.files import write_whole
 from lbbt_mm.report.chart import (
     COLOURS,
+    DASHES,
+    PAGE,
     SOFT,
+    Change,
     Series,
-    chance_line,
+    change_chart,
     line_chart,
     panels,
+    save,
     style,
 )
-from lbbt_mm.report.tables import interval
+from lbbt_mm.report.tables import interval, thousands
 from lbbt_mm.runs.run import Run
 from paper.choice import METRICS, Selection, select, start_of
 
-_BARS = {"probe_before": "unbridged", "probe_after": "bridged"}
+_PROBES = ("probe_before", "probe_after")
 
 
 @style()
 def bridge_figure(runs: Sequence[Run], chance: float, path: Path) -> None:
-    """Draw training curves, one panel a variant, and the probes beside them.
+    """Draw training curves, one panel a variant, and the probes below them.
 
     Args:
         runs: Finished runs, every seed of every initialisation and variant.
@@ -33,11 +36,23 @@ def bridge_figure(runs: Sequence[Run], chance: float, path: Path) -> None:
         path: Picture to write; its suffix decides the format.
     """
     variants = list(dict.fromkeys(run.variant for run in runs))
-    figure, shown = panels(len(variants) + 1)
-    for axes, variant in zip(shown, variants, strict=False):
+    starts = list(dict.fromkeys(start_of(run) for run in runs))
+    changes = [
+        _change(f"{start}, {variant}", start, runs, variant)
+        for variant in variants
+        for start in starts
+    ]
+    probes = change_chart(
+        "Linear probe: unbridged (hollow) and bridged (full)",
+        changes,
+        "test accuracy with true labels, %",
+    )
+    height = probes.size[1] + 0.3
+    figure, shown = panels([variants, ["probes"] * len(variants)], 3.4 + height)
+    for variant in variants:
         members = [run for run in runs if run.variant == variant]
         _draw_curves(
-            axes,
+            shown[variant],
             f"Bridge, {variant}: fitting random labels",
             members,
             [run.curve.train_acc for run in members],
@@ -46,8 +61,16 @@ def bridge_figure(runs: Sequence[Run], chance: float, path: Path) -> None:
             ranges=(None, (0, 102)),
             rule=(chance, "chance"),
         )
-    _probe_bars(shown[-1], runs, variants, chance)
-    _save(figure, path)
+    probes.draw(shown["probes"])
+    shown["probes"].set_title(probes.title)
+    save(figure, path)
+
+
+def _change(name: str, start: str, runs: Sequence[Run], variant: str) -> Change:
+    """Give the probe of one initialisation and variant, unbridged and bridged."""
+    ends = [_mean(runs, variant, start, metric) for metric in _PROBES]
+    pairs = [(end.mean, end.low, end.high) if end else None for end in ends]
+    return Change(name, colour_name(start), *pairs)
 
 
 def _draw_curves(
@@ -72,36 +95,6 @@ def _draw_curves(
     ]
     line_chart(title, series, *labels, **look).draw(axes)
     axes.set_title(title)
-    axes.legend(loc="upper left", fontsize=8)
-
-
-def _probe_bars(
-    axes: Any, runs: Sequence[Run], variants: Sequence[str], chance: float
-) -> None:
-    starts = list(dict.fromkeys(start_of(run) for run in runs))
-    groups = [(variant, start) for variant in variants for start in starts]
-    for place, (variant, start) in enumerate(groups):
-        for side, (metric, when) in enumerate(_BARS.items()):
-            mean = _mean(runs, variant, start, metric)
-            if mean is None:
-                continue
-            x = place + (side - 0.5) * 0.38
-            axes.bar(
-                x, mean.mean, 0.36, color=colour_of(start), alpha=1.0 if side else 0.45
-            )
-            axes.plot([x, x], [mean.low, mean.high], color="0.2", lw=1.5)
-            words = f"{mean.mean:.0f}\n{when}"
-            axes.text(x, mean.high + 1.5, words, ha="center", va="bottom", fontsize=7)
-    chance_line(axes, chance)
-    axes.set(
-        title="Linear probe, unbridged and bridged",
-        ylabel="test accuracy with true labels, %",
-        ylim=(0, 112),
-        xticks=range(len(groups)),
-        xticklabels=[f"{start}\n{variant}" for variant, start in groups],
-        yticks=range(0, 101, 20),
-    )
-    axes.tick_params(axis="x", labelsize=8)
 
 
 @style()
@@ -115,40 +108,29 @@ def variants_figure(runs: Sequence[Run], selection: Selection, path: Path) -> No
     """
     chosen = select(runs, selection)
     variants = list(dict.fromkeys(key[0] for key in chosen))
-    figure, (left, right) = panels(2, height=1.4 + 0.42 * len(variants))
+    figure, shown = panels([["fit", "probe"]], height=1.4 + 0.42 * len(variants))
     for (variant, _, start), (_, seeds) in chosen.items():
-        y = -variants.index(variant) + (0.12 if start == "language" else -0.12)
+        y = variants.index(variant) + (-0.13 if start == "language" else 0.13)
         colour = colour_of(start)
         fitted = interval([run.metrics["train_acc"] for run in seeds]).mean
-        label = start if variant == variants[0] else None
-        left.plot(fitted, y, "o", color=colour, ms=7, label=label)
-        pair = [
-            interval([r.metrics[m] for r in seeds if m in r.metrics] or [float("nan")])
-            for m in _BARS
-        ]
-        before, after = (value.mean for value in pair)
-        right.annotate(
-            "",
-            xy=(after, y),
-            xytext=(before, y),
-            arrowprops=dict(arrowstyle="->", color=colour, lw=1.8),
-        )
-        right.plot(before, y, "o", color=colour, mfc="white", ms=5)
-        right.plot(after, y, alpha=0)  # the axis makes room for the arrow's head
-    ticks = dict(yticks=[-i for i in range(len(variants))], yticklabels=variants)
-    left.set(
-        title="Bridge: training accuracy, last epoch",
-        xlabel="training accuracy, %",
-        xlim=(0, 102),
-        **ticks,
-    )
-    right.set(
-        title="Linear probe: unbridged → bridged",
-        xlabel="test accuracy with true labels, %",
-        **{**ticks, "yticklabels": []},
-    )
-    figure.legend(ncols=2, loc="outside lower center")
-    _save(figure, path)
+        shown["fit"].plot(fitted, y, "o", color=colour, label=f"{start}, bridged")
+        found = [[r.metrics[m] for r in seeds if m in r.metrics] for m in _PROBES]
+        ends = [interval(values).mean for values in found if values]
+        axes = shown["probe"]
+        axes.plot(ends, [y] * len(ends), color=colour, lw=2.5, alpha=0.45)
+        axes.plot(ends[:1], y, "o", color=colour, mfc=PAGE, label=f"{start}, unbridged")
+        axes.plot(ends[1:], [y] * len(ends[1:]), "o", color=colour)
+    titles = {
+        "fit": ("Bridge, last epoch", "training accuracy, %"),
+        "probe": ("Linear probe", "test accuracy with true labels, %"),
+    }
+    for name, axes in shown.items():
+        title, xlabel = titles[name]
+        axes.set(title=title, xlabel=xlabel, ylim=(len(variants) - 0.5, -0.5))
+        axes.set_yticks(range(len(variants)), variants)
+    shown["fit"].set(xlim=(0, 103))
+    shown["probe"].set_yticklabels([])
+    save(figure, path)
 
 
 @style()
@@ -166,26 +148,30 @@ def few_labels_figure(
         metrics: Metric -> title of its panel.
         path: Picture to write.
     """
-    figure, shown = panels(len(metrics))
+    figure, shown = panels([list(metrics)])
     starts = list(dict.fromkeys(start_of(run) for run in runs))
-    for axes, (metric, title) in zip(shown, metrics.items(), strict=True):
-        for start in starts:
+    for metric, title in metrics.items():
+        axes, measured = shown[metric], set[int]()
+        for number, start in enumerate(starts):
             means = {
                 count: _mean(runs, variant, start, metric)
                 for variant, count in labels.items()
             }
             line = {count: mean for count, mean in means.items() if mean}
+            measured |= {*line}
+            # Beside each other, so that no interval hides another.
+            aside = 1.06 ** (number - (len(starts) - 1) / 2)
+            dashed = "-" if "bridge" in start else "--"
             axes.errorbar(
-                list(line),
+                [count * aside for count in line],
                 [value.mean for value in line.values()],
                 yerr=[
                     [value.mean - value.low for value in line.values()],
                     [value.high - value.mean for value in line.values()],
                 ],
                 color=colour_of(start),
-                ls="-" if "bridge" in start else "--",
+                ls=dashed if len(line) > 2 else "",  # two points are no curve
                 marker="o" if "bridge" in start else "s",
-                ms=4,
                 capsize=2,
                 label=start,
             )
@@ -195,8 +181,10 @@ def few_labels_figure(
             ylabel="test accuracy, %",
             xscale="log",
         )
-    shown[0].legend(fontsize=8)
-    _save(figure, path)
+        counts = sorted(measured)
+        axes.set_xticks(counts, [thousands(count) for count in counts])
+        axes.minorticks_off()
+    save(figure, path)
 
 
 @style()
@@ -216,9 +204,9 @@ def score_figure(
         constant: Score of an answer that never looks at an image.
     """
     groups = list(dict.fromkeys(start_of(run).partition(", ")[2] for run in runs))
-    figure, shown = panels(len(groups))
+    figure, shown = panels([groups])
     highest = max(max(run.curve.scores[metric].values()) for run in runs)
-    for axes, group in zip(shown, groups, strict=True):
+    for group, axes in shown.items():
         members = [run for run in runs if start_of(run).partition(", ")[2] == group]
         _draw_curves(
             axes,
@@ -227,9 +215,9 @@ def score_figure(
             [run.curve.scores[metric] for run in members],
             ("iteration", f"{METRICS[metric]} on the validation scenes, %"),
             ranges=(None, (0, 1.1 * highest)),
-            rule=None if constant is None else (constant, "never looks"),
+            rule=(constant, "never\nlooks") if constant else None,
         )
-    _save(figure, path)
+    save(figure, path)
 
 
 @style()
@@ -247,7 +235,8 @@ def questions_figure(
     kinds = [m for m in kinds if all(m in run.metrics for run in runs)]
     starts = list(dict.fromkeys(start_of(run) for run in runs))
     markers = dict(zip(starts, "osD^v", strict=False))
-    figure, (axes,) = panels(1, width=8.0)
+    figure, shown = panels([["questions"]], 4.0)
+    axes = shown["questions"]
     for place, kind in enumerate(kinds):
         blind = kind.replace("qa", "shuffled", 1)
         for run in runs:
@@ -271,16 +260,14 @@ def questions_figure(
                 [place - 0.4, place + 0.4],
                 [constant[kind]] * 2,
                 color=SOFT,
-                ls=":",
+                ls=DASHES["dot"],
                 label="the type's commonest answer",
             )
     names = ["all" if kind == "qa" else METRICS[kind] for kind in kinds]
     axes.set(ylabel="right answers, %", ylim=(0, 100))
     axes.set_xticks(range(len(kinds)), names)
-    handles, labels = axes.get_legend_handles_labels()
-    once = dict(zip(labels, handles, strict=True))
-    axes.legend(once.values(), once.keys(), fontsize=8, ncols=2, loc="upper left")
-    _save(figure, path)
+    axes.grid(axis="x", visible=False)
+    save(figure, path)
 
 
 def _mean(runs: Sequence[Run], variant: str, start: str, metric: str) -> Any:
@@ -298,7 +285,3 @@ def colour_name(start: str) -> str:
 def colour_of(start: str) -> str:
     """Choose the colour of the weights that a run starts from."""
     return COLOURS[colour_name(start)][0]
-
-
-def _save(figure: Any, path: Path) -> None:
-    write_whole(path, lambda part: figure.savefig(part, dpi=150))

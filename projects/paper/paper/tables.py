@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from lbbt_mm.report.commands import analyze_command, shown_path, with_checkpoint
-from lbbt_mm.report.groups import Group
+from lbbt_mm.report.groups import Group, model_name
 from lbbt_mm.report.measured_images import probe_grid, retrieval_columns
 from lbbt_mm.report.measured_weights import curvature_columns, density
 from lbbt_mm.report.page import Section
@@ -147,7 +147,7 @@ def table_7(groups: Sequence[Group]) -> Section:
             probes = [run.probes.get("bridged", {}) for run in runs]
             train[row] = cell([probe.get("last_train_top1") for probe in probes])
             cost = next((run.cost for run in runs if run.cost), {})
-            costs[row] = [_cost(cost.get(key)) or "not logged" for key in _COSTS]
+            costs[row] = [number(cost.get(key)) or "not logged" for key in _COSTS]
         ours[group.short_name(groups)] = {"train": train, "test": test}
         section.table(
             Table(
@@ -207,7 +207,7 @@ def table_13(groups: Sequence[Group]) -> Section:
             test = cell([run.metrics.get("test") for run in done])
             if not test:
                 untested += done[:1]
-            name = f"{group.key[1] or 'language'}, {model.labels} labels"
+            name = f"{model_name(group.key[1]) or 'language'}, {model.labels} labels"
             train = cell([run.last_train for run in done])
             columns = ours.setdefault(group.short_name(groups), {"train / test": {}})
             columns["train / test"][name] = f"{train} / {test or 'not measured'}"
@@ -295,12 +295,6 @@ def _mark_unmeasured(
                 "It was not measured on this setting.",
                 analyze_command(run, measurement),
             )
-
-
-def _cost(value: object) -> str:
-    """Write a count; millions of millions as a power of ten."""
-    large = isinstance(value, (int, float)) and value >= 1e9
-    return f"{value:.3g}".replace("e+", " x 10^") if large else number(value)
 
 
 def _method(name: str) -> str | None:

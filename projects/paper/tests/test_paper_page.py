@@ -72,7 +72,7 @@ def test_self_supervised_methods_make_table_7(work_dir) -> None:
         cost = dict(images=40_000, steps=1250, forward_passes=2500, flops=3.5e15)
         work_dir.json(home / "cost.json", cost)
     table = section(page_of(work_dir.folder), "table-7")
-    for number in ("61.1", "62.2", "63.3", "33.4", "32.2", "3.5 x 10^15", "1250"):
+    for number in ("61.1", "62.2", "63.3", "33.4", "32.2", "3.50·10¹⁵", "1250"):
         assert number in table
     assert "Missing: MAE" in table
 
