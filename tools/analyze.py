@@ -37,13 +37,14 @@ MEASUREMENTS = (
     "probe_grid",
     "landscape",
     "curvature",
+    "perplexity",
     "outliers_as_released",
     "separability_as_released",
     "landscape_as_released",
     "word_subspace",
 )
-ON_DEMAND = MEASUREMENTS[-4:]
-SETTINGS: dict[str, int | float] = dict(
+ON_DEMAND = MEASUREMENTS[-5:]
+SETTINGS: dict[str, int | float | str] = dict(
     images=1000,
     probe_images=10000,
     loss_images=64,
@@ -55,6 +56,8 @@ SETTINGS: dict[str, int | float] = dict(
     density_probes=2,
     density_iterations=16,
     seed=0,
+    window=1024,
+    text="",
 )
 
 
@@ -77,8 +80,8 @@ def parse_args() -> argparse.Namespace:
         choices=MEASUREMENTS,
         default=[name for name in MEASUREMENTS if name not in ON_DEMAND],
         metavar="NAME",
-        help=f"of {', '.join(MEASUREMENTS)}; default: all but the last four: three as "
-        "in the authors' code, and one of a LLaVA",
+        help=f"of {', '.join(MEASUREMENTS)}; default: all but the last five: one of a "
+        "causal language model, three as in the authors' code, and one of a LLaVA",
     )
     parser.add_argument(
         "--list", action="store_true", help="show what is measured; measure nothing"
@@ -99,8 +102,10 @@ def parse_args() -> argparse.Namespace:
             f"--{name.replace('_', '-')}",
             type=type(default),
             default=default,
-            metavar="N",
-            help="default: %(default)s",
+            metavar="FILE" if name == "text" else "N",
+            help="perplexity: in UTF-8; default: a page of Alice in Wonderland"
+            if name == "text"
+            else "default: %(default)s",
         )
     # Intermixed: checkpoints may come after options.
     args = parser.parse_intermixed_args()
@@ -115,7 +120,7 @@ def parse_args() -> argparse.Namespace:
         args.unbridged = True
     for name in SETTINGS:
         value, option = getattr(args, name), f"--{name.replace('_', '-')}"
-        if name != "seed" and value <= 0:
+        if name not in ("seed", "text") and value <= 0:
             parser.error(f"{option} must be above 0; got {value}")
     return args
 

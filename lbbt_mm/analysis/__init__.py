@@ -17,6 +17,7 @@ from lbbt_mm.analysis.json_values import to_plain
 from lbbt_mm.analysis.landscape import Landscape, loss_landscape
 from lbbt_mm.analysis.language_weights import language_model_weights
 from lbbt_mm.analysis.outliers import WeightReport, WeightStatistics, weight_statistics
+from lbbt_mm.analysis.perplexity import text_loss
 from lbbt_mm.analysis.scalar_loss import Estimate, ScalarLoss, image_error
 from lbbt_mm.analysis.sensitivity import (
     gradient_predictiveness,
@@ -65,6 +66,7 @@ __all__ = [
     "spectral_gap",
     "summarise",
     "synthetic_check",
+    "text_loss",
     "to_plain",
     "weight_covariance",
     "weight_kind",

@@ -47,6 +47,7 @@ from lbbt_mm.analysis.spectrum import (
 from lbbt_mm.analysis.synthetic_alignment import synthetic_check
 from lbbt_mm.analysis.word_subspace import energy_within, word_directions
 from lbbt_mm.measure.measured_model import MeasuredModel
+from lbbt_mm.measure.perplexity import checksum, perplexity_of
 from lbbt_mm.metrics.retrieval import retrieval_scores
 from lbbt_mm.probe.grid import probe_grid
 
@@ -74,6 +75,8 @@ class Settings:
         density_probes: Of the spectral density.
         density_iterations: For each of them.
         seed: Of everything random in a measurement.
+        window: Of perplexity: words that the language model sees at once.
+        text: Of perplexity: a file; empty for the shipped one.
     """
 
     images: int = 1000
@@ -87,11 +90,16 @@ class Settings:
     density_probes: int = 2
     density_iterations: int = 16
     seed: int = 0
+    window: int = 1024
+    text: str = ""
 
-    def of(self, name: str) -> dict[str, int | float]:
+    def of(self, name: str) -> dict[str, int | float | str]:
         """Pick those that a measurement depends on."""
         chosen = ("seed", *MEASUREMENTS[name].settings)
-        return {key: getattr(self, key) for key in chosen}
+        found = {key: getattr(self, key) for key in chosen}
+        if "text" in found:
+            found["text"] = checksum(self.text)
+        return found
 
 
 def outliers(
@@ -310,6 +318,11 @@ def word_subspace(measured: MeasuredModel, settings: Settings) -> Found:
     return to_plain(result), data
 
 
+def perplexity(measured: MeasuredModel, settings: Settings) -> Found:
+    """See what training did to the language, the blocks put back into their model."""
+    return perplexity_of(measured, settings.text, settings.window), {}
+
+
 class Measurement(NamedTuple):
     """One way to look at a model.
 
@@ -340,6 +353,7 @@ MEASUREMENTS = {
     "probe_grid": Measurement(grid_of_probes, ("probe_images",), "labels"),
     "landscape": Measurement(landscape, _OF_LOSS, "loss"),
     "curvature": Measurement(curvature, _OF_HESSIAN, "loss"),
+    "perplexity": Measurement(perplexity, ("window", "text"), "blocks"),
     "outliers_as_released": Measurement(partial(outliers, matrices_only=False)),
     "separability_as_released": Measurement(
         partial(separability, split="train", coloured_by="clusters"),

@@ -40,6 +40,10 @@ _NUMBERS: dict[str, dict[str, str]] = {
         "directions for half of a visual token": "visual_half",
         "for half of a word": "words_half",
     },
+    "perplexity": {
+        "perplexity of a text before": "before",
+        "after": "perplexity",
+    },
     "retrieval": {"mAP, %": "mAP", "Pass@1, %": "Pass@1", "Recall@5, %": "Recall@5"},
 }
 

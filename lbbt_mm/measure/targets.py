@@ -24,6 +24,7 @@ from lbbt_mm.measure.measurements import (
     outlier_result,
     refuse_unfit,
 )
+from lbbt_mm.measure.perplexity import perplexity_of
 from lbbt_mm.measure.summary import in_words, other_options
 from lbbt_mm.models.checkpoint_config import LANGUAGE_BACKBONES, type_name
 from lbbt_mm.probe.feature_key import feature_key, file_sha256
@@ -288,6 +289,8 @@ def _measure(
     if isinstance(measured, MeasuredModel):
         refuse_unfit(name, measured)
         return MEASUREMENTS[name].measure(measured, settings)
+    if name == "perplexity":
+        return perplexity_of(measured, settings.text, settings.window), {}
     if not name.startswith("outliers"):
         raise ValueError(
             f"{name} looks at images: give a config whose backbone is {measured}."

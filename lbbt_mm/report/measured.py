@@ -10,6 +10,7 @@ from lbbt_mm.report.groups import Group, Model, Models, describe_data
 from lbbt_mm.report.measured_images import (
     activation,
     landscape,
+    perplexity,
     probe_grid,
     retrieval,
     separability,
@@ -28,6 +29,7 @@ PARTS: dict[str, tuple[str, Callable[[Section, Models], None]]] = {
     "separability": ("How well features tell classes apart", separability),
     "activation": ("Activated neurons by block", activation),
     "alignment": ("Alignment with the data's covariance", alignment),
+    "perplexity": ("What is left of the language", perplexity),
     "retrieval": ("Retrieval", retrieval),
     "curvature": ("Curvature of the loss", curvature),
     "probe_grid": ("The probe at each learning rate and weight decay", probe_grid),

@@ -178,6 +178,25 @@ def separability(section: Section, models: Models) -> None:
     section.table(table, folded=NUMBERS)
 
 
+def perplexity(section: Section, models: Models) -> None:
+    """Lay out perplexity before and after."""
+    names = {
+        "before": "of the language model",
+        "perplexity": "with these blocks in it",
+        "before_bits_per_byte": "bits a byte, before",
+        "bits_per_byte": "after",
+    }
+    rows = [
+        [m.name, *(numbers([one.result.get(k) for one in seeds]) for k in names)]
+        for m, seeds in models.items()
+    ]
+    caption = (
+        "Perplexity on a text, the lower the better; the blocks put back into the "
+        f"language model that they came from, all else its own.{note(rows)}"
+    )
+    section.table(Table(["perplexity", *names.values()], rows, caption))
+
+
 def retrieval(section: Section, models: Models) -> None:
     """Lay out retrieval."""
     section.table(as_table(retrieval_columns(models), "in %"))

@@ -284,6 +284,7 @@ RESULTS: dict[str, Shape] = {
     "retrieval": {str: number},
     "probe_grid": _object(_GRID, *_GRID),
     "word_subspace": _object(_SUBSPACE, *_SUBSPACE),
+    "perplexity": {str: number},
 }
 """Measurement -> what docs/analysis.md says of its ``result``."""
 _texts = ("name", "initialisation", "arm", "stage", "labels", "language_model")
