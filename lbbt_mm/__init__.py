@@ -82,6 +82,7 @@ _ROOMS = {
         "FeatureHead",
         "FusedAttention",
         "FusedDETR",
+        "ImageTransform",
         "LLaVA",
         "LabelObjective",
         "LabelSmoothLoss",

@@ -23,7 +23,7 @@ from lbbt_mm.models.objectives.objectives import (
     LabelObjective,
 )
 from lbbt_mm.models.objectives.teacher import TeacherObjective
-from lbbt_mm.models.trained_backbone import load_backbone
+from lbbt_mm.models.trained_backbone import ImageTransform, load_backbone
 
 __all__ = [
     "ContrastiveObjective",
@@ -33,6 +33,7 @@ __all__ = [
     "EntropyMinimisation",
     "EntropyObjective",
     "FeatureHead",
+    "ImageTransform",
     "LLaVA",
     "LabelObjective",
     "LangBridgeProjector",

