@@ -224,6 +224,8 @@ def _other_use(bridge: Checkpoint, source: Checkpoint) -> list[str]:
             f"the blocks were trained with {look} attention, the language model runs "
             f"them with {source.config.attention} attention"
         )
+    if "window_size" in use:
+        notes.append("the blocks were trained with attention in windows")
     if use.get("position", "language") != "language":
         notes.append(
             f"the blocks were trained with position={use['position']!r}, the language "

@@ -123,6 +123,7 @@ def differences_from_vit(backbone: LanguageBackbone) -> list[str]:
         (not config.qkv_bias or not config.ffn_bias, "its projections lack biases"),
         (config.num_kv_heads != config.num_heads, "its key-value heads are grouped"),
         (backbone.prefix is not None, "a token stands in front of the patches"),
+        ("window_size" in language.use, "its blocks attend in windows"),
         ("lora" in language.use, f"it has LoRA (merge it: {MERGE})"),
         (not last, f"it puts out blocks {backbone.out_indices}, not the last alone"),
         (any(side % patch for side in size), f"{patch} does not divide its {size}"),

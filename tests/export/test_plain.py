@@ -250,6 +250,10 @@ def test_timm_computes_the_same(
         (dict(attention="bidirectional", out_indices=0), "not the last alone"),
         (dict(attention="bidirectional", img_size=(9, 16)), "4 does not divide"),
         (dict(attention="bidirectional", prefix_tokens="new"), "in front"),
+        (
+            dict(attention="bidirectional", window_size=1, global_blocks=1),
+            "in windows",
+        ),
     ],
 )
 def test_what_timm_would_compute_otherwise_is_refused(
