@@ -191,6 +191,12 @@ def _plain_is_faster(q: Tensor, k: Tensor, bias: Tensor | None, p: float) -> boo
     return q.dtype is torch.bfloat16 and max(q.shape[2], k.shape[2]) <= _FEW_TOKENS
 
 
+def is_compiling() -> bool:
+    """Whether ``torch.compile`` or ``torch.export`` traces; torch tells from 2.3 on."""
+    found = getattr(torch.compiler, "is_compiling", None)
+    return found is not None and found()
+
+
 def _traced() -> bool:
     """Whether something records the operations instead of running them."""
-    return torch.jit.is_tracing() or torch.compiler.is_compiling()
+    return torch.jit.is_tracing() or is_compiling()

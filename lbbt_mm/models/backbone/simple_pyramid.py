@@ -6,10 +6,10 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import torch
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
+from lbbt_mm.language.kernels import is_compiling
 from lbbt_mm.models.backbone.options import whole
 from lbbt_mm.registry import MODELS
 from lbbt_mm.version import require
@@ -22,7 +22,7 @@ def mark_stride(maps: Tensor, stride: int) -> Tensor:
 
     Nothing else tells a neck what the backbone's patch size is.
     """
-    if not torch.compiler.is_compiling():
+    if not is_compiling():
         setattr(maps, _STRIDE, stride)
     return maps
 
