@@ -32,6 +32,7 @@ CONFIGS = {
     name: f"configs/bridge/smollm2-b8_language_random100_6e_{name}.py"
     for name in ("mnist5k", "fashion-mnist")
 }
+READOUTS = ("avg", "last", "pixels")  # the first is the page's
 PRETRAINED = {"language": True, "scratch": False}
 MEASUREMENTS = ("outliers", "alignment")  # about a minute in all
 MEASURED_IMAGES = 256
@@ -160,8 +161,8 @@ class Bridge:
         done = when in read_run(self.folder).probes
         if not done:
             words = [str(checkpoint)] if checkpoint else []
-            words += ["--out", str(out), "--amp"]
-            # All labelled images, not only those of the bridge.
+            words += ["--out", str(out), "--amp", "--readout", *READOUTS]
+            # All labelled images, also those of the bridge.
             every = "train_dataloader.dataset.dataset.indices=None"
             log = f"linear_probe_{when}.log"
             self.run("linear_probe", log, progress, *words, settings=every)
@@ -210,8 +211,8 @@ def report(args: argparse.Namespace, folder: Path, seconds: float) -> None:
         f"{args.blocks} blocks of {args.language_model}, and the same blocks drawn at "
         f"random, trained for {args.epochs} epochs on {args.images} images of "
         f"{args.dataset} with uniform random labels; then a linear probe with true "
-        f"labels on {first['images']['train']} training and {first['images']['test']} "
-        f"test images."
+        f"labels on {first['images']['train']} training images, those of the bridge "
+        f"among them, and {first['images']['test']} test images."
     )
     result = BridgeReport(
         runs,
@@ -267,7 +268,7 @@ def main() -> None:
     knobs = knobs_of(args)
     # Everything that changes a number is in the folder's name, so that a call with
     # other options starts anew and one with the same options goes on.
-    key = hashlib.sha256(" ".join(knobs).encode()).hexdigest()[:8]
+    key = hashlib.sha256(" ".join([*knobs, *READOUTS]).encode()).hexdigest()[:8]
     name = f"{args.dataset}-b{args.blocks}-n{args.images}-e{args.epochs}-{key}"
     folder = args.work_dir / name
     folder.mkdir(parents=True, exist_ok=True)

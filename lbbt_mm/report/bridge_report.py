@@ -54,13 +54,16 @@ class BridgeReport:
                 _last(curve.true_acc) for curve in curves
             ],
         }
-        for when in _PROBES:
-            name = f"linear probe: test images, {when}"
-            rows[name] = [run.probe(when) for run in self.runs.values()]
+        for readout, words in (("avg", "mean of tokens"), ("last", "last token")):
+            for when in _PROBES:
+                name = f"linear probe of the {words}, {when}"
+                rows[name] = [run.probe(when, readout) for run in self.runs.values()]
+        name = "linear layer on raw pixels, no model"
+        rows[name] = [run.probe("unbridged", "pixels") for run in self.runs.values()]
         return Table(
             headings=["top-1 accuracy, %", *self.runs, "chance"],
             rows=[[n, *map(percent, [*row, self.chance])] for n, row in rows.items()],
-            caption="Measured by this run, one seed. The probe is the last epoch's.",
+            caption="Measured by this run, one seed. Probes: test images, last epoch.",
         )
 
     def write(self, folder: Path) -> dict[str, Path]:
@@ -118,7 +121,11 @@ class BridgeReport:
             ranges=(None, (0, 102)),
             rule=(self.chance, "chance"),
         )
-        words = "test accuracy with true labels, %"
+        pixels = next(iter(self.runs.values())).probe("unbridged", "pixels")
+        if pixels is not None:
+            number = (pixels, pixels, pixels)
+            changes.append(Change("raw pixels, no model", "other", None, number))
+        words = "test accuracy with true labels, mean of tokens, %"
         title = "Linear probe: unbridged (hollow) and bridged"
         return bridges, change_chart(title, changes, words, self.chance)
 

@@ -116,14 +116,18 @@ class Run:
                 return float(probe["chance"])
         return 100 / self.classes if self.classes else None
 
-    def probe(self, when: str) -> float | None:
+    def probe(self, when: str, readout: str = "") -> float | None:
         """Give a probe's test accuracy in %, the last epoch's.
 
         Args:
             when: ``'unbridged'`` or ``'bridged'``.
+            readout: Which, where several were probed; the first by default.
         """
         old = {"unbridged": "probe_before", "bridged": "probe_after"}[when]
         probe = self.probes.get(when)
+        if probe and readout:
+            probe = probe.get("readouts", {}).get(readout, {})
+            return probe.get("last_test_top1")
         value = probe.get("last_test_top1") if probe else self.metrics.get(old)
         return float(value) if isinstance(value, (int, float)) else None
 

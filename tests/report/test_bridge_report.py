@@ -99,7 +99,14 @@ def report() -> BridgeReport:
             start,
             curve=curve,
             probes={
-                when: {"last_test_top1": top1}
+                when: {
+                    "last_test_top1": top1,
+                    "readouts": {
+                        "avg": {"last_test_top1": top1},
+                        "last": {"last_test_top1": top1 - 50},
+                        "pixels": {"last_test_top1": 61.5},
+                    },
+                }
                 for when, top1 in zip(
                     ("unbridged", "bridged"), probes[start], strict=True
                 )
@@ -114,7 +121,8 @@ def test_report_says_every_number_and_chance(report: BridgeReport) -> None:
     text = report.table().to_text()
     for number in ("80.0", "40.0", "91.5", "44.0", "9.5", "71.0", "74.2", "69.0"):
         assert number in text
-    assert text.count("10.0") == 5
+    assert "21.0" in text and text.count("61.5") == 2  # the last token; raw pixels
+    assert text.count("10.0") == 8
 
 
 def test_report_writes_its_files(report: BridgeReport, tmp_path: Path) -> None:

@@ -53,7 +53,13 @@ def test_ends_with_a_table_and_does_nothing_twice(
 ) -> None:
     first = quickstart(*options)
     assert first.returncode == 0, first.stdout + first.stderr
-    for words in ("chance", "linear probe: test images, bridged", "took", "next"):
+    for words in (
+        "chance",
+        "linear probe of the mean of tokens, bridged",
+        "raw pixels",
+        "took",
+        "next",
+    ):
         assert words in first.stdout
     (page,) = (tmp_path / "work").glob("*/index.html")
     record = json.loads((page.parent / "results.json").read_text())
