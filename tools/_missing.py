@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
 
+from _datasets import DATASETS as DATASETS_TO_FETCH
 from mmengine.registry import DATASETS
 
 from lbbt_mm.config.names import READ, flat
@@ -146,11 +147,40 @@ def _sentence(
         if reason is None:
             return None
         download += f" elsewhere (from here: {reason})"
+    command = _command(kinds, Path(str(root or "")))
     return what + (
-        f"download {download}, and unpack or link it so that {path} is there, or set "
-        f"data_root of each data loader (and the evaluators' ann_file) to where it "
-        f"lies instead of {root}."
+        f"{command}download {download}, and unpack or link it so that {path} is "
+        f"there, or set data_root of each data loader (and the evaluators' ann_file) "
+        f"to where it lies instead of {root}."
     )
+
+
+# Type of the dataset -> its name for tools/prepare_data.py.
+_NAMES = {
+    "CocoDataset": "coco",
+    "ADE20KDataset": "ade20k",
+    "PascalContextDataset": "pascal-context",
+    "PascalContextDataset59": "pascal-context",
+    "CIFAR100": "cifar100",
+    "CIFAR10": "cifar10",
+    "FashionMNIST": "fashion-mnist",
+    "MNIST": "mnist",
+    "IdxDataset": "fashion-mnist",
+    "TinyImageNet": "tiny-imagenet",
+}
+
+
+def _command(kinds: set[str], root: Path) -> str:
+    """Name the command that gets the data, if it puts it where the config looks."""
+    name = next((_NAMES[kind] for kind in _NAMES if kind in kinds), None)
+    if name is None:
+        return ""
+    top = Path(DATASETS_TO_FETCH[name].places[0].target).parts[0]
+    if top not in root.parts:
+        return ""
+    above = Path(*root.parts[: root.parts.index(top)])
+    elsewhere = f" --root {above}" if above != Path("data") else ""
+    return f"python tools/prepare_data.py {name}{elsewhere} gets it; or "
 
 
 def _unreachable(source: str) -> str | None:

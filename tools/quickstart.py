@@ -61,7 +61,7 @@ def parse_args() -> argparse.Namespace:
         "--data-root",
         metavar="DIR",
         help="folder of Fashion-MNIST's four idx files, .gz or not "
-        "(Debian carries them: apt-get download dataset-fashion-mnist)",
+        "(tools/prepare_data.py fashion-mnist fetches them into data/fashion-mnist)",
     )
     parser.add_argument(
         "--blocks", type=int, default=8, help="first blocks of the language model"

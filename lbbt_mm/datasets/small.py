@@ -92,6 +92,7 @@ def _find_idx(root: str, split: str, kind: str, ndim: int) -> Path:
         f"IdxDataset: expected {names[0]} or {names[2]} in {root or '.'!r}, got "
         f"neither; correct data_root, or name the file with `{kind}`"
         + (" (without labels: with_label=False)." if kind == "labels" else ".")
+        + " tools/prepare_data.py fetches mnist and fashion-mnist."
     )
 
 

@@ -15,8 +15,9 @@ from mmengine.dataset import BaseDataset
 from lbbt_mm.registry import DATASETS
 
 _LAYOUT = (
-    "unpack tiny-imagenet-200.zip again and point data_root at its folder "
-    "tiny-imagenet-200, which holds wnids.txt, words.txt, train/ and val/"
+    "unpack tiny-imagenet-200.zip again (tools/prepare_data.py tiny-imagenet), and "
+    "point data_root at its folder tiny-imagenet-200, which holds wnids.txt, "
+    "words.txt, train/ and val/"
 )
 
 

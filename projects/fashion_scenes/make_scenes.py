@@ -26,8 +26,8 @@ def parse_args() -> argparse.Namespace:
         type=Path,
         default=Path("data/fashion-mnist"),
         metavar="DIR",
-        help="folder of Fashion-MNIST's four idx files, .gz or not (Debian carries "
-        "them: apt-get download dataset-fashion-mnist)",
+        help="folder of Fashion-MNIST's four idx files, .gz or not "
+        "(tools/prepare_data.py fashion-mnist fetches them)",
     )
     parser.add_argument(
         "--out",

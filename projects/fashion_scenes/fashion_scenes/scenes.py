@@ -143,8 +143,8 @@ def load_garments(folder: str | os.PathLike, split: str) -> Garments:
         raise FileNotFoundError(
             f"Fashion scenes: expected the four idx files of Fashion-MNIST in {folder} "
             "(train-images-idx3-ubyte.gz and so on, .gz or not), got not all of them. "
-            "The Debian package dataset-fashion-mnist has them; "
-            "projects/fashion_scenes/README.md says how to get it."
+            "python tools/prepare_data.py fashion-mnist fetches them; the Debian "
+            "package dataset-fashion-mnist has them too."
         ) from error
     images = np.stack([info["img"][..., 0] for info in infos])
     labels = np.array([info["gt_label"] for info in infos])
