@@ -12,13 +12,24 @@ From the import on mmengine runs no code out of checkpoints:
 """
 
 import importlib
+import sys
 from typing import Any
 
 from lbbt_mm.moved import keep_old_names
 from lbbt_mm.safety.checkpoint_guard import guard_checkpoints
 from lbbt_mm.version import __version__, require
 
-require("mmengine", "lbbt_mm")
+try:
+    require("mmengine", "lbbt_mm")
+except ImportError as error:
+    if sys.argv[:1] != ["-m"]:
+        raise
+    # `python -m lbbt_mm.X`: somebody waits for a sentence, not for a traceback.
+    print(
+        f"{error}. Or activate the environment that has it: source .venv/bin/activate",
+        file=sys.stderr,
+    )
+    raise SystemExit(2) from None
 guard_checkpoints()
 keep_old_names()
 

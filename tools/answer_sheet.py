@@ -12,6 +12,8 @@ from pathlib import Path
 
 import _launch
 
+_launch.require_torch()
+
 
 def parse_args() -> argparse.Namespace:
     """Read the command line."""

@@ -16,6 +16,8 @@ from typing import Any
 
 import _launch
 
+_launch.require_torch()
+
 
 def parse_args(name: str, description: str) -> argparse.Namespace:
     """Read the command line."""

@@ -19,6 +19,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tools"))
 import _launch  # noqa: E402
 
+_launch.require_torch()
+
 _QUESTIONS_TOGETHER = 3  # about an image in one training conversation
 
 

@@ -15,6 +15,8 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tools"))
 import _launch  # noqa: E402
 
+_launch.require_torch()
+
 
 def parse_args() -> argparse.Namespace:
     """Read the command line."""

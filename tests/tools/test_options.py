@@ -6,10 +6,14 @@ import os
 import re
 import stat
 import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
 from mmengine.config import Config
+
+REPO = Path(__file__).resolve().parents[2]
 
 
 def error_of(capsys, run):
@@ -240,6 +244,36 @@ def test_an_interpreter_without_torch(tool, monkeypatch, project) -> None:
         env=dict(PYTHON="no-such-python"),
     )  # fmt: skip
     assert "the interpreter no-such-python does not exist: activate" in said
+
+
+@pytest.mark.parametrize(
+    "name",
+    sorted(
+        path.relative_to(REPO).as_posix()
+        for folder in ("tools", "projects/fashion_scenes")
+        for path in (REPO / folder).glob("[!_]*.py")
+        # They need none, are run by the one that was made, and only pass on.
+        if path.name not in ("prepare_data.py", "quickstart.py", "sweep.py")
+    ),
+)
+def test_every_tool_without_torch(tool, monkeypatch, capsys, name) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(SystemExit, match="has no torch and no mmengine: activate"):
+        tool(name).main()
+    assert len(capsys.readouterr().err.splitlines()) < 10
+
+
+def test_a_module_that_is_run_without_mmengine() -> None:
+    # Without site-packages, and the package from where we are.
+    said = subprocess.run(
+        [sys.executable, "-S", "-m", "lbbt_mm.config", "a.py"],
+        cwd=REPO,
+        env=dict(os.environ, PYTHONPATH=""),
+        capture_output=True,
+        text=True,
+    )
+    assert said.returncode == 2 and "Traceback" not in said.stderr
+    assert "lbbt_mm needs mmengine" in said.stderr and "activate" in said.stderr
 
 
 def test_no_slurm_here(project) -> None:
