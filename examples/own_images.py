@@ -4,11 +4,12 @@ python examples/own_images.py FOLDER     # writes own_images.png; minutes on 2 c
 
 FOLDER/CLASS/*.jpg are images whose class you know; those in FOLDER itself, or in
 FOLDER/unlabelled, have none. All train the bridge, which looks at no label. Then a few
-labels of each class train a linear layer; the other images are predicted and drawn:
+labels of each class fine-tune it; the other images are predicted and drawn:
 right ones green, wrong ones red, those without a known class grey.
 """
 
 import argparse
+import copy
 from pathlib import Path
 
 import torch
@@ -54,18 +55,27 @@ def bridge(backbone, images, epochs):
         print(f"bridge, epoch {epoch + 1}: {right / len(images):.0%} of random labels")
 
 
-def predict(backbone, images, classes, few, count):
-    """Train a linear layer on the few; return all probabilities ``(N, count)``."""
-    with torch.no_grad():
-        found = torch.cat([backbone.eval()(part)[-1] for part in images.split(256)])
-    found = (found - found.mean(0)) / found.std(0).clamp(min=1e-6)
-    layer = torch.nn.Linear(found.shape[1], count)
-    optimizer = torch.optim.AdamW(layer.parameters(), lr=1e-3, weight_decay=1.0)
-    for _ in range(300):
+def predict(backbone, images, classes, few, count, steps=40, lr=2e-4):
+    """Fine-tune a copy on the few; return all probabilities ``(N, count)``."""
+    torch.manual_seed(1)  # the same head and batches with and without the bridge
+    backbone = copy.deepcopy(backbone)
+    head = torch.nn.Linear(backbone.embed_dims, count)
+    parameters = [*backbone.parameters(), *head.parameters()]
+    optimizer = torch.optim.AdamW(parameters, lr=lr, weight_decay=0.05)
+    for step in range(steps):
+        for group in optimizer.param_groups:
+            group["lr"] = lr * min(1, (step + 1) / 10) * (1 - step / steps)
+        chosen = few[torch.randperm(len(few))[:128]]
+        flipped = torch.rand(len(chosen), 1, 1, 1) < 0.5
+        batch = torch.where(flipped, images[chosen].flip(-1), images[chosen])
+        scores = head(backbone.train()(batch)[-1])
         optimizer.zero_grad()
-        F.cross_entropy(layer(found[few]), classes[few]).backward()
+        F.cross_entropy(scores, classes[chosen], label_smoothing=0.1).backward()
+        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()
-    return layer(found).softmax(1).detach()
+    with torch.no_grad():
+        found = [head(backbone.eval()(part)[-1]) for part in images.split(256)]
+    return torch.cat(found).softmax(1)
 
 
 def draw(out, pictures, chances, classes, names, title):
@@ -75,34 +85,22 @@ def draw(out, pictures, chances, classes, names, title):
     columns = 8
     rows = -(-len(pictures) // columns)
     figure, axes = plt.subplots(rows, columns, figsize=(12, 1.75 * rows + 0.6), dpi=110)
-    for axis in axes.flat:
+    for axis in axes.flat[len(pictures) :]:
         axis.axis("off")
     for axis, picture, chance, truth in zip(
         axes.flat, pictures, chances, classes, strict=False
     ):
         best = int(chance.argmax())
-        right = "#555555" if truth < 0 else "#1a7f37" if best == truth else "#c0392b"
+        colour = "#555555" if truth < 0 else "#1a7f37" if best == truth else "#c0392b"
         said = f"{names[best]} {chance[best]:.0%}"
         if truth >= 0 and best != truth:
             said += f"\n(is {names[truth]})"
-        axis.imshow(picture)
-        axis.add_patch(
-            plt.Rectangle(
-                (0, 0), 1, 1, fill=False, ec=right, lw=4, transform=axis.transAxes
-            )
-        )
-        axis.text(
-            0.5,
-            -0.05,
-            said,
-            color=right,
-            ha="center",
-            va="top",
-            fontsize=9,
-            transform=axis.transAxes,
-        )
+        axis.imshow(picture.numpy())
+        axis.set(xticks=[], yticks=[])
+        axis.set_xlabel(said, color=colour, fontsize=9)
+        axis.spines[:].set(color=colour, linewidth=3)
     figure.suptitle(title, x=0.02, ha="left", fontsize=12)
-    figure.tight_layout(h_pad=1.6)
+    figure.tight_layout(h_pad=1.2)
     figure.savefig(out)
 
 
@@ -139,20 +137,20 @@ def main(argv=None):
     )
     backbone.init_weights()
 
-    def accuracy(chances):
+    def right(chances):
         known = rest[classes[rest] >= 0]
-        return (chances[known].argmax(1) == classes[known]).float().mean().item()
+        share = (chances[known].argmax(1) == classes[known]).float().mean().item()
+        return f"{share:.0%} right" if len(known) else "rightness unknown"
 
-    before = accuracy(predict(backbone, images, classes, few, len(names)))
+    before = right(predict(backbone, images, classes, few, len(names)))
     bridge(backbone, images, args.epochs)
     chances = predict(backbone, images, classes, few, len(names))
     title = (
-        f"{args.folder.resolve().name}: {accuracy(chances):.0%} right after the "
-        f"bridge, {before:.0%} before, {1 / len(names):.0%} by chance "
-        f"({args.labels} labels a class)"
+        f"{args.folder.resolve().name}, {args.labels} labels a class: {right(chances)} "
+        f"after the bridge, {before} without it; chance is {1 / len(names):.0%}"
     )
     print(title)
-    shown = rest[:32]
+    shown = rest[(classes[rest] < 0).sort(stable=True).indices][:32]  # known ones first
     std, mean = (
         torch.tensor(n).view(-1, 1, 1) for n in (transform.std, transform.mean)
     )

@@ -131,8 +131,13 @@ def write_folder(
 
     Raises:
         OSError: It cannot be written.
-        CheckpointError: The language model cannot be read.
+        CheckpointError: The language model cannot be read, or lies in that folder.
     """
+    own = local_path(source.source)
+    if own is not None and folder.resolve() in (own.resolve(), own.resolve().parent):
+        raise CheckpointError(
+            f"{folder} holds the language model itself; write to another folder."
+        )
     blocks = blocks_of(bridge)
     if dtype is None:
         kinds = (tensor.dtype for parts in blocks.values() for tensor in parts.values())
@@ -203,8 +208,10 @@ def _write_beside(language_model: str, folder: Path) -> list[str]:
     if home is not None and path is not None and path.suffix != ".gguf":
         for pattern in _BESIDE:
             for file in home.glob(pattern):
-                copy = shutil.copytree if file.is_dir() else shutil.copy
-                copy(file, folder / file.name)
+                if file.is_dir():
+                    shutil.copytree(file, folder / file.name, dirs_exist_ok=True)
+                else:
+                    shutil.copy(file, folder / file.name)
         found = any(folder.glob("tokenizer*")) or any(folder.glob("vocab*"))
         return [] if found else [f"no tokeniser lies beside {language_model}"]
     from lbbt_mm.models.multimodal.causal_lm import open_tokenizer

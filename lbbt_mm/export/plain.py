@@ -54,7 +54,7 @@ def write_program(backbone: LanguageBackbone, file: Path) -> str:
         How to open it.
 
     Raises:
-        ValueError: The file has another ending.
+        ValueError: The file has another ending, or torch cannot trace the backbone.
         OSError: It cannot be written.
     """
     if file.suffix != ".pt2":
@@ -62,12 +62,22 @@ def write_program(backbone: LanguageBackbone, file: Path) -> str:
     transform: Any = backbone.transform
     images = torch.zeros(2, transform.channels, *transform.size)
     batch = torch.export.Dim("batch", min=1)
-    with torch.no_grad():
-        program = torch.export.export(
-            backbone.eval(), (images,), dynamic_shapes=({0: batch},)
-        )
     extra = {"transform.json": json.dumps(dataclasses.asdict(transform))}
-    write_whole(file, lambda path: torch.export.save(program, path, extra_files=extra))
+    try:
+        with torch.no_grad():
+            program = torch.export.export(
+                backbone.eval(), (images,), dynamic_shapes=({0: batch},)
+            )
+        write_whole(
+            file, lambda path: torch.export.save(program, path, extra_files=extra)
+        )
+    except OSError:
+        raise
+    except Exception as error:  # of any kind: it reads the code of every layer
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:300]
+        raise ValueError(
+            f"torch.export cannot write this backbone ({reason})."
+        ) from error
     shape = ", ".join(map(str, ("N", *images.shape[1:])))
     return (
         f"{file}: images ({shape}) -> features; open it with "

@@ -44,7 +44,7 @@ def test_own_images(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     load("own_images").main([str(tmp_path), *small, f"--out={out}"])
     said = capsys.readouterr().out
     assert "16 images; 4 labels of 2 classes" in said
-    assert "100% right after the bridge" in said
+    assert "100% right after the bridge" in said and "chance is 50%" in said
     with Image.open(out) as sheet:
         assert sheet.width > 1000
     with pytest.raises(SystemExit, match="in two folders or more"):

@@ -177,6 +177,10 @@ def test_what_does_not_go_is_one_sentence(
     same = ("--language-model", source)
     export(monkeypatch, file, tmp_path / "full", "--overwrite", *same)
     assert (tmp_path / "full" / "note").exists()
+    before = (tmp_path / "source/model.safetensors").read_bytes()
+    said = refused(file, tmp_path / "source", "--overwrite", *same)
+    assert "holds the language model itself" in said
+    assert (tmp_path / "source/model.safetensors").read_bytes() == before
 
 
 @pytest.mark.parametrize("name", ["gpt2", "bert", "llama-biased", "llama3-rope"])
