@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from torchvision.transforms import v2
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-from cifar10.probes import probe_readouts  # noqa: E402
+from cifar10.probes import probe, probe_readouts  # noqa: E402
 
 from lbbt_mm.models import LanguageBackbone  # noqa: E402
 
@@ -180,6 +180,21 @@ def main(argv: list[str] | None = None) -> None:
     test = load(args.data, "test", args.probe_images[1])
     seeds = [SEARCH_SEED] if args.search else args.seeds
     start = time.monotonic()
+    shared = dict(dtype="float32", torch=torch.__version__)
+
+    def keep(row: dict[str, Any]) -> None:
+        done.append(row)
+        with out.open("a") as file:
+            print(json.dumps(row), file=file, flush=True)
+        print(f"{time.monotonic() - start:6.0f} s  {row}", flush=True)
+
+    for seed in () if args.search else args.seeds:
+        baseline = dict(
+            initialisation="pixels", seed=seed, probe_images=args.probe_images
+        )
+        if not any(baseline.items() <= row.items() for row in done):
+            pixels = [(x.flatten(1), y) for x, y in (train, test)]
+            keep(dict(baseline, **probe(*pixels, 50, seed), **shared))
     before: dict[tuple[str, str, int], Any] = {}
     for seed, augmentation, variant, initialisation, given in itertools.product(
         seeds, args.augmentations, args.variants, args.initialisations,
@@ -203,11 +218,7 @@ def main(argv: list[str] | None = None) -> None:
         result["fitted"] = bridge(backbone, images, settings)
         if not args.search:
             result["after"] = probe_readouts(backbone, train, test, 50, seed)
-        row = dict(settings, **result, dtype="float32", torch=torch.__version__)
-        done.append(row)
-        with out.open("a") as file:
-            print(json.dumps(row), file=file, flush=True)
-        print(f"{time.monotonic() - start:6.0f} s  {row}", flush=True)
+        keep(dict(settings, **result, **shared))
 
 
 if __name__ == "__main__":

@@ -56,11 +56,11 @@ def readouts_table() -> Table:
         wanted = dict(tokens=tokens, scale=scale, readout=readout)
         cells = []
         for start in starts:
-            found = _numbers(rows, lambda row: row["top1"], **wanted, start=start)
+            found = _numbers(rows, _top1, **wanted, start=start)
             cells.append(_cell(found))
         title = f"{tokens} tokens, scale {scale}, {READOUTS[readout]}"
         lines.append([title, *cells])
-    pixels = _cell(_numbers(rows, lambda row: row["top1"], start="pixels"))
+    pixels = _cell(_numbers(rows, _top1, start="pixels"))
     lines.append(["raw pixels", pixels, *[""] * (len(starts) - 1)])
     return Table(["", *(NAMES.get(name, name) for name in starts)], lines)
 
@@ -81,10 +81,16 @@ def bridges_table() -> Table:
             changes = _numbers(rows, _change(readout), **wanted)
             cells.append(_cell(changes, signed=True))
         lines.append([f"{augmentation}, {variant}, {NAMES.get(start, start)}", *cells])
+    pixels = _cell(_numbers(read("bridges"), _top1, initialisation="pixels"))
+    lines.append(["no model, raw pixels", "", pixels, *[""] * 5])
     headings = ["", "labels fitted, %"]
     for title in READOUTS.values():
         headings += [f"{title}, before", "after", "change"]
     return Table(headings, lines)
+
+
+def _top1(row: Row) -> float:
+    return row["top1"]
 
 
 def _probe(when: str, readout: str) -> Callable[[Row], float]:

@@ -21,6 +21,7 @@ def test_the_search_chooses_and_each_setting_is_a_line(tmp_path, monkeypatch) ->
     ]
     with pytest.raises(SystemExit, match="No --search of language is in"):
         bridges.main(options)
+    out.unlink()
     bridges.main([*options, "--search", "--variants", "token"])
     rows = [json.loads(line) for line in out.read_text().splitlines()]
     assert [row["lr"] for row in rows] == 2 * [*bridges.LRS]
@@ -30,7 +31,8 @@ def test_the_search_chooses_and_each_setting_is_a_line(tmp_path, monkeypatch) ->
     out.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
     bridges.main([*options, "--seeds", "0"])
     bridges.main([*options, "--seeds", "0"])
-    found = [json.loads(line) for line in out.read_text().splitlines()][6:]
+    pixels, *found = (json.loads(line) for line in out.read_text().splitlines()[6:])
+    assert pixels["initialisation"] == "pixels" and 0 <= pixels["top1"] <= 100
     assert [(row["variant"], row["initialisation"], row["lr"]) for row in found] == [
         ("plain", "language", bridges.LRS[0]),
         ("plain", "family", bridges.LRS[2]),
