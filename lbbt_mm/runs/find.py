@@ -65,7 +65,9 @@ def gather(folders: Sequence[Path]) -> Gathered:
         for home in _run_folders(folder):
             if home.resolve() not in homes:
                 homes.add(home.resolve())
-                found.runs.append(read_run(home, reader))
+                run = read_run(home, reader)
+                # An editor's settings.json makes no run.
+                found.runs += [run] if run.known else []
         _read_sweep_files(folder, found, reader)
     files = [path for folder in folders for path in find_records(folder)]
     # One file once, however the folders name it; a link may lead back to itself.

@@ -109,6 +109,12 @@ class Run:
         return (*images, "" if of_labels else self.variant, point)
 
     @property
+    def known(self) -> bool:
+        """Whether its folder holds anything of a run."""
+        found = (self.initialisation, self.dumped, self.probes, self.measurements)
+        return bool(any(found) or self.metrics or self.curve.train_acc)
+
+    @property
     def chance(self) -> float | None:
         """Accuracy of guessing, in %."""
         for probe in self.probes.values():

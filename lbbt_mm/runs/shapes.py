@@ -177,7 +177,7 @@ PROBE = _object(
     "last_test_top1",
 )
 """What tools/linear_probe.py writes."""
-SETTINGS = {"config": text, "options": options}
+SETTINGS = _object({"config": text, "options": options}, "config")
 """Of a sweep's run, before it starts."""
 SCORES = {"accuracy/top1": number}
 """What mmengine's evaluators write."""
@@ -206,7 +206,7 @@ _RUN = {
     "language_init": text,
     "environment": _ANY,
 }
-RUN = _object(_RUN)
+RUN = _object(_RUN, "name", "initialisation")
 """What a sweep writes of one run, in its folder."""
 SWEEP_RUN = _object(
     _RUN,

@@ -181,6 +181,19 @@ def test_bad_files_are_named(work_dir, bad, tmp_path) -> None:
     assert not any("secret" in text for text in copied)
 
 
+@pytest.mark.parametrize("name", ["result.json", "settings.json"])
+def test_another_programs_file_is_named_and_makes_no_run(work_dir, name) -> None:
+    work_dir.run()
+    (folder := work_dir.folder / ".editor").mkdir()
+    content = {"name": "a-package", "version": "1.0.0", "editor.fontSize": 12}
+    (folder / name).write_text(json.dumps(content))
+    found = gather([work_dir.folder])
+    assert [run.name for run in found.runs if run.folder == folder] == []
+    assert len(found.runs) == 1
+    (problem,) = found.problems
+    assert f"{folder / name} is left out: " in problem and "is missing" in problem
+
+
 @pytest.mark.parametrize("name", ["config.py", "last_checkpoint", "scalars.json"])
 @pytest.mark.parametrize("content", [*BAD.values(), b"[1]\n", b"a = (\n", b"{}\n"])
 def test_bad_texts(work_dir, name, content) -> None:
