@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,6 +21,7 @@ def shown_path(path: Path | str) -> str:
 
 def tidy_command(command: str) -> str:
     """Write a recorded command as it is typed in a clone of the repository."""
+    command = command.replace(" --initial ", " --unbridged ")  # its name in 0.1.0
     command = re.sub(r"/[^\s'\"]*?/((?:tools|configs)/)", r"\1", command)
     return command.replace(str(Path.cwd()) + os.sep, "")
 
@@ -40,11 +41,16 @@ def train_command(run: Run, *options: str, folder: str = "") -> str:
         run: The run.
         options: ``KEY=VALUE`` each.
         folder: Name of its work folder, beside this run's.
+
+    Returns:
+        The command; like all here, empty where the files that it needs are not.
     """
     given = [f"{key}={value}" for key, value in run.options.items()]
-    config = run.config
-    if run.dumped and not Path(config).is_file():
-        config, given = str(run.dumped), []
+    config: Path | str | None = run.config
+    if not Path(run.config).is_file():
+        config, given = run.dumped, []
+    if not config:
+        return ""
     words = ["python", "tools/train.py", shown_path(config)]
     words += ["--cfg-options", *given, *options] if given or options else []
     words += ["--work-dir", shown_path(run.folder.parent / folder)] if folder else []
@@ -60,27 +66,33 @@ def twin_command(run: Run, other: str) -> str:
     return train_command(run, option, folder=f"{run.folder.name}_{other}")
 
 
-def with_checkpoint(run: Run, command: Sequence[str]) -> str:
-    """Say how to do something with a run's checkpoint, and first how to make that."""
-    lines = [shlex.join(command)]
-    if not (run.folder / run.last).is_file():
-        lines.insert(0, train_command(run, folder=run.folder.name))
-    return "\n".join(lines)
-
-
 def probe_command(run: Run, when: str) -> str:
     """Say how to probe a run, ``'unbridged'`` or ``'bridged'``."""
-    command = ["python", "tools/linear_probe.py", shown_path(run.dumped or run.config)]
-    command += [shown_path(run.folder / run.last)] if when == "bridged" else []
-    command += ["--out", f"{shown_path(run.folder)}/linear_probe_{when}.json"]
-    return with_checkpoint(run, command) if when == "bridged" else shlex.join(command)
+    out = ["--out", f"{shown_path(run.folder)}/linear_probe_{when}.json"]
+    return model_command(run, "linear_probe", *out, trained=when == "bridged")
 
 
 def analyze_command(run: Run | None, measurement: str, unbridged: bool = True) -> str:
     """Say how to measure a run, and with ``unbridged`` the model it started from."""
-    if not run:
-        return ""
-    config = shown_path(run.dumped or run.config)
-    words = ["python", "tools/analyze.py", config, shown_path(run.folder / run.last)]
-    words += ["--unbridged"] if unbridged else []
-    return with_checkpoint(run, [*words, "--only", measurement])
+    options = ["--unbridged"] if unbridged else []
+    return model_command(run, "analyze", *options, "--only", measurement) if run else ""
+
+
+def model_command(run: Run, tool: str, *options: str, trained: bool = True) -> str:
+    """Say how to do something with a run's model, and first how to make that.
+
+    Args:
+        run: The run.
+        tool: Name in ``tools/``.
+        options: Of the tool.
+        trained: Whether it is the run's checkpoint, or the model as it is built.
+    """
+    config = run.dumped or (run.config if Path(run.config).is_file() else None)
+    words = ["python", f"tools/{tool}.py", shown_path(config or ".")]
+    lines = []
+    if trained:
+        words.append(shown_path(run.folder / run.last))
+        if not (run.folder / run.last).is_file():
+            lines.append(train_command(run, folder=run.folder.name))
+    known = config and (run.last or not trained) and all(lines)
+    return "\n".join([*lines, shlex.join([*words, *options])]) if known else ""

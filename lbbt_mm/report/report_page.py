@@ -80,7 +80,10 @@ def _reproduce(found: Gathered, groups: Sequence[Group]) -> Section:
     probes = [probe.get("command") for run in runs for probe in run.probes.values()]
     analyses = recorded(record for record, _ in found.records)
     for title, commands in (
-        ("Trainings", [f"{train_command(run)}  # {run.name}" for run in runs]),
+        (
+            "Trainings",
+            [f"{made}  # {run.name}" for run in runs if (made := train_command(run))],
+        ),
         ("Linear probes", [tidy_command(str(one)) for one in probes if one]),
         ("Measurements", analyses),
     ):

@@ -63,7 +63,7 @@ class Run:
         options: Changes of it.
         dumped: The config with all changes, in the run's folder.
         checkpoint: File name of the last checkpoint; ``None`` without one.
-        last: File name of the checkpoint that the whole training ends with.
+        last: File name of the checkpoint that the whole training ends with, if known.
         sha256: Of that file, as a tool recorded it.
         environment: Machine, versions, commit.
         inexact: What a copy of language blocks does not get right, as
@@ -93,7 +93,7 @@ class Run:
     options: Mapping[str, Any] = field(default_factory=dict)
     dumped: Path | None = None
     checkpoint: str | None = None
-    last: str = "CHECKPOINT"
+    last: str = ""
     sha256: str | None = None
     environment: Mapping[str, Any] = field(default_factory=dict)
     inexact: str = ""
@@ -224,7 +224,7 @@ def _fill_from_config(
     run.language_model = short_model(str(backbone.get("language_model") or ""))
     run.blocks = whole_or_none(backbone.get("num_layers"))
     run.dumped = next(iter(dumped_configs(run.folder)), None)
-    run.config = settings.get("config") or str(run.dumped or "CONFIG")
+    run.config = settings.get("config") or str(run.dumped or "")
     run.options = settings.get("options") or {}
     run.dataset = describe_dataset(config)
     run.labels = describe_labels(config) if config else ""
@@ -351,7 +351,7 @@ def _find_checkpoint(run: Run, last: str, recorded: bool, reader: Reader) -> Non
             reader.leave_out(latest, error)
     run.last, run.finished = last, recorded
     if run.checkpoint:
-        run.last = last if last != "CHECKPOINT" else run.checkpoint
+        run.last = last or run.checkpoint
         run.finished = reached(run.checkpoint, run.last)
         if problem := older_checkpoint(run.folder, run.checkpoint, run.curve.began):
             run.finished = False

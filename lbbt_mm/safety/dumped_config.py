@@ -225,9 +225,9 @@ def _value(node: ast.AST) -> Any:
 
 
 def last_checkpoint(config: Mapping[str, Any]) -> str:
-    """Name the checkpoint that a training ends with; ``CHECKPOINT`` if unknown."""
+    """Name the checkpoint that a training ends with; ``''`` if unknown."""
     for kind in ("epoch", "iter"):
         length = at(config, "train_cfg", f"max_{kind}s")
         if isinstance(length, int) and 0 < length < 2**63:
             return f"{kind}_{length}.pth"
-    return "CHECKPOINT"
+    return ""

@@ -283,8 +283,9 @@ def test_nor_by_the_name_of_a_sweeps_run_or_by_a_link(work_dir, tmp_path) -> Non
     assert files and not any("secret" in path.read_text() for path in files)
 
 
-def test_commands_on_the_page_are_one_word_a_word(work_dir) -> None:
+def test_commands_on_the_page_are_one_word_a_word(work_dir, monkeypatch) -> None:
     run = work_dir.run(probe=None)
+    monkeypatch.chdir(work_dir.folder)
     nasty = "x.py; rm -rf ~ #\nrm -rf ~"
     for name in ("settings.json", "result.json"):
         content = json.loads((run / name).read_text())
@@ -294,10 +295,13 @@ def test_commands_on_the_page_are_one_word_a_word(work_dir) -> None:
         (run / name).write_text(json.dumps(content))
     for path in [run / "config.py", *run.rglob("config.py")]:
         path.unlink(missing_ok=True)
+    Path(nasty.replace("\n", " ")).touch()
     page, _ = page_and_problems(work_dir.folder)
-    for line in page.splitlines():
+    lines = [line for line in page.splitlines() if "rm -rf" in line]
+    assert any("python tools/" in line for line in lines)
+    for line in lines:
         assert not line.startswith("rm -rf")
-        if "rm -rf" in line and "python tools/" in line:
+        if "python tools/" in line:
             assert "&#39;x.py; rm -rf ~ # rm -rf ~&#39;" in line
     write_charts(work_dir.folder / "charts", build_sections(gather([work_dir.folder])))
 

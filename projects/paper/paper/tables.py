@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from lbbt_mm.report.commands import analyze_command, shown_path, with_checkpoint
+from lbbt_mm.report.commands import analyze_command, model_command, shown_path
 from lbbt_mm.report.groups import Group, model_name
 from lbbt_mm.report.measured_images import probe_grid, retrieval_columns
 from lbbt_mm.report.measured_weights import curvature_columns, density
@@ -212,17 +212,10 @@ def table_13(groups: Sequence[Group]) -> Section:
             columns = ours.setdefault(group.short_name(groups), {"train / test": {}})
             columns["train / test"][name] = f"{train} / {test or 'not measured'}"
     for run in untested:
-        config = shown_path(run.dumped or run.config)
-        folder = shown_path(run.folder)
-        checkpoint = f"{folder}/{run.last}"
         section.gap(
             f"test accuracy in our table 13, {run.name}",
             "The whole model was not tested on images with true labels.",
-            with_checkpoint(
-                run,
-                ["python", "tools/test.py", config, checkpoint]
-                + ["--out", f"{folder}/test.json"],
-            ),
+            model_command(run, "test", "--out", f"{shown_path(run.folder)}/test.json"),
         )
     if not ours:
         section.gap(
