@@ -129,7 +129,7 @@ class BridgeClassifier(ImageClassifier):
             feats = self.extract_feat(inputs)
         log: dict[str, Tensor] = {}
         for name, objective in self.objectives.items():
-            seen = (feats, data_samples, views)
+            seen: tuple[Any, ...] = (feats, data_samples, views)
             if getattr(objective, "sees_images", False):
                 seen = (*seen, inputs)
             for key, value in objective.loss(*seen).items():
