@@ -147,8 +147,10 @@ class Windows:
         patches = tokens[:, self._front :].unflatten(1, self._grid)
         if padded := self._padded():
             patches = F.pad(patches, (0, 0, 0, padded[1], 0, padded[0]))
-        windows = patches.reshape(len(tokens), down, high, across, wide, -1)
-        windows = windows.transpose(2, 3).reshape(-1, high * wide, tokens.shape[-1])
+        # No -1: a trace at another size shall fail, not cut elsewhere.
+        sizes = (tokens.shape[0], down, high, across, wide, tokens.shape[2])
+        windows = patches.reshape(sizes).transpose(2, 3).flatten(1, 2)
+        windows = windows.reshape(-1, high * wide, tokens.shape[2])
         if not self._front:
             return windows
         front = tokens[:, : self._front].repeat_interleave(self._count, 0)
