@@ -171,8 +171,9 @@ class Windows:
         relative, hidden = self._relative, self._hidden
         images = len(tokens)
         if self._front and isinstance(relative, tuple):
-            relative = tuple(one.repeat(images, 1, 1, 1) for one in relative)
-        elif self._front and relative is not None:
+            cosines, sines = (one.repeat(images, 1, 1, 1) for one in relative)
+            relative = cosines, sines
+        elif self._front and isinstance(relative, Tensor):
             relative = relative.repeat(images, 1, 1, 1)
         if hidden is not None:
             hidden = hidden.repeat(images, 1)
