@@ -13,7 +13,6 @@ timm's VisionTransformer of them, where that computes the same.
 from __future__ import annotations
 
 import argparse
-import logging
 from pathlib import Path
 
 DTYPES = ("float32", "bfloat16", "float16")
@@ -50,11 +49,13 @@ def main() -> None:
     from mmengine.logging import MMLogger
 
     from lbbt_mm.language.errors import CheckpointError
+    from lbbt_mm.neighbours.noise import hushed
 
     MMLogger.get_instance("mmengine", log_level="WARNING")
-    logging.getLogger("transformers").setLevel(logging.ERROR)
     try:
-        print(export(args))
+        with hushed():
+            said = export(args)
+        print(said)
     except (CheckpointError, ValueError, ImportError, OSError) as error:
         parser.exit(2, f"{parser.prog}: error: {error}\n")
 

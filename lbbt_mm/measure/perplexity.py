@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import logging
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,6 +16,7 @@ from lbbt_mm.export.hugging_face import blocks_of, bridge_in, source_of
 from lbbt_mm.language.checkpoint import Checkpoint, open_checkpoint
 from lbbt_mm.language.whole import started_from, whole_model
 from lbbt_mm.models.multimodal.causal_lm import open_tokenizer
+from lbbt_mm.neighbours.noise import hushed
 from lbbt_mm.version import require
 
 if TYPE_CHECKING:
@@ -90,7 +90,8 @@ def perplexity_of(
             f"which does not predict the next word."
         )
     text = read_text(file)
-    tokenizer = open_tokenizer(source.source)
+    with hushed():
+        tokenizer = open_tokenizer(source.source)
     words = torch.tensor(tokenizer(text, add_special_tokens=False)["input_ids"])
     window = min(window, config.max_positions)
 
@@ -116,7 +117,6 @@ def perplexity_of(
 def _open(source: Checkpoint, blocks: Mapping[int, Mapping[str, Tensor]]) -> Any:
     """Build the whole language model in memory."""
     transformers = require("transformers", "perplexity")
-    logging.getLogger("transformers").setLevel(logging.ERROR)
     written, readers = whole_model(source, blocks)
     config = transformers.AutoConfig.for_model(**written)
     state = {name: read().float() for name, read in readers.items()}
