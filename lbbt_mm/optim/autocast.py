@@ -66,7 +66,7 @@ class AutocastOptimWrapper(OptimWrapper):
         # Not mmengine.get_device(): that names the machine's accelerator even when
         # the model was left on the CPU.
         device = next(model.parameters()).device
-        dtype = resolve_dtype(self.dtype, device)
+        dtype = resolve_dtype(self.dtype, device, model)
         enabled = dtype is not torch.float32
         with (
             super().optim_context(model),

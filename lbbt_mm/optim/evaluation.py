@@ -44,8 +44,9 @@ class _Autocast:
 
     def run(self) -> dict:
         """As inherited, under autocast."""
-        device = next(self.runner.model.parameters()).device
-        self.fp16 = resolve_dtype(self.dtype, device) is not torch.float32
+        model = self.runner.model
+        dtype = resolve_dtype(self.dtype, next(model.parameters()).device, model)
+        self.fp16 = dtype is not torch.float32
         with _cuda_autocast_in_bfloat16():
             return super().run()  # type: ignore[misc]
 

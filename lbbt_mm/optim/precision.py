@@ -34,16 +34,20 @@ def check_dtype(dtype: str, who: str, instead: str) -> None:
         )
 
 
-def resolve_dtype(dtype: str, device: torch.device) -> torch.dtype:
+def resolve_dtype(
+    dtype: str, device: torch.device, model: nn.Module | None = None
+) -> torch.dtype:
     """Return the precision of products on a device.
 
     ``'auto'`` is bfloat16 on a GPU that has it and on a CPU where a product takes
     clearly less time in it, measured once: with AVX-512 one has five times the rate of
-    float32, another half of it.
+    float32, another half of it. Where FSDP gathers weights in a precision of its own,
+    it is that one.
 
     Args:
         dtype: ``'auto'``, ``'bfloat16'`` or ``'float32'``.
         device: Where the model is.
+        model: It, in its wrapper, if that may be FSDP's.
 
     Raises:
         RuntimeError: ``'bfloat16'`` on a GPU without.
@@ -53,7 +57,8 @@ def resolve_dtype(dtype: str, device: torch.device) -> torch.dtype:
         torch.float32
     """
     if dtype == "auto":
-        return _fastest(device.type)
+        sharded = getattr(model, "mixed_precision", None)
+        return getattr(sharded, "param_dtype", None) or _fastest(device.type)
     no_bfloat16 = device.type == "cuda" and not torch.cuda.is_bf16_supported()
     if dtype == "bfloat16" and no_bfloat16:
         raise RuntimeError(

@@ -9,6 +9,7 @@ from mmengine.model import BaseModel
 from mmengine.registry import OPTIM_WRAPPERS
 from mmengine.runner import Runner
 from torch import nn
+from torch.distributed.fsdp import MixedPrecision
 
 from lbbt_mm.optim import AutocastOptimWrapper, precision
 
@@ -154,3 +155,13 @@ def test_auto_measures_on_a_cpu():
     precision._fastest.cache_clear()
     assert precision.resolve_dtype("auto", torch.device("cpu")).is_floating_point
     assert precision._products_rate(torch.float32) > 1e6
+
+
+def test_auto_is_what_fsdp_gathers_weights_in(monkeypatch) -> None:
+    monkeypatch.setattr(precision, "_fastest", lambda kind: torch.float32)
+    cpu, model = torch.device("cpu"), torch.nn.Linear(1, 1)
+    assert precision.resolve_dtype("auto", cpu, model) is torch.float32
+    model.mixed_precision = MixedPrecision(param_dtype=torch.bfloat16)
+    assert precision.resolve_dtype("auto", cpu, model) is torch.bfloat16
+    model.mixed_precision = MixedPrecision()
+    assert precision.resolve_dtype("auto", cpu, model) is torch.float32
