@@ -2,6 +2,12 @@
 
 _LONGEST = 2000  # characters
 
+FOREIGN = (
+    *(ArithmeticError, AssertionError, AttributeError, ImportError, LookupError),
+    *(OSError, RuntimeError, StopIteration, TypeError, ValueError),
+)
+"""What another library's code raises where it is run in a way it was not made for."""
+
 
 class CheckpointError(RuntimeError):
     """A language model that cannot be used; the message says what to do.

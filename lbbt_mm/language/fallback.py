@@ -16,7 +16,7 @@ import torch
 from mmengine.logging import print_log
 from torch import Tensor, nn
 
-from lbbt_mm.language.errors import CheckpointError
+from lbbt_mm.language.errors import FOREIGN, CheckpointError
 from lbbt_mm.language.fallback_checkpoint import FallbackCheckpoint
 from lbbt_mm.language.fallback_config import (
     AnyConfig,
@@ -118,7 +118,7 @@ class FallbackModel(RecordedModel):
             _, calls = self.trunk.enter(torch.zeros(1, 4, config.width))
             layers = [layer.eval() for layer in self.trunk.release()]
             self.causal, rules = find_rules(layers, calls, config.width, attention)
-        except Exception as error:
+        except (CheckpointError, *FOREIGN) as error:
             own = isinstance(error, CheckpointError)
             text = str(error) if own else f"{type(error).__name__}: {error}"
             raise CheckpointError(
@@ -258,9 +258,22 @@ class FallbackModel(RecordedModel):
     def embed(self, tokens: Tensor) -> Tensor:
         """Compute what reaches the first block, from tokens ``(B, T, C)``."""
         self.check_length(tokens.shape[1])
-        tokens = tokens.to(stream_dtype(self.blocks, self.trunk))
+        tokens = tokens.to(self._dtype_around())
         stream, self._calls = self.trunk.enter(tokens)
         return stream
+
+    def _dtype_around(self) -> torch.dtype:
+        """Return the dtype of what stands around the blocks, as it is now.
+
+        Sharding may gather it in another one than that of the parameters, and then
+        these are no parameters.
+        """
+        for path in (*self.before, *self.after):
+            parent, _, name = path.rpartition(".")
+            tensor: Tensor = getattr(self.trunk.get_submodule(parent), name)
+            if tensor.is_floating_point():
+                return tensor.dtype
+        return stream_dtype(self.blocks)
 
     def check_length(self, tokens: int) -> bool:
         """Refuse more tokens than the model has positions for.
@@ -280,7 +293,7 @@ class FallbackModel(RecordedModel):
             try:
                 with torch.no_grad():
                     trunk.cpu().float().enter(torch.zeros(1, tokens, self.config.width))
-            except Exception as error:
+            except (IndexError, RuntimeError, ValueError) as error:
                 raise ValueError(
                     f"{tokens} tokens are more than this {self.config.family} model "
                     f"takes ({type(error).__name__}: {str(error)[:100]}); it runs over "

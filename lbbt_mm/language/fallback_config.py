@@ -62,7 +62,7 @@ class FallbackConfig:
             layers, width = config.transformers.num_hidden_layers, config.width
         except CheckpointError as error:
             raise CheckpointError(f"{origin} {error}") from error
-        except Exception as error:
+        except (AttributeError, NotImplementedError, TypeError) as error:
             raise CheckpointError(
                 f"{origin} is a {hf.get('model_type')} model without the sizes of a "
                 f"row of layers ({type(error).__name__}: {str(error)[:120]})."

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from lbbt_mm.language.errors import CheckpointError
+from lbbt_mm.language.errors import FOREIGN, CheckpointError
 from lbbt_mm.language.fallback_trunk import Call
 
 _TOKENS = 4
@@ -132,7 +132,7 @@ def find_rules(
             except CheckpointError as error:
                 reason = str(error)
                 break
-            except Exception as error:  # a layer that takes no such mask
+            except FOREIGN as error:  # a layer that takes no such mask
                 reason, fits = f"{type(error).__name__}: {str(error)[:80]}", False
             else:
                 reason = f"with another mask it is still {own[index]}"

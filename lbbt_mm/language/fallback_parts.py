@@ -31,6 +31,7 @@ class FallbackBlock(nn.Module):
     def __init__(self, layer: nn.Module, index: int, rule: str) -> None:
         super().__init__()
         self.layer = layer
+        layer.held_by_block = True  # sharding wraps the block, not the layer in it
         self.index = index
         self.rule = rule
 
@@ -67,8 +68,9 @@ class Parameters:
         self._module, self._names = module, names
 
     def parameters(self) -> Iterator[nn.Parameter]:
-        """Go through them."""
-        return (self._module.get_parameter(name) for name in self._names)
+        """Go through them; sharding takes some out during a forward pass."""
+        named = self._module.named_parameters()
+        return (parameter for name, parameter in named if name in self._names)
 
     def requires_grad_(self, wanted: bool = True) -> Parameters:
         """Let them train, or freeze them."""

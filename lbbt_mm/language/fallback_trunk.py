@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lbbt_mm.language.errors import CheckpointError
+from lbbt_mm.language.errors import FOREIGN, CheckpointError
 
 
 @dataclass(frozen=True)
@@ -150,7 +150,7 @@ def take_apart(model: nn.Module, count: int, keep: int, width: int) -> Trunk:
             try:
                 trunk.check(width)
                 return trunk
-            except Exception as error:  # whatever a model makes of a stub
+            except (Refused, *FOREIGN) as error:  # whatever a model makes of a stub
                 told, text = (
                     isinstance(error, Refused),
                     str(error).strip().split("\n")[0],

@@ -213,6 +213,15 @@ _GGUF_LLAMA = replace(
     # llama.cpp rotates neighbouring rows, transformers rotates halves of a head.
     interleaved=frozenset({"attn_q", "attn_k"}),
 )
+_GGUF_PHI3 = replace(
+    _GGUF_QWEN,
+    parts={
+        **_GGUF_LLAMA_PARTS,
+        "qkv": ("attn_qkv",),
+        "gate": ("ffn_up",),
+        "up": ("ffn_up",),
+    },
+)
 _GGUF_GPT2 = replace(
     _GGUF,
     parts={
@@ -299,8 +308,8 @@ FAMILIES: dict[str, Family] = {
     "electra": Family(_ELECTRA),
     "opt": Family(_OPT),
     "gpt_bigcode": Family(_BIGCODE),
-    "starcoder2": Family(_STARCODER2),
-    "phi3": Family(_PHI3),
+    "starcoder2": Family(_STARCODER2, _GGUF_QWEN),
+    "phi3": Family(_PHI3, _GGUF_PHI3),
 }
 """``model_type`` of a transformers config -> its tables."""
 

@@ -22,8 +22,14 @@ _GGUF_NEEDED = (
 _GGUF_EPSILON = {
     "gpt2": "attention.layer_norm_epsilon",
     "bert": "attention.layer_norm_epsilon",
+    "starcoder2": "attention.layer_norm_epsilon",
 }
 """Key of the norms' epsilon; of the other families, RMSNorm's."""
+_ACTIVATIONS = {
+    "gpt2": "gelu_new",
+    "bert": "gelu",
+    "starcoder2": "gelu_pytorch_tanh",
+}
 _CONVERT = "fetch it again, or convert it with a current llama.cpp"
 _GGUF_OFF = (
     "attention.clamp_kqv",
@@ -111,10 +117,13 @@ def config_from_gguf(
         "vocab_size": get("vocab_size") if vocab_size is None else vocab_size,
         "rms_norm_eps": get("attention.layer_norm_rms_epsilon"),
         "layer_norm_eps": get("attention.layer_norm_epsilon"),
+        "norm_epsilon": get("attention.layer_norm_epsilon"),
         "rope_theta": get("rope.freq_base", 10000.0),
         # The format does not store these two; they are what the families use.
-        "hidden_act": {"gpt2": "gelu_new", "bert": "gelu"}.get(arch, "silu"),
+        "hidden_act": _ACTIVATIONS.get(arch, "silu"),
     }
+    if arch == "phi3":  # in all layers
+        hf["sliding_window"] = get("attention.sliding_window")
     if hf["head_dim"] is None and type(heads) is type(width) is int and heads > 0:
         hf["head_dim"] = width // heads
     # llama.cpp takes a factor without a type for linear, and its old name for both.
@@ -174,6 +183,8 @@ def _refuse_variants(
                 f"the model's safetensors files, if they hold another variant."
             )
     window = get("attention.sliding_window")
+    if config.sliding_window is not None and window == config.sliding_window:
+        return
     if window and window < config.max_positions:
         raise CheckpointError(
             f"The header of {origin} says {config.family}.attention.sliding_window="

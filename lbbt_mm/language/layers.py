@@ -41,9 +41,11 @@ def stream_dtype(*modules: nn.Module) -> torch.dtype:
         modules: The first that has parameters of floating point decides.
     """
     for module in modules:
-        for parameter in module.parameters():
-            if parameter.is_floating_point():
-                return parameter.dtype
+        # FSDP puts plain tensors in the place of parameters while they are gathered.
+        gathered = (value for part in module.modules() for value in vars(part).values())
+        for tensor in (*module.parameters(), *gathered):
+            if isinstance(tensor, Tensor) and tensor.is_floating_point():
+                return tensor.dtype
     return torch.float32
 
 

@@ -17,6 +17,7 @@ from torch.distributed.fsdp import FullyShardedDataParallel
 from torch.overrides import TorchFunctionMode
 
 from lbbt_mm.files import write_whole
+from lbbt_mm.language.fallback_parts import FallbackBlock
 from lbbt_mm.language.layers import TransformerBlock
 from lbbt_mm.language.storage import load_pickle
 from lbbt_mm.models import LanguageBackbone
@@ -44,8 +45,10 @@ def is_transformer_block(module: nn.Module) -> bool:
         )
     """
     kind = type(module)
+    if isinstance(module, (TransformerBlock, FallbackBlock)):
+        return True
     # By name: transformers need not be imported, nor every family listed.
-    return isinstance(module, TransformerBlock) or (
+    return not getattr(module, "held_by_block", False) and (
         kind.__module__.startswith("transformers.")
         and kind.__name__.endswith("DecoderLayer")
     )

@@ -21,7 +21,7 @@ if not experiment.can_shard_on_cpu():
 def runs(
     tmp_path_factory: pytest.TempPathFactory, write_idx_images: Callable
 ) -> experiment.Runs:
-    """Every run of ``experiment.py``, of a tiny GPT-2 and a tiny Qwen3."""
+    """Every run of ``experiment.py``, of a tiny GPT-2, Qwen3 and OLMo 2."""
     import transformers as hf
 
     folder = tmp_path_factory.mktemp("distributed")
@@ -41,5 +41,14 @@ def runs(
         max_position_embeddings=64,
     )
     hf.Qwen3Model(qwen3).save_pretrained(folder / "sharded")
+    olmo2 = hf.Olmo2Config(
+        hidden_size=32,
+        intermediate_size=48,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        vocab_size=64,
+        max_position_embeddings=64,
+    )
+    hf.Olmo2Model(olmo2).save_pretrained(folder / "fallback")
     run_two([HERE / "worker.py", folder], folder, os.environ)
     return experiment.Runs(folder)

@@ -56,6 +56,7 @@ DATA_PARALLEL = {
     "none": freezing("none"),
     "none+last": freezing("none+last:1"),
     "norms": freezing("first:1+norms"),
+    "fallback": {**EXACT, "model.backbone.language_model": "fallback"},
     "lora": {**freezing("last:1"), "model.backbone.lora": dict(r=2, blocks=[0, 1])},
     "lora-alone": {**freezing("patch_embed"), "model.backbone.lora": dict(r=2)},
     "early": {
@@ -66,6 +67,10 @@ DATA_PARALLEL = {
 }
 
 _SAVE = {"default_hooks.checkpoint.interval": 1}
+_FALLBACK = {
+    "model.backbone.language_model": "fallback",
+    "model.backbone.attention": "bidirectional",
+}
 _FP32 = {**EXACT, "strategy.model_wrapper.mixed_precision": None}
 SHARDED = {
     "exact": {**_FP32, **_SAVE},
@@ -73,9 +78,15 @@ SHARDED = {
     "partial": {**_FP32, "model.backbone.trainable_layers": "first:1+norms"},
     "scratch": {**_FP32, "model.backbone.pretrained": False},
     "bf16": {},  # as shipped
+    # Over transformers' own layers, which look both ways by another mask.
+    "fallback": {**_FP32, **_SAVE, **_FALLBACK},
+    "fallback_bf16": _FALLBACK,
 }
 KINDS = {"data_parallel": DATA_PARALLEL, "sharded": SHARDED}
-ALONE = {"data_parallel": ["exact", "odd"], "sharded": ["exact", "partial", "scratch"]}
+ALONE = {
+    "data_parallel": ["exact", "odd", "fallback"],
+    "sharded": ["exact", "partial", "scratch", "fallback"],
+}
 
 
 def make_config(folder: Path, kind: str, name: str, processes: int) -> Config:
@@ -85,7 +96,7 @@ def make_config(folder: Path, kind: str, name: str, processes: int) -> Config:
     )
     cfg.merge_from_dict(
         {
-            "model.backbone.language_model": str(folder / kind),
+            "model.backbone.language_model": kind,
             "model.backbone.num_layers": 3,
             "model.head.in_channels": 32,
             "train_cfg.max_epochs": 2,
@@ -109,6 +120,8 @@ def make_config(folder: Path, kind: str, name: str, processes: int) -> Config:
         if processes > 1:
             cfg.runner_type = shipped.runner_type
     cfg.merge_from_dict(KINDS[kind][name])
+    backbone = cfg.model.backbone
+    backbone.language_model = str(folder / backbone.language_model)
     if cfg.load_from:
         cfg.load_from = str(folder / f"work{processes}" / kind / cfg.load_from)
     cfg.work_dir = str(folder / f"work{processes}" / kind / name)

@@ -96,3 +96,15 @@ def test_frozen_weights_stay(runs: Runs) -> None:
             stored = source.block(index)["qkv.weight"]
             found = weights[f"backbone.language.blocks.{index}.qkv.weight"]
             assert torch.equal(stored, found) == (index not in blocks), name
+
+
+def test_transformers_own_layers_train_alike(runs: Runs) -> None:
+    ranks, one = (
+        runs.ranks("data_parallel", "fallback"),
+        runs.one("data_parallel", "fallback"),
+    )
+    losses = [step["loss"] for step in one["steps"]]
+    assert mean_losses(ranks) == pytest.approx(losses, rel=1e-5)
+    for rank in ranks:
+        assert_close(rank["weights"], one["weights"], rtol=1e-4, atol=1e-5)
+        assert any(".layer.self_attn." in name for name in rank["trains"])

@@ -8,6 +8,7 @@ from experiment import Runs, mean_losses
 from torch.testing import assert_close
 
 from lbbt_mm.language import open_checkpoint
+from lbbt_mm.language.fallback_checkpoint import open_fallback
 from lbbt_mm.language.storage import load_pickle
 
 pytestmark = pytest.mark.slow
@@ -94,3 +95,25 @@ def test_bfloat16_as_shipped_stays_near(runs: Runs) -> None:
     assert mean_losses(ranks) != pytest.approx(exact, rel=1e-6)
     weights = ranks[0]["weights"]
     assert {v.dtype for v in weights.values()} == {torch.float32, torch.uint8}  # record
+
+
+def test_transformers_own_layers_are_sharded_too(runs: Runs) -> None:
+    ranks, one = runs.ranks("sharded", "fallback"), runs.one("sharded", "fallback")
+    losses = [step["loss"] for step in one["steps"]]
+    assert len(losses) == 8
+    assert mean_losses(ranks) == pytest.approx(losses, rel=1e-5)
+    for rank in ranks:
+        norms = [step["norm"] for step in rank["steps"]]
+        assert norms == pytest.approx([s["norm"] for s in one["steps"]], rel=1e-4)
+        # A unit a block, and not the layer of transformers in it once more.
+        assert rank["modules"].count("FullyShardedDataParallel") == 3
+        assert rank["modules"].count("CheckpointWrapper") == 3
+    held = [rank["held"] for rank in ranks]
+    assert sum(held) == one["held"] and max(held) < 0.55 * one["held"]
+    assert [rank["opened"] for rank in ranks] == [1, 0]
+    assert_close(ranks[0]["weights"], one["weights"], rtol=1e-4, atol=1e-5)
+    path = runs.folder / "work2" / "sharded" / "fallback" / "epoch_2.pth"
+    opened = open_fallback(str(path))
+    assert opened.record["origin"]["source"] == str(runs.folder / "fallback")
+    bf16 = mean_losses(runs.ranks("sharded", "fallback_bf16"))  # with dropout
+    assert bf16 == pytest.approx(losses, rel=0.2)

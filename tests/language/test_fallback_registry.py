@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from registry import WIDTH, model_types, reason, reference, stack_of
+from registry import WIDTH, families, model_types, reason, reference, stack_of
 
 from lbbt_mm.language.errors import CheckpointError
 from lbbt_mm.language.fallback_checkpoint import FallbackCheckpoint
@@ -27,6 +27,10 @@ def documented() -> dict[str, str]:
         elif re.fullmatch(r"`.+`", left):
             found[left.strip("`")] = right
     return found
+
+
+def test_the_docs_have_the_table_of_the_families_by_table():
+    assert families() in DOCS.read_text()
 
 
 def test_the_docs_name_every_text_model_of_the_installed_transformers():

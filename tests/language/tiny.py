@@ -68,8 +68,9 @@ CONFIGS: dict[str, hf.PretrainedConfig] = {
         n_embd=32, n_layer=3, n_head=4, n_inner=48, n_positions=64, vocab_size=VOCAB
     ),
     "starcoder2": hf.Starcoder2Config(**_LLAMA, sliding_window=5),
+    "starcoder2-whole": hf.Starcoder2Config(**_LLAMA),
     "starcoder2-unbiased": hf.Starcoder2Config(**_LLAMA, use_bias=False),
-    "phi3": hf.Phi3Config(**_PHI3),
+    "phi3": hf.Phi3Config(**_PHI3, sliding_window=5),
     "phi3-long": hf.Phi3Config(
         **_PHI3,
         rope_scaling=dict(type="su", short_factor=_FACTORS, long_factor=[4.0] * 4),
@@ -182,8 +183,12 @@ def write_gguf(
         eps = getattr(config, "layer_norm_epsilon", None) or config.layer_norm_eps
         writer.add_layer_norm_eps(eps)
     else:
+        if kind == "starcoder2":
+            writer.add_layer_norm_eps(config.norm_epsilon)
+        if kind == "phi3" and config.sliding_window:
+            writer.add_sliding_window(config.sliding_window)
         writer.add_head_count_kv(kv_heads)
-        writer.add_layer_norm_rms_eps(config.rms_norm_eps)
+        writer.add_layer_norm_rms_eps(getattr(config, "rms_norm_eps", 1e-5))
         writer.add_rope_freq_base(config.rope_theta)
         writer.add_key_length(head_dim)
     names = _gguf_names(kind, config.num_hidden_layers)
