@@ -1,4 +1,4 @@
-"""What tools/test.py hangs into mmengine's evaluation."""
+"""What the tools hang into mmengine's runs."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Predictions(DumpResults):
 
 
 class SameBlocks(Hook):
-    """Refuse to score blocks that no checkpoint has filled."""
+    """Refuse to score or go on with blocks that no checkpoint has filled."""
 
     def after_load_checkpoint(self, runner: Any, checkpoint: dict) -> None:
         """Compare the model with what is about to be loaded into it.

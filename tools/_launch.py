@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import _lifetime
+from _parser import KeyValue, argument_parser, named_path, positive  # noqa: F401
 
 # A clone works without installation; an installed package comes first.
 sys.path.append(str(Path(__file__).resolve().parent.parent))
@@ -79,22 +80,6 @@ def refusals(*more: type[Exception]) -> Iterator[None]:
         fail(str(error))
 
 
-def argument_parser(
-    description: str | None, example: str = ""
-) -> argparse.ArgumentParser:
-    """Make a parser that shows a docstring as it is written.
-
-    Args:
-        description: The docstring.
-        example: A command that works as it stands, from the repository's root.
-    """
-    return argparse.ArgumentParser(
-        description=description,
-        epilog=example and f"example:\n  {example}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-
-
 def add_verbose_option(parser: argparse.ArgumentParser) -> None:
     """Add ``--verbose``, for tools that start a run."""
     parser.add_argument(
@@ -102,23 +87,6 @@ def add_verbose_option(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="show all that the log file gets: the whole config, hooks, environment",
     )
-
-
-def named_path(text: str) -> tuple[str, Path]:
-    """Read an argument that is ``NAME=PATH``."""
-    name, _, path = text.partition("=")
-    if not name or not path:
-        raise argparse.ArgumentTypeError(f"expected NAME=PATH, got {text!r}")
-    return name, Path(path)
-
-
-def positive(text: str) -> int:
-    """Read an argument that counts something."""
-    if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(
-            f"expected a whole number above 0, got {text!r}"
-        )
-    return int(text)
 
 
 def add_device_option(parser: argparse.ArgumentParser) -> None:
@@ -143,31 +111,12 @@ def add_common_options(
     parser.add_argument(
         "--cfg-options",
         nargs="+",
-        action=_KeyValue,
+        action=KeyValue,
         metavar="KEY=VALUE",
         help="override settings of the config, for example train_cfg.max_epochs=3 "
         'model.backbone.out_indices="[0,2]"',
     )
     add_device_option(parser)
-
-
-class _KeyValue(argparse.Action):
-    """mmengine's DictAction, imported when there are values.
-
-    It ends in an unpacking traceback on a word without '='.
-    """
-
-    def __call__(self, parser, namespace, values, option_string=None):
-        for word in values:
-            if "=" not in word:
-                parser.error(
-                    f"{option_string} expects KEY=VALUE, got {word!r}, for example "
-                    "optim_wrapper.optimizer.lr=1e-3"
-                )
-        from mmengine.config import DictAction
-
-        action = DictAction(self.option_strings, self.dest, nargs="+")
-        action(parser, namespace, values, option_string)
 
 
 def load_config(args: argparse.Namespace, may_be_trial: bool = False) -> Any:
@@ -180,6 +129,8 @@ def load_config(args: argparse.Namespace, may_be_trial: bool = False) -> Any:
     if not os.path.isfile(args.config):  # said before anything heavy is imported
         renamed = re.sub(r"_correct(?=[_+])", "_true", args.config)  # of 0.1.0
         now = f": it is called {renamed} now" if os.path.isfile(renamed) else ""
+        if os.path.isdir(args.config):
+            fail(f"{args.config} is a folder: name a config in it, a file NAME.py.")
         fail(f"the config {args.config} does not exist (from {os.getcwd()}){now}.")
     from mmengine.device import get_device
 

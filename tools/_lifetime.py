@@ -8,12 +8,14 @@ import dis
 import errno
 import logging
 import os
+import re
 import signal
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import CodeType
 from typing import Any
 
 PARENT = "LBBT_MM_PARENT"  # in the environment of a child: the process that waits
@@ -84,7 +86,7 @@ def last_words(stop: Callable[[], None] | None = None) -> Iterator[None]:
         if end.code == 128 + signal.SIGTERM and type(end) is SystemExit:
             say(signal.SIGTERM)
         raise
-    except ValueError as error:
+    except (ValueError, TypeError, KeyError) as error:
         refusal = _refusal(error)
         if refusal is None:
             raise
@@ -98,8 +100,9 @@ def last_words(stop: Callable[[], None] | None = None) -> Iterator[None]:
 def _refusal(error: BaseException | None) -> str | None:
     """Find what this package said of a value, behind what a registry made of it.
 
-    Of an error that nobody raised on purpose, or that comes from elsewhere, the
-    traceback is of use: nothing is found.
+    And what a registry said of a name or an option that does not exist. Of an error
+    that nobody raised on purpose, or that comes from elsewhere, the traceback is of
+    use: nothing is found.
     """
     import lbbt_mm
 
@@ -108,13 +111,56 @@ def _refusal(error: BaseException | None) -> str | None:
         trace = error.__traceback__
         while trace is not None and trace.tb_next is not None:
             trace = trace.tb_next
-        if trace is not None and isinstance(error, ValueError):
+        if trace is not None and isinstance(error, (ValueError, TypeError, KeyError)):
             code = trace.tb_frame.f_code
+            if said := _of_registry(error, code):
+                return said
             raised = dis.opname[code.co_code[trace.tb_lasti]] == "RAISE_VARARGS"
             if raised and os.path.realpath(code.co_filename).startswith(package):
                 return str(error)
         error = error.__cause__ or error.__context__
     return None
+
+
+def _of_registry(error: BaseException, code: CodeType) -> str | None:
+    """Say what of a config mmengine's registry could not build.
+
+    Args:
+        error: What was raised.
+        code: Where: the registry, or a constructor that passes options on.
+    """
+    in_registry = code.co_filename.endswith("build_functions.py")
+    if not in_registry and code.co_name != "__init__":
+        return None
+    said = str(error.args[0]) if error.args else ""
+    option = re.match(
+        r"(\w+)\.__init__\(\) got an unexpected .* argument '(\w+)'", said
+    )
+    if option:
+        return f"the config gives {option[1]} the option {option[2]}, which it has not."
+    name = re.match(r"(\S+) is not in the (\S+) registry", said)
+    if not name or not in_registry:
+        return None
+    import mmengine.registry as registries
+
+    from lbbt_mm.config.names import nearest
+
+    kind = name[2].rpartition(":")[2]
+    every = [one for one in vars(registries).values() if hasattr(one, "module_dict")]
+    roots = [one for one in every if one.name == kind]
+    scopes = [(c.scope, c) for root in roots for c in root.children.values()]
+    known = [n for root in roots for n in root.module_dict]
+    known += [n for _, child in scopes for n in child.module_dict]
+    known += [f"{scope}.{n}" for scope, child in scopes for n in child.module_dict]
+    meant = nearest(name[1], known)
+    return (
+        f"the config names {name[1]}, which none of the libraries has as a {kind}"
+        + (
+            f": did you mean {meant}?"
+            if meant
+            else ": custom_imports imports your own."
+        )
+    )
 
 
 def say_once_that_the_log_is_full(logger: logging.Logger) -> None:

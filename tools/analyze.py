@@ -141,6 +141,10 @@ def targets_of(args: argparse.Namespace) -> list[Any]:
                 f"{args.config} is no config (.py), but checkpoints were given: give "
                 f"the config that they were trained with."
             )
+        from lbbt_mm.language import open_checkpoint
+
+        with _launch.refusals():  # once, not by each measurement
+            open_checkpoint(args.config)
         return [language_target(args.config, args.work_dir)]
     if not cfg.get("model"):
         _launch.fail(f"{args.config} has no model: there is nothing to measure.")

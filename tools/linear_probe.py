@@ -51,10 +51,12 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         "checkpoint", nargs="?", help="what to probe; default: the unbridged model"
     )
-    parser.add_argument("--epochs", type=int, default=100, help="default: %(default)s")
+    parser.add_argument(
+        "--epochs", type=_launch.positive, default=100, help="default: %(default)s"
+    )
     parser.add_argument(
         "--batch-size",
-        type=int,
+        type=_launch.positive,
         default=128,
         help="images per step of the probe, default: %(default)s; that of extraction "
         "is test_dataloader.batch_size",

@@ -171,6 +171,11 @@ def main() -> None:
         progress.show(name, important=True)
         with _launch.refusals(ValueError, ImportError, OSError):
             samples, metainfo = predict(place, args)
+        if not hasattr(samples[0], "img_path"):
+            _launch.fail(
+                f"{place} expects a detector or a segmenter whose test images are "
+                f"files, got {type(samples[0]).__name__}s without img_path."
+            )
         truth = [annotate(sample, True, args.score) for sample in samples]
         rows.setdefault("truth", truth)
         rows[name] = [annotate(sample, False, args.score) for sample in samples]

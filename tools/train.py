@@ -102,8 +102,26 @@ def drop_fused_if_unsupported(cfg: Any) -> None:
         optimizer["fused"] = False
 
 
+def check_optimizer(cfg: Any) -> None:
+    """Refuse an optimiser that nobody has; mmengine ends in a riddle."""
+    from mmengine.optim import OPTIMIZERS  # with torch's in it
+
+    from lbbt_mm.config.names import nearest
+    from lbbt_mm.registry import find_type
+
+    optimizer = cfg.optim_wrapper.get("optimizer") or {}
+    kind, scope = optimizer.get("type"), cfg.get("default_scope")
+    if isinstance(kind, str) and find_type(optimizer, OPTIMIZERS, scope) is None:
+        meant = nearest(kind, OPTIMIZERS.module_dict) or "AdamW, SGD"
+        _launch.fail(
+            f"optim_wrapper.optimizer.type expects an optimiser of torch, mmengine or "
+            f"your own (custom_imports), got {kind!r}: did you mean {meant}?"
+        )
+
+
 def apply_options(cfg: Any, args: argparse.Namespace) -> None:
     """Write the options into the config."""
+    check_optimizer(cfg)
     drop_fused_if_unsupported(cfg)
     if args.amp:
         use_autocast(cfg)
@@ -164,10 +182,18 @@ def take_folder(work_dir: str) -> Any:
 
 
 def see_to_the_end(runner: Any) -> None:
-    """Let the run end with a checkpoint, and say if it cannot go on exactly."""
+    """Let the run end with a checkpoint, and say if it cannot go on exactly.
+
+    A checkpoint with more or fewer blocks is refused: mmengine loads those that fit.
+    """
+    from _evaluation import SameBlocks
+    from mmengine.runner import Runner
+
     from lbbt_mm.hooks.random_state import RandomStateHook
     from lbbt_mm.hooks.termination import TerminationHook
 
+    if isinstance(runner, Runner):  # others have shards of the blocks
+        runner.register_hook(SameBlocks())
     kinds = [type(hook) for hook in runner.hooks]
     if not any(issubclass(kind, TerminationHook) for kind in kinds):
         runner.register_hook(TerminationHook())

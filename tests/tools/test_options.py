@@ -28,7 +28,16 @@ def error_of(capsys, run):
     [
         ("train", ["none.py"], "the config none.py does not exist"),
         ("train", ["tiny.py", "--resume", "x.pth"], "the checkpoint x.pth does not ex"),
-        ("train", ["tiny.py", "--frob"], "unrecognized arguments: --frob"),
+        ("train", ["tiny.py", "--frob"], r"unrecognized arguments: --frob \(--help"),
+        ("train", ["tiny.py", "--imges", "3"], "--imges 3: did you mean --images?"),
+        ("linear_probe", ["tiny.py", "--epochs", "0"], "whole number above 0, got '0'"),
+        ("train", ["train"], "train is a folder: name a config in it"),
+        (
+            "train",
+            ["tiny.py", "--cfg-options", "optim_wrapper.optimizer.type=AdmaW"],
+            "an optimiser of torch.* got 'AdmaW': did you mean AdamW?",
+        ),
+        ("analyze", ["gone/gpt2"], "'gone/gpt2' is no file or folder"),
         ("train", ["tiny.py", "--cfg-options", "a"], "expects KEY=VALUE, got 'a'"),
         ("train", ["tiny.py", "--cfg-options", "model.type.a=1"], "does not fit"),
         ("train", ["tiny.py", "--cfg-options", "train_cfg=None"], "no train_cfg"),
@@ -73,7 +82,33 @@ def error_of(capsys, run):
 def test_bad_input_is_one_sentence(tool, capsys, name, argv, message):
     for variable in ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"):
         os.environ.pop(variable, None)
-    assert re.search(message, error_of(capsys, tool(f"{name}.py", *argv).main))
+    said = error_of(capsys, tool(f"{name}.py", *argv).main)
+    assert re.search(message, said)
+    assert len(said.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ("model.backbone.typ=1", "VisionTransformer the option typ, which it has not"),
+        ("model.head.topkk=1", "gives ClsHead the option topkk"),  # of what it inherits
+        ("model.head.type=LinearClsHeda", "as a model: did you mean LinearClsHead?"),
+        (
+            "train_dataloader.dataset.type=lbbt_mm.RandomLabelDatase",
+            "as a dataset: did you mean lbbt_mm.RandomLabelDataset?",
+        ),
+        ("train_dataloader.dataset.ratioo=1", "ratioo"),
+    ],
+)
+def test_a_name_that_does_not_exist(tool, capsys, option, message) -> None:
+    module = tool("train.py", "tiny.py", "--cfg-options", option)
+
+    def run() -> None:
+        with module._lifetime.last_words():
+            module.main()
+
+    said = error_of(capsys, run)
+    assert message in said and len(said.splitlines()) == 1
 
 
 @pytest.mark.parametrize(
