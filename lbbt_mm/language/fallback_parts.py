@@ -31,7 +31,8 @@ class FallbackBlock(nn.Module):
     def __init__(self, layer: nn.Module, index: int, rule: str) -> None:
         super().__init__()
         self.layer = layer
-        layer.held_by_block = True  # sharding wraps the block, not the layer in it
+        # Sharding wraps the block, not the layer in it once more.
+        vars(layer)["held_by_block"] = True
         self.index = index
         self.rule = rule
 

@@ -223,4 +223,13 @@ def other_format(folder: Path) -> str | None:
                     else "use the model's safetensors files."
                 )
             )
+    first = next(iter(sorted(folder.glob("*.ckpt*.index"))), None)
+    if first is not None:
+        return (
+            f"{folder} holds {first.name}, a checkpoint of TensorFlow 1 (OpenAI's "
+            f"GPT-2, Google's BERT), which is not read; use the same model from the "
+            f"hub, or convert it where TensorFlow is installed: transformers-cli "
+            f"convert --model_type gpt2 --tf_checkpoint FOLDER --config config.json "
+            f"--pytorch_dump_output DIR."
+        )
     return None

@@ -143,6 +143,8 @@ def test_a_merged_model_beside_its_adapters_config_opens(gpt2: Path) -> None:
         ("tf_model.h5", ["TensorFlow", "from_tf=True"]),
         ("flax_model.msgpack", ["Flax", "from_flax=True"]),
         ("model.onnx", ["ONNX", "safetensors"]),
+        ("model.ckpt.index", ["TensorFlow 1", "transformers-cli convert"]),
+        ("bert_model.ckpt-1000.index", ["TensorFlow 1", "hub"]),
     ],
 )
 def test_weights_of_another_library(tmp_path: Path, file: str, words: list) -> None:
