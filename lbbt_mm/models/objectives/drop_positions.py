@@ -180,11 +180,6 @@ def _refuse_positions(backbone: Any) -> None:
             "DropPosObjective shuffles the patches, which window_size cuts by their "
             "places: leave window_size out."
         )
-    if backbone.window_size is not None:
-        raise ValueError(
-            "DropPosObjective: window_size has no meaning where patches go through the "
-            "blocks shuffled; set it for dense tasks only."
-        )
     if position == "none":
         raise ValueError(f"position='none' leaves nothing to drop: {advice}.")
     if position == "language" and config.position != "table":

@@ -205,7 +205,12 @@ def test_some_patches_are_left_out(sources):
     [
         ("llama", {}, {}, "inside its attention, as distances.*take position='sin"),
         ("gpt2", dict(position="none"), {}, "leaves nothing to drop: take position"),
-        ("gpt2", dict(window_size=1), {}, "window_size has no meaning where patches"),
+        (
+            "gpt2",
+            dict(window_size=1, global_blocks=[1]),
+            {},
+            "which window_size cuts by their places",
+        ),
         ("gpt2", {}, dict(drop_ratio=1.0), "leave some of the 4 patches"),
         ("gpt2", {}, dict(mask_ratio=0.75), "leave some of the 4 patches"),
         ("gpt2", {}, dict(drop_ratio=0.0), "leave some of the 4 patches"),
