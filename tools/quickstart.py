@@ -75,6 +75,12 @@ def parse_args() -> argparse.Namespace:
         default="residual",
         help="size of the patch tokens: a factor on the paper's, or 'residual'",
     )
+    parser.add_argument(
+        "--prefix-tokens",
+        choices=["none", "language", "new"],
+        default="none",
+        help="a token in front of the patches, where a language model looks first",
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
         "--device", choices=["cpu", "cuda"], help="a GPU if there is one"
@@ -104,6 +110,7 @@ def knobs_of(args: argparse.Namespace) -> list[str]:
         f"num_layers={args.blocks}",
         f"width={config.width}",
         f"token_scale={args.token_scale}",
+        f"prefix_tokens={args.prefix_tokens.replace('none', 'None')}",
         f"max_epochs={args.epochs}",
         f"num_images={args.images}",
         f"seed={args.seed}",
@@ -249,6 +256,7 @@ def report(args: argparse.Namespace, folder: Path, seconds: float) -> None:
         print(f"  {name:<13} {path.resolve()}")
     print(
         f"\nThe job took {seconds / 60:.1f} minutes. What to try next:\n"
+        "  a token in front         bash tools/quickstart.sh --prefix-tokens language\n"
         f"  the paper's token size   bash tools/quickstart.sh --token-scale 1\n"
         f"  a deeper model           bash tools/quickstart.sh --blocks 16\n"
         f"  another language model   bash tools/quickstart.sh --language-model gpt2\n"

@@ -11,6 +11,7 @@ bridge_checkpoint = None  # a bridge's file whose backbone this model starts fro
 img_size = 28  # pixels
 patch_size = 7  # pixels: 16 tokens an image
 token_scale = "residual"  # as large as the typical token in the residual stream
+prefix_tokens = None  # 'language' or 'new': a token in front of the patches
 label_smoothing = 0.1
 
 # never changed
@@ -31,6 +32,7 @@ model = dict(
         patch_size=patch_size,
         in_channels=1,
         token_scale=token_scale,
+        prefix_tokens=prefix_tokens,
         **bridged,
     ),
     head=dict(
