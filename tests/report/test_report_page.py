@@ -285,6 +285,16 @@ def test_as_the_authors_code_looks_at_it(work_dir) -> None:
     assert "coloured by their cluster" in text and "in 1 clusters" in page
 
 
+def test_what_is_left_of_the_language(work_dir) -> None:
+    home = work_dir.run(labels="random")
+    found = dict(before=23.858, perplexity=61.25, bits_per_byte=1.4)
+    work_dir.measure(home, "perplexity", found)
+    page = page_of(work_dir.folder)
+    structure(page)
+    text = section(page, "perplexity")
+    assert "23.86 61.25" in text and "the blocks put back into" in text
+
+
 def test_the_run_knows_best_what_it_was_trained_on(work_dir) -> None:
     home = work_dir.run(labels="random")
     path = work_dir.measure(home, "activation", work_dir.results["activation"](1))
