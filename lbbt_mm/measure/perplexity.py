@@ -16,7 +16,6 @@ from lbbt_mm.export.hugging_face import blocks_of, bridge_in, source_of
 from lbbt_mm.language.checkpoint import Checkpoint, open_checkpoint
 from lbbt_mm.language.whole import started_from, whole_model
 from lbbt_mm.models.multimodal.causal_lm import open_tokenizer
-from lbbt_mm.neighbours.noise import hushed
 from lbbt_mm.version import require
 
 if TYPE_CHECKING:
@@ -90,8 +89,9 @@ def perplexity_of(
             f"which does not predict the next word."
         )
     text = read_text(file)
-    with hushed():
-        tokenizer = open_tokenizer(source.source)
+    transformers = require("transformers", "perplexity")
+    transformers.utils.logging.set_verbosity_error()  # of tokenisers, and of dtype
+    tokenizer = open_tokenizer(source.source)
     words = torch.tensor(tokenizer(text, add_special_tokens=False)["input_ids"])
     window = min(window, config.max_positions)
 
