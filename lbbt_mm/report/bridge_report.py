@@ -125,8 +125,8 @@ class BridgeReport:
         if pixels is not None:
             number = (pixels, pixels, pixels)
             changes.append(Change("raw pixels, no model", "other", None, number))
-        words = "test accuracy with true labels, mean of tokens, %"
-        title = "Linear probe: unbridged (hollow) and bridged"
+        words = "test accuracy, mean of tokens, %"
+        title = "Linear probe: unbridged (hollow), bridged"
         return bridges, change_chart(title, changes, words, self.chance)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import math
 import re
+import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -314,7 +315,9 @@ def change_chart(
         names = [one.name.replace("$", r"\$").replace(", ", ",\n") for one in changes]
         axes.set_yticks(range(len(changes)), names, color=INK)
         dotted = "" if chance is None else f"\n(dotted: chance, {chance:g})"
-        axes.set(xlabel=xlabel + dotted, ylim=(len(changes) - 0.4, -0.6))
+        axes.set(
+            xlabel=textwrap.fill(xlabel, 36) + dotted, ylim=(len(changes) - 0.4, -0.6)
+        )
         axes.spines["left"].set_visible(False)
         axes.tick_params(axis="y", length=0)
         axes.grid(axis="y", visible=False)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import functools
-import re
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -134,8 +132,7 @@ def render_page(title: str, lead: Sequence[str], sections: Sequence[Section]) ->
         lead: Paragraphs below it.
         sections: In order; those of level 3 belong to the one of level 2 before.
     """
-    page = _template().render(title=title, lead=lead, sections=sections)
-    return _with_classes(page)
+    return _template().render(title=title, lead=lead, sections=sections)
 
 
 @functools.cache
@@ -157,17 +154,6 @@ def _template() -> Any:
         class_count=len(CLASSES),
     )
     return environment.get_template("page.html")
-
-
-def _with_classes(page: str) -> str:
-    """Say once what matplotlib says in every element: a third of the page less."""
-    looks = Counter(re.findall(r' style="([^"]{20,})"', page))
-    rules = ""
-    for number, (look, count) in enumerate(looks.most_common(60)):
-        if count > 9:
-            page = page.replace(f' style="{look}"', f' class="s{number}"')
-            rules += f".s{number}{{{look}}}\n"
-    return page.replace("</style>", f"{rules}</style>", 1)
 
 
 def write_charts(folder: Path, sections: Sequence[Section]) -> list[Path]:
