@@ -87,6 +87,12 @@ def activation_ratio(
         raise ValueError(
             f"Expected a rule among {', '.join(RULES)}, got {rule!r}: take one of them."
         )
+    if backbone.window_size is not None:
+        raise ValueError(
+            f"The activation ratio counts neurons over the tokens of an image; with "
+            f"window_size={backbone.window_size} blocks run on padded windows of it: "
+            f"measure the same weights without window_size and global_blocks."
+        )
     thresholds = [torch.zeros((), dtype=torch.float64)] * (
         max(backbone.out_indices) + 1
     )

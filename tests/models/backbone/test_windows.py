@@ -8,6 +8,7 @@ import transformers as hf
 from torch import Tensor
 from torch.testing import assert_close
 
+from lbbt_mm.analysis.activation import activation_ratio
 from lbbt_mm.models import LanguageBackbone, MaskedLanguageBackbone
 
 GRID = 5, 7  # patches of the images, which no window of 3 divides
@@ -229,6 +230,9 @@ def test_what_cannot_be_cut_is_refused(sources, tmp_path):
     options = dict(window_size=3, global_blocks=1, pretrained=False)
     with pytest.raises(ValueError, match="no meaning where a random share"):
         MaskedLanguageBackbone(sources["gpt2"], img_size=32, **options)
+    backbone = LanguageBackbone(sources["gpt2"], img_size=32, **options)
+    with pytest.raises(ValueError, match="blocks run on padded windows"):
+        activation_ratio(backbone, [torch.zeros(1, 3, 32, 32)])
     sizes = dict(hidden_size=16, intermediate_size=24, num_attention_heads=2)
     config = hf.GPTNeoXConfig(num_hidden_layers=2, vocab_size=8, **sizes)
     config.save_pretrained(tmp_path / "neox")
