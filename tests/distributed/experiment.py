@@ -75,7 +75,12 @@ _FP32 = {**EXACT, "strategy.model_wrapper.mixed_precision": None}
 SHARDED = {
     "exact": {**_FP32, **_SAVE},
     "resumed": {**_FP32, "resume": True, "load_from": "exact/epoch_1.pth"},
-    "partial": {**_FP32, "model.backbone.trainable_layers": "first:1+norms"},
+    "partial": {
+        **_FP32,
+        "model.backbone.trainable_layers": "first:1+norms",
+        "model.backbone.window_size": 3,  # of 4 x 4 patches: padded
+        "model.backbone.global_blocks": [2],
+    },
     "scratch": {**_FP32, "model.backbone.pretrained": False},
     "bf16": {},  # as shipped
     # Over transformers' own layers, which look both ways by another mask.
