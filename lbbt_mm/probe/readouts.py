@@ -23,8 +23,8 @@ def raw_pixels(images: Tensor) -> Tensor:
     Returns:
         ``(N, C * h * w)``.
     """
-    size = tuple(min(side, _MAX_SIDE) for side in images.shape[-2:])
-    return adaptive_avg_pool2d(images.float(), size).flatten(1)
+    height, width = (min(side, _MAX_SIDE) for side in images.shape[-2:])
+    return adaptive_avg_pool2d(images.float(), (height, width)).flatten(1)
 
 
 READOUTS: dict[str, Callable[[Tensor, Any], Tensor]] = {

@@ -132,7 +132,7 @@ class DropPosObjective(BaseModule):
         tokens = tokens.gather(1, order_BV[:, :, None].expand(-1, -1, width))
         front = 0 if backbone.prefix is None else 1
         table = (
-            language.position_rows(front + count)  # type: ignore[union-attr]
+            language.position_rows(front + count)  # type: ignore[union-attr, operator]
             if embed.positions is None
             else embed.places(grid)
         )
