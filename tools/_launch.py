@@ -255,7 +255,9 @@ def check_images(cfg: Any, *loaders: str) -> None:
     """Refuse to begin if images, or the files that list them, are not there."""
     from _missing import missing_images
 
-    if problem := missing_images(cfg, *loaders):
+    with console(verbose=False):  # it imports the libraries
+        problem = missing_images(cfg, *loaders)
+    if problem:
         fail(problem)
 
 

@@ -221,7 +221,8 @@ def main() -> None:
             continue
         _launch.check_work_dir(target.folder)
         try:
-            failures += target.measure(todo, settings, provenance, say)
+            with _launch.console(verbose=False):
+                failures += target.measure(todo, settings, provenance, say)
         except OSError as error:
             _launch.fail_to_write("a result", target.folder, error)
     if failures:

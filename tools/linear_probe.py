@@ -179,6 +179,12 @@ def main() -> None:
     """Probe."""
     args = parse_args()
     cfg = prepare(args)
+    with _launch.console(verbose=False):
+        run(args, cfg)
+
+
+def run(args: argparse.Namespace, cfg: Any) -> None:
+    """Extract, train and write, as the options say."""
     import mmengine
     import torch
     from mmengine.device import get_device
