@@ -228,7 +228,7 @@ def test_an_exported_backbone_takes_any_size(position) -> None:
     backbone = lbbt_mm.LanguageBackbone(
         "gpt2", pretrained=False, num_layers=1, img_size=64, position=position
     ).eval()
-    sides = {axis: torch.export.Dim(f"side{axis}", min=16, max=512) for axis in (2, 3)}
+    sides = {axis: torch.export.Dim(f"side{axis}", min=32, max=512) for axis in (2, 3)}
     with torch.no_grad():
         program = torch.export.export(
             backbone, (torch.rand(1, 3, 64, 64),), dynamic_shapes=(sides,)
