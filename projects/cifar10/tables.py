@@ -8,6 +8,7 @@ nothing and tells whether it is so.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import re
 import sys
@@ -22,7 +23,7 @@ ROOT = HOME.parents[1]
 sys.path.insert(0, str(ROOT))
 from lbbt_mm.files import write_whole  # noqa: E402
 from lbbt_mm.report.chart import COLOURS, SOFT, style  # noqa: E402
-from lbbt_mm.report.tables import Interval, Table, interval  # noqa: E402
+from lbbt_mm.report.tables import Table, interval  # noqa: E402
 
 PAGES = (HOME / "README.md", ROOT / "docs" / "results.md")
 PICTURE = ROOT / "docs" / "images" / "cifar10_bridges.png"
@@ -31,9 +32,20 @@ NAMES = {
     "gpt2": "scratch, GPT-2's distribution",
     "gpt2-dropout": "the same, dropout and drop path 0.1",
 }
+WORDS = {
+    "crop": "crop and flip",
+    "none": "no augmentation",
+    "plain": "no token",
+    "token": "a token in front",
+}
 READOUTS = {"last": "last token", "mean": "mean of tokens"}
 _PLACE = re.compile(r"<!-- ([\w-]+) -->\n.*?<!-- end -->", re.S)
 
+LINES = {
+    "language": ("language", COLOURS["language"][0]),
+    "family": ("scratch", COLOURS["scratch"][0]),
+    "gpt2": ("scratch as GPT-2", COLOURS["other"][0]),
+}
 Row = dict[str, Any]
 
 
@@ -68,10 +80,9 @@ def readouts_table() -> Table:
 def bridges_table() -> Table:
     """Bridges: labels fitted, and both read-outs before and after."""
     rows = [row for row in read("bridges") if "after" in row]
+    found = {(r["augmentation"], r["variant"], r["initialisation"]) for r in rows}
     lines = []
-    for augmentation, variant, start in dict.fromkeys(
-        (row["augmentation"], row["variant"], row["initialisation"]) for row in rows
-    ):
+    for augmentation, variant, start in sorted(found, key=_order):
         wanted = dict(augmentation=augmentation, variant=variant, initialisation=start)
         cells = [_cell(_numbers(rows, lambda row: row["fitted"][-1], **wanted))]
         for readout in READOUTS:
@@ -80,7 +91,10 @@ def bridges_table() -> Table:
                 cells.append(f"{interval(found).mean:.1f}")
             changes = _numbers(rows, _change(readout), **wanted)
             cells.append(_cell(changes, signed=True))
-        lines.append([f"{augmentation}, {variant}, {NAMES.get(start, start)}", *cells])
+        title = ", ".join(
+            [WORDS[augmentation], WORDS.get(variant, variant), NAMES.get(start, start)]
+        )
+        lines.append([title, *cells])
     pixels = _cell(_numbers(read("bridges"), _top1, initialisation="pixels"))
     lines.append(["no model, raw pixels", "", pixels, *[""] * 5])
     headings = ["", "labels fitted, %"]
@@ -89,12 +103,23 @@ def bridges_table() -> Table:
     return Table(headings, lines)
 
 
+def _order(setting: tuple[str, str, str]) -> tuple[str, int, int]:
+    augmentation, variant, start = setting
+    starts = ["language", "family"]
+    place = starts.index(start) if start in starts else 2
+    return augmentation, variant != "plain", place
+
+
 def _top1(row: Row) -> float:
     return row["top1"]
 
 
 def _probe(when: str, readout: str) -> Callable[[Row], float]:
     return lambda row: row[when][readout]["top1"]
+
+
+def _fitted(row: Row) -> list[float]:
+    return row["fitted"]
 
 
 def _change(readout: str) -> Callable[[Row], float]:
@@ -121,53 +146,46 @@ def draw(path: Path) -> None:
     """Draw how labels are fitted, and what becomes of the probes."""
     rows = [row for row in read("bridges") if "after" in row]
     shown = [row for row in rows if row["augmentation"] == "crop"]
-    starts = [
-        s for s in ("language", "family") if _numbers(shown, len, initialisation=s)
-    ]
-    figure, axes = plt.subplots(1, 3, figsize=(12, 3.8), layout="constrained")
-    for panel, variant in zip(axes, ("plain", "token"), strict=False):
-        for start in starts:
-            curves = [
-                row["fitted"]
-                for row in shown
-                if row["variant"] == variant and row["initialisation"] == start
-            ]
-            name = NAMES.get(start, start)
+    figure = plt.figure(figsize=(8.3, 7.2), layout="constrained")
+    above, below = figure.subfigures(2, 1, height_ratios=(1, 1.15))
+    panels = dict(zip(("plain", "token"), above.subplots(1, 2), strict=True))
+    for variant, title in (("plain", "no token"), ("token", "a token")):
+        panel = panels[variant]
+        for start, (name, colour) in LINES.items():
+            curves = _numbers(shown, _fitted, variant=variant, initialisation=start)
             for number, curve in enumerate(curves):
                 label = {"label": name} if number == 0 else {}
                 epochs = range(1, len(curve) + 1)
-                panel.plot(epochs, curve, color=COLOURS[name][0], lw=1.5, **label)
-        front = {"plain": "no token", "token": "a token"}[variant]
-        panel.set(title=f"{front} in front of the patches", xlabel="epoch")
+                panel.plot(epochs, curve, color=colour, lw=1.5, **label)
+        panel.set(title=f"{title} in front of the patches", xlabel="epoch")
         panel.set(ylim=(0, 100), ylabel="random labels fitted, %")
-        panel.legend(loc="upper left")
-    _draw_changes(axes[2], shown, starts)
-    write_whole(path, lambda part: figure.savefig(part, format="png", dpi=160))
+        panel.legend(loc="lower right")
+    _draw_changes(below.subplots(), shown)
+    write_whole(path, lambda part: figure.savefig(part, format="png", dpi=200))
     plt.close(figure)
 
 
-def _draw_changes(axes: Any, rows: list[Row], starts: list[str]) -> None:
-    places = [(v, s, r) for v in ("plain", "token") for s in starts for r in READOUTS]
-    places = [
-        p for p in places if _numbers(rows, len, variant=p[0], initialisation=p[1])
-    ]
-    for place, (variant, start, readout) in enumerate(places):
+def _draw_changes(axes: Any, rows: list[Row]) -> None:
+    front, names = {"plain": "", "token": ", a token in front"}, []
+    for variant, (start, (name, colour)), (readout, words) in itertools.product(
+        front, LINES.items(), READOUTS.items()
+    ):
         wanted = dict(variant=variant, initialisation=start)
         changes = _numbers(rows, _change(readout), **wanted)
-        found: Interval = interval(changes)
-        colour = COLOURS[NAMES.get(start, start)][0]
+        if not changes:
+            continue
+        found, place = interval(changes), len(names)
         axes.plot([found.low, found.high], [place, place], color=colour, lw=1.2)
         axes.plot(changes, [place] * len(changes), "o", color=colour, alpha=0.6)
-        axes.plot(found.mean, place, "|", color=colour, ms=16, mew=2)
+        axes.plot(found.mean, place, "|", color=colour, ms=14, mew=2)
+        names.append(f"{name}{front[variant]}: {words}")
     axes.axvline(0, color=SOFT, lw=1)
-    front = {"plain": "", "token": "token, "}
-    names = [
-        f"{NAMES.get(start, start)}, {front[variant]}{READOUTS[readout]}"
-        for variant, start, readout in places
-    ]
-    axes.set_yticks(range(len(places)), names)
+    axes.set_yticks(range(len(names)), names)
     axes.invert_yaxis()
-    axes.set(title="probe on other images", xlabel="change by the bridge, points")
+    axes.set_title("what the bridge changes in a probe on other images")
+    axes.set_xlabel(
+        "points; a dot a seed, a stroke their mean, a line its 95 % interval"
+    )
 
 
 TABLES: dict[str, Callable[[], Table]] = {
