@@ -48,21 +48,21 @@ class Checkpoint:
         self.config = config
         self.record = dict(record or {})
         self.beside = dict(beside or {})
-        self._table = table
-        self._store = store
+        self.table = table
+        self.store = store
         found = store.shapes()
         names = sort_names(source, config.family, table, found, config.num_layers)
-        self._stored = names.stored
+        self.stored = names.stored
         self._others = names.others
-        self._shapes = {name: found[full] for name, full in names.stored.items()}
+        self.shapes = {name: found[full] for name, full in names.stored.items()}
         # Sorted once: a look through all names for every block grows with its square.
         self._inside: dict[str, list[str]] = {}
-        for name in self._shapes:
+        for name in self.shapes:
             match = numbered(table.block).match(name)
             if match is not None and name != table.positions:  # T5's are in a block
                 self._inside.setdefault(match[0], []).append(name[match.end() :])
         for index in range(config.num_layers):  # before a byte of them is read
-            self._assemble(index, self._without_data)
+            self.assemble(index, self.without_data)
         self._check_globals()
 
     def block(self, index: int) -> BlockWeights:
@@ -74,11 +74,11 @@ class Checkpoint:
         Raises:
             CheckpointError: The file is damaged.
         """
-        return self._assemble(index, self._read)
+        return self.assemble(index, self._read)
 
     def _read(self, name: str, start: int = 0, stop: int | None = None) -> Tensor:
-        full = self._stored[name]
-        tensor = self._store.read(full, start, stop)
+        full = self.stored[name]
+        tensor = self.store.read(full, start, stop)
         if not tensor.is_floating_point():
             raise CheckpointError(
                 f"{self.source} holds {full} as {tensor.dtype}; expected "
@@ -93,20 +93,20 @@ class Checkpoint:
             )
         return tensor
 
-    def _without_data(self, name: str) -> Tensor:
+    def without_data(self, name: str) -> Tensor:
         """Return a tensor of the stored shape, without reading it."""
-        return torch.empty(self._shapes[name], device="meta")
+        return torch.empty(self.shapes[name], device="meta")
 
-    def _assemble(self, index: int, read: Callable[[str], Tensor]) -> BlockWeights:
+    def assemble(self, index: int, read: Callable[[str], Tensor]) -> BlockWeights:
         """Put a block's stored tensors together; every key must be known and fit."""
         origin = f"{self.source}, block {index}"
-        root = self._table.block.format(i=index)
+        root = self.table.block.format(i=index)
         present = set(self._inside.get(root, ()))
         stored = set(present)
         tensors: dict[str, Tensor] = {}
         for part, shape in block_shapes(self.config).items():
             name, _, kind = part.rpartition(".")
-            keys = [f"{key}.{kind}" for key in self._table.parts.get(name, ())]
+            keys = [f"{key}.{kind}" for key in self.table.parts.get(name, ())]
             if keys and all(key in present for key in keys):
                 pieces = [self._oriented(read(root + key), name, key) for key in keys]
                 pieces = [self._share(pieces[0], name)] if len(keys) == 1 else pieces
@@ -124,8 +124,8 @@ class Checkpoint:
                     pieces = [torch.empty(shape, device="meta")]
                 tensors[part] = pieces[0] if len(pieces) == 1 else torch.cat(pieces)
             stored -= set(keys)
-        for key in sorted(stored - set(self._table.ignored_in_block)):
-            tensors[key] = self._without_data(root + key)
+        for key in sorted(stored - set(self.table.ignored_in_block)):
+            tensors[key] = self.without_data(root + key)
         return BlockWeights(self.config, tensors, origin)
 
     def positions(self) -> Tensor:
@@ -137,17 +137,17 @@ class Checkpoint:
             CheckpointError: This family has none, or the file lacks it.
         """
         shape = self.config.position_shape
-        if self._table.positions is None or shape is None:
+        if self.table.positions is None or shape is None:
             raise CheckpointError(f"{self.source} has no position table.")
-        if self._table.positions not in self._shapes:
+        if self.table.positions not in self.shapes:
             raise CheckpointError(
                 f"{self.source} was saved without its positions; build the model "
                 f"without them (position='learned' or 'sincos2d'), or from a "
                 f"checkpoint that has them."
             )
-        table = self._read(self._table.positions, self._table.first_position)
-        if self._table.token_types:
-            table = table + self._rows(self._table.token_types, 0, 1)
+        table = self._read(self.table.positions, self.table.first_position)
+        if self.table.token_types:
+            table = table + self._rows(self.table.token_types, 0, 1)
         return table
 
     def norm(self, which: str) -> dict[str, Tensor]:
@@ -164,7 +164,7 @@ class Checkpoint:
         """
         if not getattr(self.config, which):
             raise CheckpointError(f"{self.source} has no {which}.")
-        own, projection = f"{getattr(self._table, which)}.", self._table.embed_project
+        own, projection = f"{getattr(self.table, which)}.", self.table.embed_project
         return {
             name.removeprefix(own)
             if name.startswith(own)
@@ -178,9 +178,9 @@ class Checkpoint:
         Raises:
             CheckpointError: The file has no word embedding (a checkpoint of ours).
         """
-        if not self._table.embeddings:
+        if not self.table.embeddings:
             raise CheckpointError(f"{self.source} carries no word embedding.")
-        return self._rows(self._table.embeddings, start, stop).float()
+        return self._rows(self.table.embeddings, start, stop).float()
 
     def other_names(
         self, blocks: Collection[int], norm: str | None, positions: bool = False
@@ -192,20 +192,20 @@ class Checkpoint:
             norm: As for :meth:`norm`, or None.
             positions: Whether the learned positions are left out, too.
         """
-        roots = [self._table.block.format(i=index) for index in blocks]
+        roots = [self.table.block.format(i=index) for index in blocks]
         if norm is not None:
-            roots.append(f"{getattr(self._table, norm)}.")
+            roots.append(f"{getattr(self.table, norm)}.")
         if positions:
-            used = (self._table.positions, self._table.token_types)
+            used = (self.table.positions, self.table.token_types)
             roots += [name for name in used if name]
         own = tuple(roots)
-        outside = (n for n in self._stored.items() if not n[0].startswith(own))
+        outside = (n for n in self.stored.items() if not n[0].startswith(own))
         return sorted([*(full for _, full in outside), *self._others])
 
     def _share(self, tensor: Tensor, part: str) -> Tensor:
         """Take a part's rows out of a tensor that holds several parts of one size."""
-        names = self._table.parts[part]
-        parts = [other for other, keys in self._table.parts.items() if keys == names]
+        names = self.table.parts[part]
+        parts = [other for other, keys in self.table.parts.items() if keys == names]
         if len(parts) == 1 or tensor.ndim == 0 or len(tensor) % len(parts):
             return tensor
         return tensor.chunk(len(parts))[parts.index(part)]
@@ -215,9 +215,9 @@ class Checkpoint:
 
         One that is misshapen comes back as it is, for the shapes are checked later.
         """
-        if part in self._table.transposed and key.endswith(".weight"):
+        if part in self.table.transposed and key.endswith(".weight"):
             return tensor.t() if tensor.ndim == 2 else tensor
-        if key.rpartition(".")[0] in self._table.interleaved:
+        if key.rpartition(".")[0] in self.table.interleaved:
             return _uninterleave(tensor, self.config.head_dim)
         return tensor
 
@@ -226,22 +226,22 @@ class Checkpoint:
 
         A stack of ours writes the positions only if it uses them, and no embedding.
         """
-        config, table = self.config, self._table
+        config, table = self.config, self.table
         wanted: dict[str, tuple[int, ...]] = {}
         if config.position_shape is not None and table.positions is not None:
-            if table is not OURS or table.positions in self._shapes:
+            if table is not OURS or table.positions in self.shapes:
                 rows, columns = config.position_shape
                 wanted[table.positions] = rows + table.first_position, columns
         for which in ("embed_norm", "final_norm"):
             if getattr(config, which):
                 wanted |= self._norm_shapes(which)
-        if table.embeddings in self._shapes:
+        if table.embeddings in self.shapes:
             wanted[table.embeddings] = (config.vocab_size, config.input_width)
         if table.token_types is not None:  # row 0 is read; there are 1 or 2
-            rows = (*self._shapes.get(table.token_types, ()), 1)[0]
+            rows = (*self.shapes.get(table.token_types, ()), 1)[0]
             wanted[table.token_types] = (max(rows, 1), config.input_width)
         for name, shape in wanted.items():
-            found = self._shapes.get(name)
+            found = self.shapes.get(name)
             if found != shape:
                 raise CheckpointError(
                     f"{self.source} should hold {name} of shape {list(shape)} by its "
@@ -250,18 +250,18 @@ class Checkpoint:
                 )
 
     def _norm_shapes(self, which: str) -> dict[str, tuple[int, ...]]:
-        config, name = self.config, getattr(self._table, which)
+        config, name = self.config, getattr(self.table, which)
         width = config.input_width if which == "embed_norm" else config.width
         kinds = ("weight", "bias") if config.norm == "layernorm" else ("weight",)
         shapes: dict[str, tuple[int, ...]] = {f"{name}.{k}": (width,) for k in kinds}
         if which == "embed_norm" and config.embed_width is not None:
-            projection = self._table.embed_project
+            projection = self.table.embed_project
             shapes[f"{projection}.weight"] = (config.width, width)
             shapes[f"{projection}.bias"] = (config.width,)
         return shapes
 
     def _rows(self, name: str, start: int, stop: int) -> Tensor:
-        found = self._shapes.get(name, ())
+        found = self.shapes.get(name, ())
         if len(found) != 2 or found[0] < stop or found[1] != self.config.input_width:
             raise CheckpointError(
                 f"{self.source} should hold {name} of {stop} or more "

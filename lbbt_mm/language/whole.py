@@ -54,7 +54,7 @@ def whole_model(
         >>> config, readers = whole_model(open_checkpoint("gpt2"), {0: block})
         >>> state = {name: read() for name, read in readers.items()}
     """
-    if source._table is OURS:
+    if source.table is OURS:
         raise CheckpointError(
             f"{source.source} is a checkpoint of blocks, without words; expected a "
             f"whole language model."
@@ -73,9 +73,9 @@ def whole_model(
         name_of = partial(_full_name, {}, root)
     else:
         config = read_json(beside)
-        held = source._store.shapes()
-        readers = {name: partial(source._store.read, name) for name in held}
-        name_of = partial(_full_name, source._stored, "")
+        held = source.store.shapes()
+        readers = {name: partial(source.store.read, name) for name in held}
+        name_of = partial(_full_name, source.stored, "")
     for number, parts in (blocks or {}).items():
         for name, tensor in _split(source.config, number, parts).items():
             readers[name_of(name)] = partial(torch.clone, tensor)
@@ -197,7 +197,7 @@ def _split(
 
 def _converted(source: Checkpoint) -> tuple[dict[str, Any], Readers]:
     """Name what stands outside the blocks as transformers does, blocks too."""
-    config, stored = source.config, source._table
+    config, stored = source.config, source.table
     if config.family not in _CLASSES:
         raise CheckpointError(
             f"{source.source} has no config.json beside it, and none is made for a "
@@ -207,9 +207,9 @@ def _converted(source: Checkpoint) -> tuple[dict[str, Any], Readers]:
     names, readers = FAMILIES[config.family].table(config.gated), Readers()
 
     def take(theirs: str | None, ours: str | None) -> None:
-        if theirs is not None and theirs in source._stored and ours is not None:
-            full = source._stored[theirs]
-            readers[ours] = partial(source._store.read, full)
+        if theirs is not None and theirs in source.stored and ours is not None:
+            full = source.stored[theirs]
+            readers[ours] = partial(source.store.read, full)
 
     for field in ("embeddings", "positions", "token_types"):
         ours = getattr(names, field)
@@ -219,19 +219,19 @@ def _converted(source: Checkpoint) -> tuple[dict[str, Any], Readers]:
             ours = f"{root}{getattr(names, field)}.{kind}"
             take(f"{getattr(stored, field)}.{kind}", ours)
     head = next(
-        (n for n in ("output.weight", "lm_head.weight") if n in source._stored), None
+        (n for n in ("output.weight", "lm_head.weight") if n in source.stored), None
     )
     take(head, "lm_head.weight")
     hf["tie_word_embeddings"] = head is None
-    metadata = getattr(source._store, "metadata", {})
+    metadata = getattr(source.store, "metadata", {})
     for ours, key in (("bos", "bos"), ("eos", "eos"), ("pad", "padding")):
         if isinstance(word := metadata.get(f"tokenizer.ggml.{key}_token_id"), int):
             hf[f"{ours}_token_id"] = word
     if stored.token_types is not None:
-        hf["type_vocab_size"] = source._shapes[stored.token_types][0]
+        hf["type_vocab_size"] = source.shapes[stored.token_types][0]
     block = lru_cache(maxsize=1)(source.block)  # its parts are read one after the other
     for number in range(config.num_layers):
-        shapes = source._assemble(number, source._without_data)
+        shapes = source.assemble(number, source.without_data)
         for name in _split(config, number, shapes):
             readers[root + name] = partial(_part_of, block, config, number, name)
     return hf, readers

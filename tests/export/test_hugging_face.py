@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import sys
 from pathlib import Path
 
@@ -44,7 +45,7 @@ def saved(name: str, storage: str, folder: Path) -> tuple[torch.nn.Module, str]:
         base = tiny.build(name)
         return base, tiny.save(base, folder, storage)
     torch.manual_seed(0)
-    config = tiny.CONFIGS[name]
+    config = copy.deepcopy(tiny.CONFIGS[name])
     kind = HEADS.get(name)
     model = kind(config) if kind else hf.AutoModelForCausalLM.from_config(config)
     return model.eval(), tiny.save(model, folder, storage)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 
 import gguf
@@ -103,12 +104,13 @@ if hasattr(hf, "Qwen3Config"):  # not in the transformers of requirements/upstre
 def build(name: str, attn_implementation: str | None = None) -> hf.PreTrainedModel:
     """Build a random transformers model whose norms and biases are random too."""
     torch.manual_seed(0)
+    config = copy.deepcopy(CONFIGS[name])  # T5's and mT5's encoders write into theirs
     if name in ("t5", "t5-gated", "mt5"):  # AutoModel would build the decoder too
         kind = hf.MT5EncoderModel if name == "mt5" else hf.T5EncoderModel
-        model = kind(CONFIGS[name])
+        model = kind(config)
     else:
         model = hf.AutoModel.from_config(
-            CONFIGS[name], attn_implementation=attn_implementation
+            config, attn_implementation=attn_implementation
         )
     with torch.no_grad():
         for parameter in model.parameters():

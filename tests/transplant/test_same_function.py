@@ -108,7 +108,7 @@ def test_blocks_in_decoder_layers(config, tmp_path) -> None:
 def test_a_missing_transpose_is_noticed(part, tmp_path, monkeypatch) -> None:
     original, checkpoint = shapes.make(GPT2, tmp_path)
     table = FAMILIES["gpt2"].hf
-    checkpoint._table = dataclasses.replace(table, transposed=table.transposed - {part})
+    checkpoint.table = dataclasses.replace(table, transposed=table.transposed - {part})
     stack = Stack(mmseg_layers())
     if part != "out":  # not square: the shapes tell
         with pytest.raises(CheckpointError, match=f"{part}.weight: expected"):
