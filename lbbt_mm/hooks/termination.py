@@ -26,6 +26,8 @@ from lbbt_mm.neighbours.mmengine import loops_of
 from lbbt_mm.registry import HOOKS
 
 _TOGETHER = 5.0  # seconds in which a launcher and a terminal send the same twice
+# Seconds in which the threads of a killed parent die; on Linux each sends SIGTERM.
+_PARENTS_THREADS = 1.0
 
 
 class RunEnded(SystemExit):
@@ -38,7 +40,8 @@ class TerminationHook(Hook):
 
     On the first signal the iteration is finished, a checkpoint is written, the log says
     which and how to go on, and the process ends with 128 and the signal's number (143
-    for SIGTERM, 130 for Ctrl-C). A second signal ends it at once. Several processes
+    for SIGTERM, 130 for Ctrl-C). A second signal ends it at once, but for one SIGTERM
+    right after another: a killed parent sends several. Several processes
     agree on an iteration, every ``interval`` ones. A signal in a validation ends it
     with what has been saved before.
 
@@ -122,8 +125,10 @@ class TerminationHook(Hook):
     def _receive(self, number: int, frame: FrameType | None) -> None:
         now = time.monotonic()
         training = os.getpid() == self._pid and _runs(frame, self._loop)
-        if training and self._received and get_world_size() > 1:
-            if now - self._since < _TOGETHER:
+        if training and self._received:
+            several = get_world_size() > 1
+            window = _PARENTS_THREADS if number == signal.SIGTERM else 0.0
+            if now - self._since < (_TOGETHER if several else window):
                 return
         if not training or self._received:
             self._stop_listening()

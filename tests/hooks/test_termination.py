@@ -173,6 +173,25 @@ def test_a_second_signal_ends_at_once(train, tmp_path):
     assert latest_checkpoint(tmp_path / "run") is None
 
 
+def test_the_threads_of_a_killed_parent_are_one_signal(train, tmp_path):
+    """Linux sends PR_SET_PDEATHSIG's signal for each thread of the parent."""
+    with pytest.raises(RunEnded):
+        train("run", [STATE, Send(signal.SIGTERM, 2, times=3), END], until=3)
+    assert latest_checkpoint(tmp_path / "run") == str(tmp_path / "run" / "iter_2.pth")
+
+
+def test_a_second_sigterm_ends_at_once_a_while_later(train, tmp_path, monkeypatch):
+    monkeypatch.setattr("lbbt_mm.hooks.termination._PARENTS_THREADS", 0.0)
+    ended = []
+    before = signal.signal(signal.SIGTERM, lambda *_: ended.append(1))
+    try:
+        with pytest.raises(RunEnded):
+            train("run", [STATE, Send(signal.SIGTERM, 2, times=2), END], until=3)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert ended == [1]
+
+
 def test_after_an_error_the_signals_are_as_before(train):
     with pytest.raises(ValueError, match="a bug"):
         train("run", [END, Bad()], until=1)
