@@ -59,6 +59,11 @@ def write_program(backbone: LanguageBackbone, file: Path) -> str:
     """
     if file.suffix != ".pt2":
         raise ValueError(f"{file}: expected a file that ends in .pt2, torch's own.")
+    if not hasattr(torch.export, "Dim"):
+        raise ValueError(
+            f"--to torch expects torch 2.2 or newer (programs of any batch), got "
+            f"{torch.__version__}."
+        )
     transform: Any = backbone.transform
     images = torch.zeros(2, transform.channels, *transform.size)
     batch = torch.export.Dim("batch", min=1)

@@ -49,6 +49,15 @@ def stream_dtype(*modules: nn.Module) -> torch.dtype:
     return torch.float32
 
 
+def _autocasts(kind: str) -> bool:
+    """Whether autocast is on for a kind of device."""
+    if hasattr(torch, "get_autocast_dtype"):
+        return torch.is_autocast_enabled(kind)
+    # torch 2.3 and older have a name for each.
+    found = getattr(torch, f"is_autocast{'_cpu' * (kind == 'cpu')}_enabled")
+    return bool(found())
+
+
 class RMSNorm(nn.LayerNorm):
     """Division by the root-mean-square over channels (arXiv 1910.07467).
 
@@ -91,7 +100,7 @@ class NarrowLinear(nn.Linear):
 
     def forward(self, x: Tensor) -> Tensor:
         """Multiply ``(..., in_features)``."""
-        if torch.is_autocast_enabled(x.device.type):
+        if _autocasts(x.device.type):
             return super().forward(x)
         bias = None if self.bias is None else self.bias.to(x.dtype)
         return F.linear(x, self.weight.to(x.dtype), bias)
