@@ -14,6 +14,7 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from bridge_and_probe import bridge
 from mmengine.logging import MMLogger
 
 import lbbt_mm
@@ -35,24 +36,6 @@ def read_folder(folder, transform):
         )
     classes = [names.index(o) if o in names else -1 for o in owners]
     return torch.stack([transform(f) for f in files]), torch.tensor(classes), names
-
-
-def bridge(backbone, images, epochs):
-    """Train backbone and a head on labels that are drawn once, at random."""
-    labels = torch.randint(10, (len(images),))
-    head = torch.nn.Linear(backbone.embed_dims, 10)
-    parameters = [*backbone.parameters(), *head.parameters()]
-    optimizer = torch.optim.AdamW(parameters, lr=2.5e-4, weight_decay=0.05)
-    for epoch in range(epochs):
-        right = 0
-        for batch in torch.randperm(len(images)).split(64):
-            scores = head(backbone.train()(images[batch])[-1])
-            optimizer.zero_grad()
-            F.cross_entropy(scores, labels[batch]).backward()
-            torch.nn.utils.clip_grad_norm_(parameters, 1.0)
-            optimizer.step()
-            right += (scores.argmax(1) == labels[batch]).sum().item()
-        print(f"bridge, epoch {epoch + 1}: {right / len(images):.0%} of random labels")
 
 
 def predict(backbone, images, classes, few, count, steps=40, lr=2e-4):
@@ -143,7 +126,8 @@ def main(argv=None):
         return f"{share:.0%} right" if len(known) else "rightness unknown"
 
     before = right(predict(backbone, images, classes, few, len(names)))
-    bridge(backbone, images, args.epochs)
+    for epoch, fitted in enumerate(bridge(backbone, images, args.epochs), 1):
+        print(f"bridge, epoch {epoch}: {fitted:.0%} of random labels")
     chances = predict(backbone, images, classes, few, len(names))
     title = (
         f"{args.folder.resolve().name}, {args.labels} labels a class: {right(chances)} "

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import sys
 from pathlib import Path
 from types import ModuleType
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -19,7 +21,8 @@ EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 def load(name: str) -> ModuleType:
     spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
     example = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(example)
+    with mock.patch.object(sys, "path", [str(EXAMPLES), *sys.path]):  # as a script has
+        spec.loader.exec_module(example)
     return example
 
 
