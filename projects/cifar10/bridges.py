@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import json
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,12 +17,13 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from cifar10.data import load
+from cifar10.results import Results
 from mmengine.logging import MMLogger
 from torch import Tensor, nn
 from torchvision.transforms import v2
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-from cifar10.probes import probe, probe_readouts  # noqa: E402
+from cifar10.probes import probe_pixels, probe_readouts  # noqa: E402
 
 from lbbt_mm.models import LanguageBackbone  # noqa: E402
 
@@ -150,15 +149,11 @@ def bridge(
     return fitted
 
 
-def chosen_lr(done: list[dict[str, Any]], settings: dict[str, Any]) -> float:
+def chosen_lr(done: Results, settings: dict[str, Any]) -> float:
     """Language weights' and baselines' own: what fitted most in the search."""
     language = settings["initialisation"] == "language"
     name = "language" if language else "family"
-    found = [
-        row
-        for row in done
-        if row["seed"] == SEARCH_SEED and row["initialisation"] == name
-    ]
+    found = done.where(seed=SEARCH_SEED, initialisation=name)
     if not found:
         raise SystemExit(
             f"No --search of {name} is in the results: run it, or give --lr."
@@ -172,29 +167,19 @@ def main(argv: list[str] | None = None) -> None:
     if args.images > MOST_IMAGES:
         raise SystemExit(f"--images: expected {MOST_IMAGES} or fewer for the bridge.")
     MMLogger.get_instance("bridges", log_level="WARNING")
-    out = Path(args.out)
-    lines = out.read_text().splitlines() if out.exists() else []
-    done = [json.loads(line) for line in lines]
+    done = Results(args.out)
     images, _ = load(args.data, "train", args.images)
     train = load(args.data, "train", args.probe_images[0], skip=MOST_IMAGES)
     test = load(args.data, "test", args.probe_images[1])
     seeds = [SEARCH_SEED] if args.search else args.seeds
-    start = time.monotonic()
     shared = dict(dtype="float32", torch=torch.__version__)
-
-    def keep(row: dict[str, Any]) -> None:
-        done.append(row)
-        with out.open("a") as file:
-            print(json.dumps(row), file=file, flush=True)
-        print(f"{time.monotonic() - start:6.0f} s  {row}", flush=True)
-
     for seed in () if args.search else args.seeds:
         baseline = dict(
             initialisation="pixels", seed=seed, probe_images=args.probe_images
         )
-        if not any(baseline.items() <= row.items() for row in done):
-            pixels = [(x.flatten(1), y) for x, y in (train, test)]
-            keep(dict(baseline, **probe(*pixels, 50, seed), **shared))
+        if not done.where(**baseline):
+            found = probe_pixels(train, test, 50, seed)
+            done.keep(**baseline, **found, **shared)
     before: dict[tuple[str, str, int], Any] = {}
     for seed, augmentation, variant, initialisation, given in itertools.product(
         seeds, args.augmentations, args.variants, args.initialisations,
@@ -206,7 +191,7 @@ def main(argv: list[str] | None = None) -> None:
             probe_images=args.probe_images,
         )  # fmt: skip
         settings["lr"] = given or chosen_lr(done, settings)
-        if any(settings.items() <= row.items() for row in done):
+        if done.where(**settings):
             continue
         backbone = build(args, settings)
         result: dict[str, Any] = {}
@@ -218,7 +203,7 @@ def main(argv: list[str] | None = None) -> None:
         result["fitted"] = bridge(backbone, images, settings)
         if not args.search:
             result["after"] = probe_readouts(backbone, train, test, 50, seed)
-        keep(dict(settings, **result, **shared))
+        done.keep(**settings, **result, **shared)
 
 
 if __name__ == "__main__":

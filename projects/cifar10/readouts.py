@@ -10,19 +10,17 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import json
 import sys
-import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
 from cifar10.data import load
+from cifar10.results import Results
 from mmengine.logging import MMLogger
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-from cifar10.probes import probe, probe_readouts  # noqa: E402
+from cifar10.probes import probe_pixels, probe_readouts  # noqa: E402
 
 from lbbt_mm.models import LanguageBackbone  # noqa: E402
 
@@ -72,15 +70,9 @@ def build(
     return backbone.eval()
 
 
-def measure(
-    args: argparse.Namespace, done: list[dict[str, Any]]
-) -> Iterator[dict[str, Any]]:
-    """Yield the results that are not done."""
+def measure(args: argparse.Namespace, done: Results) -> None:
+    """Measure what is not done."""
     train, test = (load(args.data, split, args.images) for split in ("train", "test"))
-
-    def missing(**settings: Any) -> bool:
-        return not any(settings.items() <= row.items() for row in done)
-
     shared: dict[str, Any] = dict(
         images=args.images,
         epochs=args.epochs,
@@ -88,36 +80,28 @@ def measure(
         torch=torch.__version__,
     )
     for seed in args.seeds:
-        if missing(start="pixels", seed=seed, images=args.images):
-            pixels = [(x.flatten(1), y) for x, y in (train, test)]
-            found = probe(*pixels, args.epochs, seed)
-            yield dict(start="pixels", seed=seed, **found, **shared)
+        if not done.where(start="pixels", seed=seed, images=args.images):
+            found = probe_pixels(train, test, args.epochs, seed)
+            done.keep(start="pixels", seed=seed, **found, **shared)
     for seed, tokens, scale, start in itertools.product(
         args.seeds, args.tokens, SCALES, INITIALISATIONS
     ):
         settings = dict(
             start=start, tokens=tokens, scale=scale, seed=seed, blocks=args.blocks
         )
-        if not missing(**settings, images=args.images, dtype="float32"):
+        if done.where(**settings, images=args.images, dtype="float32"):
             continue
         backbone = build(args, start, tokens, scale, seed)
         both = probe_readouts(backbone, train, test, args.epochs, seed)
         for readout, found in both.items():
-            yield dict(settings, readout=readout, **found, **shared)
+            done.keep(**settings, readout=readout, **found, **shared)
 
 
 def main(argv: list[str] | None = None) -> None:
     """Measure, and append each result."""
     args = parse_args(argv)
     MMLogger.get_instance("readouts", log_level="WARNING")
-    out = Path(args.out)
-    lines = out.read_text().splitlines() if out.exists() else []
-    done = [json.loads(line) for line in lines]
-    start = time.monotonic()
-    with out.open("a") as file:
-        for result in measure(args, done):
-            print(json.dumps(result), file=file, flush=True)
-            print(f"{time.monotonic() - start:6.0f} s  {result}", flush=True)
+    measure(args, Results(args.out))
 
 
 if __name__ == "__main__":

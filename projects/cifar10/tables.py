@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import json
 import re
 import sys
 from collections.abc import Callable, Sequence
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
+from cifar10.results import Results
 
 HOME = Path(__file__).resolve().parent
 ROOT = HOME.parents[1]
@@ -51,8 +51,7 @@ Row = dict[str, Any]
 
 def read(name: str) -> list[Row]:
     """Read results, one line each."""
-    path = HOME / "results" / f"{name}.jsonl"
-    return [json.loads(line) for line in path.read_text().splitlines()]
+    return Results(HOME / "results" / f"{name}.jsonl").rows
 
 
 def readouts_table() -> Table:
@@ -80,9 +79,9 @@ def readouts_table() -> Table:
 def bridges_table() -> Table:
     """Bridges: labels fitted, and both read-outs before and after."""
     rows = [row for row in read("bridges") if "after" in row]
-    found = {(r["augmentation"], r["variant"], r["initialisation"]) for r in rows}
+    run = {(r["augmentation"], r["variant"], r["initialisation"]) for r in rows}
     lines = []
-    for augmentation, variant, start in sorted(found, key=_order):
+    for augmentation, variant, start in sorted(run, key=_order):
         wanted = dict(augmentation=augmentation, variant=variant, initialisation=start)
         cells = [_cell(_numbers(rows, lambda row: row["fitted"][-1], **wanted))]
         for readout in READOUTS:
@@ -149,14 +148,14 @@ def draw(path: Path) -> None:
     figure = plt.figure(figsize=(8.3, 7.2), layout="constrained")
     above, below = figure.subfigures(2, 1, height_ratios=(1, 1.15))
     panels = dict(zip(("plain", "token"), above.subplots(1, 2), strict=True))
-    for variant, title in (("plain", "no token"), ("token", "a token")):
-        panel = panels[variant]
+    for variant, panel in panels.items():
         for start, (name, colour) in LINES.items():
             curves = _numbers(shown, _fitted, variant=variant, initialisation=start)
             for number, curve in enumerate(curves):
                 label = {"label": name} if number == 0 else {}
                 epochs = range(1, len(curve) + 1)
                 panel.plot(epochs, curve, color=colour, lw=1.5, **label)
+        title = {"plain": "no token", "token": "a token"}[variant]
         panel.set(title=f"{title} in front of the patches", xlabel="epoch")
         panel.set(ylim=(0, 100), ylabel="random labels fitted, %")
         panel.legend(loc="lower right")

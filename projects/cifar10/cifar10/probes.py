@@ -33,6 +33,14 @@ def probe(
     return dict(top1=round(result.test_top1[-1], 2), lr=chosen.chosen)
 
 
+def probe_pixels(
+    train: tuple[Tensor, Tensor], test: tuple[Tensor, Tensor], epochs: int, seed: int
+) -> dict[str, float]:
+    """Probe the images themselves, without a model."""
+    flat = [(images.flatten(1), labels) for images, labels in (train, test)]
+    return probe(*flat, epochs, seed)
+
+
 def probe_readouts(
     backbone: LanguageBackbone,
     train: tuple[Tensor, Tensor],
