@@ -73,7 +73,12 @@ def read_weights(checkpoint: str) -> dict[str, Any]:
     }
 
 
-def load_part(module: nn.Module, checkpoint: str, prefix: str | None = None) -> None:
+def load_part(
+    module: nn.Module,
+    checkpoint: str,
+    prefix: str | None = None,
+    state: Mapping[str, Any] | None = None,
+) -> None:
     """Load a module from the checkpoint of a model that contains it.
 
     mmengine's own loader takes what fits, leaves the rest as it was drawn, and runs
@@ -85,12 +90,13 @@ def load_part(module: nn.Module, checkpoint: str, prefix: str | None = None) -> 
         prefix: What stands before the module's names, such as ``'backbone.'``. Without
             one the checkpoint is of the module alone, or of a model that contains it
             once.
+        state: The checkpoint's weights, where :func:`read_weights` has read them.
 
     Raises:
         CheckpointError: The file is missing or unreadable, or holds other tensors than
             the module.
     """
-    state = read_weights(checkpoint)
+    state = read_weights(checkpoint) if state is None else state
     own = [name for name in module.state_dict() if not name.endswith(RECORD_KEY)]
     roots, nearest = _prefixes(own, state)
     if prefix:

@@ -102,7 +102,8 @@ class TeacherObjective(BaseModule):
                 f"such file (from {Path.cwd()}): train it first, by the same config "
                 "without a teacher, or name another one."
             )
-        record = own_record(read_weights(self.checkpoint), self.checkpoint)
+        state = read_weights(self.checkpoint)
+        record = own_record(state, self.checkpoint)
         use = getattr(getattr(backbone, "language", None), "use", {})
         other = other_use(use, record[1].get("use")) if record else []
         if other:
@@ -115,7 +116,7 @@ class TeacherObjective(BaseModule):
         digest = hashlib.sha256()
         for name, part in zip(("backbone", "neck"), teacher, strict=False):
             if part.state_dict():
-                load_part(part, self.checkpoint, f"{name}.")
+                load_part(part, self.checkpoint, f"{name}.", state)
             part.requires_grad_(False)
             for value in part.parameters():
                 digest.update(tensor_bytes(value))
