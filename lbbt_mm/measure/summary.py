@@ -137,15 +137,15 @@ def compare(folders: Sequence[Path]) -> Iterable[str]:
     rows: list[tuple[str, ...]] = [("", "A", "B", "B - A")]
     for name in one | other:
         a, b = one.get(name), other.get(name)
-        rows.append((f"{name}{_unlike(a, b)}", "", "", ""))
+        unlike = _unlike(a, b)
+        rows.append((f"{name}{unlike}", "", "", ""))
         left, right = (
             summary(name, record.result) if record else {} for record in (a, b)
         )
         for words in left | right:
             x, y = left.get(words), right.get(words)
             shown = ("-" if n is None else _shown(n) for n in (x, y))
-            alike = x is not None and y is not None and not _unlike(a, b)
-            change = _shown(y - x, "+") if alike else ""  # type: ignore[operator]
+            change = "" if unlike or x is None or y is None else _shown(y - x, "+")
             rows.append((f"  {words}", *shown, change))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     yield from (f"{name}: {folder}" for name, folder in zip("AB", folders, strict=True))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from lbbt_mm.report.chart import Chart, line_chart
@@ -136,6 +136,14 @@ def _ends(surface: Sequence[Sequence[float]]) -> str:
     return f"{words} ({lost} not finite)" if lost and good else words
 
 
+def _rows(models: Models, keys: Iterable[str]) -> list[list[str]]:
+    """A row a model: the numbers of its results, over seeds."""
+    return [
+        [model.name, *(numbers([one.result.get(k) for one in seeds]) for k in keys)]
+        for model, seeds in models.items()
+    ]
+
+
 def separability(section: Section, models: Models) -> None:
     """Draw the maps, and lay out what needs no picture."""
     names = {
@@ -166,10 +174,7 @@ def separability(section: Section, models: Models) -> None:
         classes=sorted(classes),
         size="small",
     )
-    rows = [
-        [m.name, *(numbers([one.result.get(k) for one in seeds]) for k in names)]
-        for m, seeds in models.items()
-    ]
+    rows = _rows(models, names)
     caption = (
         "Against the true classes, on the features themselves; in the last two "
         f"columns KMeans on the t-SNE map, as the paper has it.{note(rows)}"
@@ -186,10 +191,7 @@ def perplexity(section: Section, models: Models) -> None:
         "before_bits_per_byte": "bits a byte, before",
         "bits_per_byte": "after",
     }
-    rows = [
-        [m.name, *(numbers([one.result.get(k) for one in seeds]) for k in names)]
-        for m, seeds in models.items()
-    ]
+    rows = _rows(models, names)
     caption = (
         "Perplexity on a text, the lower the better; the blocks put back into the "
         f"language model that they came from, all else its own.{note(rows)}"
