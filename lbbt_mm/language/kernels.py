@@ -193,8 +193,7 @@ def _plain_is_faster(q: Tensor, k: Tensor, bias: Tensor | None, p: float) -> boo
 
 def is_compiling() -> bool:
     """Whether ``torch.compile`` or ``torch.export`` traces; torch tells from 2.3 on."""
-    found = getattr(torch.compiler, "is_compiling", None)
-    return found is not None and found()
+    return getattr(torch.compiler, "is_compiling", bool)()
 
 
 def _traced() -> bool:
