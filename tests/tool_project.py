@@ -95,6 +95,17 @@ class Project:
         _write_images(root / "test", 3, 2)  # 5: two processes have to pad
         self.config.write_text(CONFIG.format(root=str(root)))
 
+    def save_gpt2(self, blocks: int) -> str:
+        """Write a small random GPT-2; returns its folder."""
+        import torch
+        import transformers as hf
+
+        torch.manual_seed(0)
+        sizes = dict(n_embd=16, n_layer=blocks, n_head=2, vocab_size=32)
+        folder = str(self.root / "gpt2")
+        hf.GPT2Model(hf.GPT2Config(**sizes, n_positions=16)).save_pretrained(folder)
+        return folder
+
     @staticmethod
     def environment(**changes: str) -> dict[str, str]:
         """Give the environment of a process that finds this repository."""

@@ -74,12 +74,18 @@ def started(project):
         process.wait()
 
 
-def test_sigterm_writes_a_checkpoint_and_says_so(started, project):
+def training(started, project):
+    """Start tools/train.py, and wait until it trains."""
     process, wait = started(
         project.tools / "train.py", started.config, "--work-dir", project.work_dir,
         "--device", "cpu",
     )  # fmt: skip
     wait()
+    return process
+
+
+def test_sigterm_writes_a_checkpoint_and_says_so(started, project):
+    process = training(started, project)
     process.terminate()
     said, _ = process.communicate()
     assert process.returncode == 143, said
@@ -89,11 +95,7 @@ def test_sigterm_writes_a_checkpoint_and_says_so(started, project):
 
 
 def test_sigterm_writes_a_checkpoint_when_nobody_listens(started, project):
-    process, wait = started(
-        project.tools / "train.py", started.config, "--work-dir", project.work_dir,
-        "--device", "cpu",
-    )  # fmt: skip
-    wait()
+    process = training(started, project)
     process.stdout.close()
     process.terminate()
     process.wait()

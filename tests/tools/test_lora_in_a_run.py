@@ -29,12 +29,7 @@ custom_hooks = [dict(type='lbbt_mm.RandomStateHook')]
 @pytest.fixture
 def config(project):
     """The project, on two blocks of a small GPT-2."""
-    import transformers as hf
-
-    torch.manual_seed(0)
-    sizes = dict(n_embd=16, n_layer=2, n_head=2, vocab_size=32, n_positions=16)
-    hf.GPT2Model(hf.GPT2Config(**sizes)).save_pretrained(project.root / "gpt2")
-    path, gpt2 = project.root / "lora.py", str(project.root / "gpt2")
+    path, gpt2 = project.root / "lora.py", project.save_gpt2(blocks=2)
     path.write_text(CONFIG.format(base=str(project.config), gpt2=gpt2))
     return path
 

@@ -32,13 +32,7 @@ custom_hooks = [dict(type='lbbt_mm.RandomStateHook')]
 @pytest.fixture
 def config(project):
     """The project, on a small GPT-2."""
-    import transformers as hf
-
-    torch.manual_seed(0)
-    sizes = dict(n_embd=16, n_layer=1, n_head=2, vocab_size=32, n_positions=16)
-    hf.GPT2Model(hf.GPT2Config(**sizes)).save_pretrained(project.root / "gpt2")
-    path = project.root / "taught.py"
-    gpt2 = str(project.root / "gpt2")
+    path, gpt2 = project.root / "taught.py", project.save_gpt2(blocks=1)
     path.write_text(CONFIG.format(base=str(project.config), gpt2=gpt2))
     return path
 
