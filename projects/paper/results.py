@@ -1,4 +1,4 @@
-"""Write docs/results_archive.md and its pictures from the logs in results/.
+"""Write results_archive.md and its pictures from the logs in results/.
 
 The words come from results.template.md beside this script, every number in a table
 and every picture from the logs, which sweep.py wrote, and from the runs and
@@ -106,8 +106,8 @@ class Log:
         took = f"{minutes:.0f} minutes in all, " if minutes >= 1 else ""
         return (
             f"Made by `python projects/paper/sweep.py {self.record['plan']}`; plan "
-            f"[{self.plan.path.name}](../{self.record['plan']}), log "
-            f"[{self.path.name}](../projects/paper/results/{self.path.name}): "
+            f"[{self.plan.path.name}](../../{self.record['plan']}), log "
+            f"[{self.path.name}](results/{self.path.name}): "
             f"{len(runs)} runs, seeds "
             f"{', '.join(map(str, seeds))}, {took}commit "
             f"{', '.join(commits)}. {machines}."
@@ -204,16 +204,13 @@ def main() -> None:
         "--home",
         type=Path,
         default=HOME,
-        help="folder of the template, results/ and report/runs/",
-    )
-    parser.add_argument(
-        "--docs", type=Path, default=ROOT / "docs", help="folder of the page"
+        help="folder of the page, its template, results/ and report/runs/",
     )
     parser.add_argument(
         "--check", action="store_true", help="write nothing; fail if it would change"
     )
     args = parser.parse_args()
-    page, images = args.docs / "results_archive.md", args.docs / "images"
+    page, images = args.home / "results_archive.md", args.home / "images"
     template = (args.home / "results.template.md").read_text(encoding="utf-8")
     if args.check:
         import tempfile

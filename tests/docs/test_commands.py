@@ -14,7 +14,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 # What has names of other days in it, on purpose.
-OLD = ("CHANGELOG.md", "moved.md", "compatibility.md")
+OLD = ("CHANGELOG.md", "compatibility.md")
 PAGES = sorted(
     path
     for pattern in ("*.md", "docs/*.md", "configs/**/*.md", "projects/*/*.md")

@@ -56,7 +56,7 @@ def test_the_numbers_are_the_means_of_the_log(model: dict) -> None:
         and "first" not in run["variant"]  # another setting of the same config
     ]
     assert len(runs) == model["Metadata"]["Seeds"]
-    page = (ROOT / "docs/results_archive.md").read_text()
+    page = (ROOT / "projects/paper/results_archive.md").read_text()
     for result in model["Results"]:
         for metric, value in result["Metrics"].items():
             key = LOGGED[result["Task"], metric]

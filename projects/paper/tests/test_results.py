@@ -59,7 +59,7 @@ def docs(tmp_path: Path) -> Path:
 
 
 def test_the_page_is_made_of_the_logs_and_checked(tool, docs: Path) -> None:
-    module = tool(RESULTS, "--home", docs, "--docs", docs)
+    module = tool(RESULTS, "--home", docs)
     module.main()
     page = (docs / "results_archive.md").read_text()
     assert "| base language | 0.0001 | 90.0 | 50.0 | 60.5 | 2.0 |" in page
@@ -68,7 +68,7 @@ def test_the_page_is_made_of_the_logs_and_checked(tool, docs: Path) -> None:
     picture = re.search(r"\((images/\S+\.png)\)", page)[1]
     assert (docs / picture).stat().st_size > 1000
 
-    check = tool(RESULTS, "--home", docs, "--docs", docs, "--check")
+    check = tool(RESULTS, "--home", docs, "--check")
     check.main()
     (docs / "results_archive.md").write_text(page.replace("90.0", "99.0"))
     with pytest.raises(SystemExit, match="not what the logs say"):
@@ -85,7 +85,7 @@ def test_a_log_names_no_code_to_run(tool, docs: Path, plan: str) -> None:
     with pytest.raises(
         SystemExit, match=r"expected a plan of projects/\*/configs/sweeps/, got"
     ):
-        tool(RESULTS, "--home", docs, "--docs", docs).main()
+        tool(RESULTS, "--home", docs).main()
     assert not (docs / "code-ran").exists()
 
 
@@ -106,13 +106,13 @@ def test_a_log_of_another_shape_is_one_sentence(tool, docs: Path, key, value) ->
     log["runs"][1][key] = value
     path.write_text(json.dumps(log))
     with pytest.raises(SystemExit, match=f"when.json.*{key}"):
-        tool(RESULTS, "--home", docs, "--docs", docs).main()
+        tool(RESULTS, "--home", docs).main()
 
 
 def test_a_missing_log_is_named(tool, docs: Path) -> None:
     (docs / "results.template.md").write_text("<!-- table never -->\n")
     with pytest.raises(SystemExit, match="names never, but .*never.json"):
-        tool(RESULTS, "--home", docs, "--docs", docs).main()
+        tool(RESULTS, "--home", docs).main()
 
 
 def test_the_shipped_page_is_what_the_logs_say(tool) -> None:
