@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import torch
 from mmengine.optim import OptimWrapper
 from torch import nn
 
 from lbbt_mm.late_scalars import update_late
+from lbbt_mm.optim.box_heads import autocast
 from lbbt_mm.optim.precision import check_dtype, resolve_dtype
 from lbbt_mm.registry import OPTIM_WRAPPERS
 
@@ -24,7 +24,8 @@ class AutocastOptimWrapper(OptimWrapper):
     scaling, so this one works wherever autocast does. Gradient accumulation and
     clipping are those of ``OptimWrapper``, except that the norm is taken over all
     shards where FSDP spreads the gradients over processes; parameters, gradients and
-    the optimiser's state stay in float32. Only training is affected;
+    the optimiser's state stay in float32, and so do heads with anchors or points: see
+    :func:`lbbt_mm.optim.box_heads.parts_before_boxes`. Only training is affected;
     ``lbbt_mm.AutocastValLoop`` does the same for validation. The gradients' norm is
     read when the log is: nothing waits for the device in a step.
 
@@ -67,13 +68,7 @@ class AutocastOptimWrapper(OptimWrapper):
         # the model was left on the CPU.
         device = next(model.parameters()).device
         dtype = resolve_dtype(self.dtype, device, model)
-        enabled = dtype is not torch.float32
-        with (
-            super().optim_context(model),
-            torch.autocast(
-                device.type, dtype=dtype if enabled else None, enabled=enabled
-            ),
-        ):
+        with super().optim_context(model), autocast(model, device.type, dtype):
             yield
 
     def _clip_grad(self) -> None:

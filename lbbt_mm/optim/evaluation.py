@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
 from mmengine.runner import TestLoop, ValLoop
 
+from lbbt_mm.optim.box_heads import autocast_before, parts_before_boxes
 from lbbt_mm.optim.precision import check_dtype, resolve_dtype
 from lbbt_mm.registry import LOOPS
 
@@ -45,9 +46,15 @@ class _Autocast:
     def run(self) -> dict:
         """As inherited, under autocast."""
         model = self.runner.model
-        dtype = resolve_dtype(self.dtype, next(model.parameters()).device, model)
-        self.fp16 = dtype is not torch.float32
-        with _cuda_autocast_in_bfloat16():
+        device = next(model.parameters()).device
+        dtype = resolve_dtype(self.dtype, device, model)
+        low = dtype is not torch.float32
+        parts = parts_before_boxes(model) if low else []
+        self.fp16 = low and not parts
+        with ExitStack() as contexts:
+            contexts.enter_context(_cuda_autocast_in_bfloat16())
+            if parts:
+                contexts.enter_context(autocast_before(parts, device.type, dtype))
             return super().run()  # type: ignore[misc]
 
 
