@@ -43,7 +43,11 @@ def commands(page: Path) -> Iterator[str]:
 
 def named_files(command: str) -> list[str]:
     found = FILE.findall(command)
-    return [name for name in found if "NAME" not in name and name not in OTHERS]
+    return [
+        name
+        for name in found
+        if not re.search("NAME|DATA", name) and name not in OTHERS
+    ]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
