@@ -13,9 +13,13 @@ from torch import nn
 
 from lbbt_mm.language.config import LanguageConfig
 from lbbt_mm.language.errors import CheckpointError
+from lbbt_mm.language.fallback_rope import older_spelling
 
 _FREE = ("architectures", "torch_dtype", "dtype", "transformers_version", "auto_map")
 """Keys of a ``config.json`` that change no function, or would run a stranger's code."""
+
+_KEPT = ("_remove_final_layer_norm",)
+"""What begins with an underscore and does change the function: OPT's."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +59,9 @@ class FallbackConfig:
         kept = {
             key: value
             for key, value in hf.items()
-            if key not in _FREE and not key.startswith(("_", "attn_implementation"))
+            if key in _KEPT
+            or key not in _FREE
+            and not key.startswith(("_", "attn_implementation"))
         }
         config = cls(json.dumps(kept, sort_keys=True), 1)
         try:
@@ -216,7 +222,9 @@ def _parsed(text: str) -> Any:
             f"pip install 'lbbt_mm[multimodal]'"
         ) from error
     try:
-        return AutoConfig.for_model(**hf)
+        return AutoConfig.for_model(**older_spelling(hf))
+    except CheckpointError:
+        raise
     except Exception as error:  # every configuration class has its own
         raise CheckpointError(
             f"is of model_type {kind!r:.60}, which the installed transformers does not "

@@ -124,9 +124,12 @@ def _longrope(
     hf: Mapping[str, Any], rope: Mapping[str, Any], family: str
 ) -> dict[str, Any]:
     longest = hf["max_position_embeddings"]
-    original = hf.get(
-        "original_max_position_embeddings", 4096 if family == "phi3" else None
-    )
+    key = "original_max_position_embeddings"
+    original = hf.get(key) or (4096 if family == "phi3" else None)
+    if (
+        hf.get(key) is None and "rope_parameters" in hf
+    ):  # only transformers 5 looks there
+        original = rope.get(key) or original
     factor = longest / original if original else rope.get("factor")
     original = original or longest
     attention = rope.get("attention_factor")

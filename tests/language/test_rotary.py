@@ -86,6 +86,20 @@ def test_phi3_counts_from_its_original_length() -> None:
     assert "rope_scaling" in config.differences(other)[0]
 
 
+def test_longrope_as_transformers_5_writes_it() -> None:
+    """With its original length beside the factors, where 4.57 does not look."""
+    for name, theta in (("llama", 500.0), ("phi3", 500.0)):
+        fields = {**tiny.CONFIGS[name].to_dict(), "rope_theta": theta}
+        fields.pop("original_max_position_embeddings", None)
+        old = {**fields, "rope_scaling": KINDS["longrope"]}
+        old["original_max_position_embeddings"] = 16
+        rope = {**KINDS["longrope"], "rope_theta": theta}
+        rope["original_max_position_embeddings"] = 16
+        new = {**fields, "rope_theta": None, "rope_scaling": None}
+        read = config_from_hf({**new, "rope_parameters": rope}, "it")
+        assert read == config_from_hf(old, "it")
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
