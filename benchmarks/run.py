@@ -2,9 +2,9 @@
 
 Each line is a ratio against a named baseline. The two take turns in this process; where
 both compute the same, their results are compared first. Processor seconds count, wall
-seconds stand beside them; the share is of this machine's own rate of matrix products of
-that size and dtype, measured between the steps. `--before PATH` measures ours once more
-in another checkout, in the same rounds.
+seconds are in results.json; the share is of this machine's own rate of matrix products
+of that size and dtype, measured between the steps. `--before PATH` measures ours once
+more in another checkout, in the same rounds.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ import subprocess
 import sys
 from importlib import import_module
 from importlib.metadata import version
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -123,9 +125,7 @@ def verdicts(one: dict) -> list[tuple[str, str, bool | None]]:
     clock = one["clock"]
     median, low, high = one[f"ratio_{clock}"]
     seconds = one["seconds"]["ours"][clock][0]
-    other = "wall" if clock == "cpu" else "cpu"
-    beside = one[f"ratio_{other}"][0]
-    words = f"{median:.2f} ({low:.2f} to {high:.2f}; {other} {beside:.2f})"
+    words = f"{median:.2f} ({low:.2f} to {high:.2f})"
     found = [(words, one["goal"], meets(one["goal"], median, seconds))]
     if "before" in one:
         value, low, high = one["before"]
@@ -139,36 +139,40 @@ def verdicts(one: dict) -> list[tuple[str, str, bool | None]]:
     return found
 
 
-def duration(clocks: dict[str, list[float]]) -> str:
-    """Processor and wall time of an arm."""
-    cpu, wall = clocks["cpu"][0], clocks["wall"][0]
-    scale, unit = (1, "s") if max(cpu, wall) >= 1 else (1e3, "ms")
-    digits = 2 if unit == "s" and cpu < 100 else 0
-    return f"{scale * cpu:.{digits}f} ({scale * wall:.{digits}f}) {unit}"
+def duration(seconds: float) -> str:
+    """Time of an arm."""
+    if seconds < 1:
+        return f"{1e3 * seconds:.0f} ms"
+    return f"{seconds:.{2 if seconds < 100 else 0}f} s"
 
 
 def table(results: list[dict]) -> str:
-    """The Markdown table of measured lines."""
-    lines = [
-        "| row | what | ours | baseline | ratio | goal | |",
-        "|---|---|---:|---:|---|---|---|",
-    ]
-    for one in results:
-        ours, baseline = (one["seconds"][arm] for arm in ("ours", "baseline"))
-        cells = [duration(ours), f"{duration(baseline)}, {one['baseline']}"]
-        for arm, index in (("ours", 0), ("baseline", 1)):
-            if "share" in one:
-                cells[index] += f", {one['share'][arm]:.0%} of the rate"
-            if arm in one["said"]:
-                cells[index] += f", {one['said'][arm]}"
-            if "mib" in one:
-                cells[index] += f", {one['mib'][arm][0]:.0f} MiB"
-        words, goals, met = zip(*verdicts(one), strict=True)
-        marks = {True: "met", False: "**missed**", None: ""}
-        cells += ["<br>".join(words), "<br>".join(goals)]
-        cells.append("<br>".join(marks[one] for one in met))
-        lines.append(f"| {' | '.join([one['row'], one['case'], *cells])} |")
-    return "\n".join(lines)
+    """The Markdown tables of measured lines, one for each row and baseline."""
+    lines = []
+    for (row, baseline), found in groupby(results, itemgetter("row", "baseline")):
+        lines += ["", f"**{row}**; baseline: {baseline}", ""]
+        lines += ["| what | ours | baseline | ratio | goal | |", f"|{6 * '---|'}"]
+        lines += map(line, found)
+    return "\n".join(lines).strip()
+
+
+def line(one: dict) -> str:
+    """What was measured of one case."""
+    cells = [one["case"]]
+    for arm in ("ours", "baseline"):
+        words = [duration(one["seconds"][arm][one["clock"]][0])]
+        if "share" in one:
+            words[0] += f" ({one['share'][arm]:.0%})"
+        if arm in one["said"]:
+            words.append(one["said"][arm])
+        if "mib" in one:
+            words.append(f"{one['mib'][arm][0]:.0f} MiB")
+        cells.append(", ".join(words))
+    words, goals, met = zip(*verdicts(one), strict=True)
+    marks = {True: "met", False: "**missed**", None: ""}
+    cells += ["<br>".join(words), "<br>".join(goals)]
+    cells.append("<br>".join(marks[one] for one in met))
+    return f"| {' | '.join(cells)} |"
 
 
 def page(stored: dict, old: str) -> str:
@@ -235,7 +239,7 @@ def main() -> None:
                 rounds = args.rounds or ROWS[row][3 if args.quick else 2]
                 found = measure(row, case, rounds, args.before)
                 results.append(dict(found, commit=facts["commit"], load=facts["load"]))
-                print(table(results[-1:]).splitlines()[-1], file=sys.stderr, flush=True)
+                print(line(results[-1]), file=sys.stderr, flush=True)
         print(table(results))
         if args.write:
             store(results, facts)
