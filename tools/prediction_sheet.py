@@ -54,6 +54,7 @@ def parse_args() -> argparse.Namespace:
     return args
 
 
+_WIDTH = 320  # pixels of a large image on the sheet
 # What is built of a run's config.
 _PARTS = ("model", "data_preprocessor", "test_dataloader")
 
@@ -130,13 +131,14 @@ def predict(place: Path, args: argparse.Namespace) -> tuple[list[Any], dict[str,
     return [sample.cpu() for sample in samples], loader.dataset.metainfo
 
 
-def annotate(sample: Any, truth: bool, score: float) -> Any:
+def annotate(sample: Any, truth: bool, score: float, background: int | None) -> Any:
     """Turn a data sample of mmdet or of mmseg into a picture's content.
 
     Args:
         sample: With truth and prediction.
         truth: Which of them to show.
         score: Boxes with a lower score are left out.
+        background: Class that has no colour.
     """
     import numpy as np
     import torch
@@ -148,7 +150,7 @@ def annotate(sample: Any, truth: bool, score: float) -> Any:
     if "pred_sem_seg" in sample:
         content = sample.gt_sem_seg if truth else sample.pred_sem_seg
         classes = content.data[0].numpy()
-        shown = [int(c) for c in np.unique(classes) if c not in (0, 255)]
+        shown = [int(c) for c in np.unique(classes) if c not in (background, 255)]
         return AnnotatedImage(image, shown, masks=[classes == c for c in shown])
     found = sample.gt_instances if truth else sample.pred_instances
     if not truth:
@@ -176,11 +178,15 @@ def main() -> None:
                 f"{place} expects a detector or a segmenter whose test images are "
                 f"files, got {type(samples[0]).__name__}s without img_path."
             )
-        truth = [annotate(sample, True, args.score) for sample in samples]
+        classes = metainfo["classes"]
+        background = classes.index("background") if "background" in classes else None
+        show = partial(annotate, score=args.score, background=background)
+        truth = [show(sample, True) for sample in samples]
         rows.setdefault("truth", truth)
-        rows[name] = [annotate(sample, False, args.score) for sample in samples]
+        rows[name] = [show(sample, False) for sample in samples]
     palette = [tuple(colour) for colour in metainfo["palette"]]
-    sheet = comparison_sheet(rows, metainfo["classes"], palette)
+    zoom = min(2, _WIDTH / truth[0].image.shape[1])
+    sheet = comparison_sheet(rows, metainfo["classes"], palette, zoom)
     _launch.write_or_fail("the picture", args.out, sheet.save)
     progress.close(f"written to {args.out}")
 

@@ -48,7 +48,7 @@ def comparison_sheet(
     rows: Mapping[str, Sequence[AnnotatedImage]],
     classes: Sequence[str],
     palette: Sequence[Colour],
-    zoom: int = 2,
+    zoom: float = 2,
 ) -> Image.Image:
     """Show what several models say of the same images, one row a model.
 
@@ -57,14 +57,14 @@ def comparison_sheet(
             rows show the same images, all of one size.
         classes: Name of each label.
         palette: RGB colour of each label.
-        zoom: Times that an image is enlarged.
+        zoom: Times that an image is enlarged; below 1 it is made smaller.
 
     Returns:
         The sheet; each row has its name above it, and the last line says what the
         colours mean. Names at the boxes would cover each other.
     """
     first = next(iter(rows.values()))
-    height, width = (zoom * side for side in first[0].image.shape[:2])
+    height, width = (round(zoom * side) for side in first[0].image.shape[:2])
     wide = len(first) * (width + GAP) + GAP
     font = label_font(wide)
     tall = font.size + 8
@@ -118,23 +118,24 @@ def colour_legend(
 
 
 def draw_annotated(
-    annotated: AnnotatedImage, palette: Sequence[Colour], zoom: int = 2
+    annotated: AnnotatedImage, palette: Sequence[Colour], zoom: float = 2
 ) -> Image.Image:
     """Make an image grey and its objects their classes' colours.
 
     Args:
         annotated: The image.
         palette: RGB colour of each label.
-        zoom: Times that the image is enlarged.
+        zoom: Times that the image is enlarged; below 1 it is made smaller.
     """
     pixels = np.repeat(annotated.image.mean(axis=2, keepdims=True), 3, axis=2)
     pixels *= _DIMMED
     for label, mask in zip(annotated.labels, annotated.masks, strict=False):
         lit = pixels[mask] / _DIMMED / 255
         pixels[mask] = (0.45 + 0.55 * lit) * palette[label]
-    height, width = (zoom * side for side in pixels.shape[:2])
+    height, width = (round(zoom * side) for side in pixels.shape[:2])
     image = Image.fromarray(pixels.astype(np.uint8))
-    image = image.resize((width, height), Image.Resampling.NEAREST)
+    filters = Image.Resampling
+    image = image.resize((width, height), filters.BOX if zoom < 1 else filters.NEAREST)
     draw = ImageDraw.Draw(image)
     for label, (x, y, w, h) in zip(annotated.labels, annotated.boxes, strict=False):
         corners = (zoom * x, zoom * y, zoom * (x + w) - 1, zoom * (y + h) - 1)

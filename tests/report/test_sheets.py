@@ -55,6 +55,16 @@ def test_a_row_for_each_model() -> None:
     assert (nothing == 120).all()
 
 
+def test_large_images_are_made_smaller() -> None:
+    image = annotated([(10, 20, 40, 30)], [1])._replace(masks=())
+    sheet = np.asarray(comparison_sheet({"truth": [image]}, "ab", [RED, BLUE], 0.75))
+    height, width, tall = 45, 60, 21
+    assert sheet.shape == (tall + height + GAP + 29, width + 2 * GAP, 3)
+    drawn = sheet[tall:][:height, GAP : GAP + width]
+    rows, columns = (drawn == BLUE).all(axis=-1).nonzero()
+    assert [rows.min(), rows.max(), columns.min(), columns.max()] == [15, 36, 7, 36]
+
+
 def test_colours_are_explained_below_and_nothing_covers_an_object() -> None:
     boxes = [(20, 25, 40, 20)] * 3  # their names would stand on each other
     colours = [RED, BLUE, (0, 99, 0), (200, 200, 0)]

@@ -90,6 +90,21 @@ def test_a_segmenters_row_is_what_it_predicts(
     assert coloured[~empty].mean() > 0.7 and coloured[empty].mean() < 0.3
 
 
+def test_a_first_class_that_is_no_background_has_its_colour(
+    tool, toy_scenes, tmp_path
+) -> None:
+    run = finished_run("segmenter", toy_scenes, tmp_path / "run")
+    config, out = run / "config.py", tmp_path / "sheet.png"
+    whole, rows = config.read_text(), []
+    for name in ("background", "sky"):
+        config.write_text(whole.replace("'background'", f"'{name}'"))
+        tool("prediction_sheet.py", f"a={run}", "--out", out, "--images", "1").main()
+        rows.append(pixels(out)[NAME:ROW, 6 : 6 + 2 * 128].astype(int)[::2, ::2])
+    first = pixels(toy_scenes / "annotations/validation/val_000000.png") == 0
+    changed = (rows[0] != rows[1]).any(axis=-1)
+    assert changed[first].mean() > 0.9 and not changed[~first].any()
+
+
 def test_a_detectors_weak_boxes_are_left_out(tool, toy_scenes, tmp_path) -> None:
     run = finished_run("detr", toy_scenes, tmp_path / "run")
     content = json.loads((toy_scenes / "detection/val.json").read_text())

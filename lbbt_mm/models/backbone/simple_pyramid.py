@@ -111,7 +111,8 @@ class SimpleFeaturePyramid(BaseModule):
         levels = [level(maps) for level in self.levels]
         while len(levels) < len(self.strides):
             levels.append(levels[-1][:, :, ::2, ::2])
-        return tuple(levels)
+        # mmcv's RoIAlign reads memory in this order, whatever a tensor's strides say.
+        return tuple(level.contiguous() for level in levels)
 
     def _one_map(self, inputs: Sequence[Tensor]) -> Tensor:
         found = "; ".join(str(tuple(one.shape)) for one in inputs)

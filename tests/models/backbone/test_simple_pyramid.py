@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from mmcv.ops import RoIAlign
 from mmengine.registry import MODELS, init_default_scope
 from torch import nn
 from torch.testing import assert_close
@@ -46,6 +47,19 @@ def test_a_place_of_a_level_is_where_it_was_in_the_map():
             # The patch of 16 pixels, and one place more by the 3x3 convolution.
             assert places.min() * stride >= at - stride
             assert places.max() * stride < at + 16 + stride
+
+
+@pytest.mark.parametrize("norm_cfg", [dict(type="LN", eps=1e-6), None])
+@pytest.mark.parametrize("order", [torch.contiguous_format, torch.channels_last])
+def test_what_is_cut_out_of_a_level_is_what_stands_there(norm_cfg, order):
+    """mmcv's RoIAlign reads memory; other orders than its own gave other regions."""
+    neck = SimpleFeaturePyramid(16, 8, strides=(8, 16, 32, 64), norm_cfg=norm_cfg)
+    levels = neck((torch.randn(2, 16, 6, 8).to(memory_format=order),))
+    for level, stride in zip(levels, neck.strides, strict=True):
+        # One place of the second image, row 1, column 0, without interpolation.
+        box = torch.tensor([[1.0, 0.0, stride, stride, 2 * stride]])
+        found = RoIAlign(1, 1 / stride, sampling_ratio=1)(level, box)
+        assert_close(found[0, :, 0, 0], level[1, :, 1, 0])
 
 
 def test_the_default_norm_is_one_of_channels_and_others_are_mmcvs():
