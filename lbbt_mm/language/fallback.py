@@ -226,11 +226,10 @@ class FallbackModel(RecordedModel):
         if checkpoint.record:
             self.origin["parent"] = checkpoint.record.get("origin")
 
-    @property
-    def first_name(self) -> str:
-        """Name that a tensor of the first layer has in transformers' model."""
-        inner = next(iter(self.blocks[0].state_dict())).removeprefix("layer.")
-        return f"{self.trunk.path}.0.{inner}"
+    def names_of_first_layer(self) -> list[str]:
+        """Name the first layer's tensors as transformers' model without a head does."""
+        inner = (name.removeprefix("layer.") for name in self.blocks[0].state_dict())
+        return [f"{self.trunk.path}.0.{name}" for name in inner]
 
     def used_of(self, trunk: Trunk) -> list[nn.Parameter]:
         """List the parameters of another trunk that a forward pass uses."""

@@ -64,9 +64,20 @@ class FallbackCheckpoint:
         if self.record:
             raise CheckpointError(f"{self.source} carries no word embedding.")
         if self._words is None:
-            words = self._whole("")[0].get_input_embeddings().weight
-            self._words = words.detach()
+            from lbbt_mm.language.fallback import FallbackModel
+
+            first = FallbackModel(self.config.with_layers(1)).names_of_first_layer()
+            self._words = self._words_of(*self._whole(first))
         return self._words[start:stop]
+
+    def _words_of(self, whole: Any, missing: set[str]) -> Tensor:
+        words = whole.get_input_embeddings().weight
+        if any(p is words for n, p in whole.named_parameters() if n in missing):
+            raise CheckpointError(
+                f"{self.source} lacks the word embedding of its {self.config.family} "
+                f"model; copy all weights of the model."
+            )
+        return words.detach()
 
     def fill(self, model: FallbackModel, seen: Callable[[Tensor], None]) -> None:
         """Copy the weights into a stack, in place.
@@ -81,10 +92,9 @@ class FallbackCheckpoint:
         if self.record:
             self._fill_own(model, seen)
             return
-        inner = model.first_name
-        whole, lacking = self._whole(inner)
+        whole, lacking = self._whole(model.names_of_first_layer())
         missing = {id(p): n for n, p in whole.named_parameters() if n in lacking}
-        self._words = whole.get_input_embeddings().weight.detach()
+        self._words = self._words_of(whole, lacking)
         parts = encoder_of(whole)
         drop_words(parts)
         layers = self.config.transformers.num_hidden_layers
@@ -125,11 +135,11 @@ class FallbackCheckpoint:
             target.copy_(stored)
             seen(target)
 
-    def _whole(self, first: str) -> tuple[Any, set[str]]:
+    def _whole(self, first: list[str]) -> tuple[Any, set[str]]:
         """Let transformers read the weights; also name what it did not find.
 
         Args:
-            first: Name of a tensor of the first layer, in the model without a head.
+            first: Names of the first layer's tensors, in the model without a head.
         """
         import transformers
 
@@ -151,9 +161,13 @@ class FallbackCheckpoint:
                 f"transformers ({type(error).__name__}: {str(error)[:200]}); copy the "
                 f"config.json and the weights of one model."
             ) from error
-        row = first.partition(".0.")[0]
-        extra = [n for n in info["unexpected_keys"] if f".{row}." in f".{n}"]
-        if first and extra and not config.is_encoder_decoder:
+        row = first[0].partition(".0.")[0]
+        extra = [
+            name
+            for name in info["unexpected_keys"]
+            if f".{row}." in f".{name}" and not name.endswith(_BUFFERS)
+        ]
+        if extra and not config.is_encoder_decoder:
             raise CheckpointError(
                 f"{self.source} holds tensors that the layers of this "
                 f"{self.config.family} model do not have: "
@@ -163,14 +177,25 @@ class FallbackCheckpoint:
         return whole, set(info["missing_keys"])
 
 
+_BUFFERS = tuple(
+    f".{name}"
+    for name in (
+        *("attn.bias", "attn.masked_bias", "attention.bias", "attention.masked_bias"),
+        *("attn.causal_mask", "rotary_emb.inv_freq", "attn.embed_positions"),
+    )
+)
+"""What older releases stored and every release computes; GPT-J's file has masks."""
+
+
 def _without_prefix(
-    tensors: Mapping[str, Tensor], first: str, base: str
+    tensors: Mapping[str, Tensor], first: list[str], base: str
 ) -> dict[str, Tensor]:
     """Take the text model out of one that sees, hears or is wrapped."""
+    # A vision tower has layers too, and may name some of their parts alike.
     found = {
-        name.removesuffix(first)
-        for name in tensors
-        if first and f".{name}".endswith(f".{first}")
+        prefix
+        for prefix in (n.removesuffix(first[0]) for n in tensors)
+        if all(f"{prefix}{name}" in tensors for name in first)
     }
     prefix = found.pop() if len(found) == 1 else ""
     if prefix in ("", f"{base}.", "encoder.", f"{base}.encoder."):
