@@ -15,10 +15,11 @@ html_theme = "alabaster"
 html_title = "lbbt_mm"
 html_theme_options = {
     "description": "Language models as vision backbones, for the OpenMMLab libraries",
-    "page_width": "1100px",
+    "page_width": "1200px",
     "fixed_sidebar": True,
 }
 html_copy_source = False
+html_static_path = ["_static"]  # alabaster loads custom.css
 
 # Pages link to files of the repository too, as GitHub shows them.
 suppress_warnings = ["myst.xref_missing", "myst.header"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from lbbt_mm.report.chart import Change, change_chart, line_chart
 from lbbt_mm.report.commands import probe_command, train_command, twin_command
@@ -172,6 +172,12 @@ def _mark_missing(section: Section, group: Group) -> None:
                 section.gap(what, "It was not run.", probe_command(run, when))
 
 
+def _listed(words: Iterable[str]) -> str:
+    """Join words as a sentence does: a, b and c."""
+    *first, last = [*words] or [""]
+    return f"{', '.join(first)} and {last}" if first else last
+
+
 def runs_section(groups: Sequence[Group]) -> Section:
     """Lay out every run, and what a comparison lacks."""
     section = Section("runs", "What was run")
@@ -179,11 +185,13 @@ def runs_section(groups: Sequence[Group]) -> Section:
         starts = dict.fromkeys(r.initialisation for r in group.runs if r.initialisation)
         labels = dict.fromkeys(run.labels for run in group.runs if run.labels)
         seeds = {run.seed for run in group.runs if run.seed is not None}
-        said = f"{len(seeds)} seed(s)" if seeds else "seed not named"
+        said = {0: "seed not named", 1: "one seed"}.get(
+            len(seeds), f"{len(seeds)} seeds"
+        )
         words = f"{group.name}: " if group.name else ""
         section.text(
-            f"{words}from {' and '.join(starts) or 'weights that are not named'}; "
-            f"{' and '.join(labels) or 'no'} labels; {said}."
+            f"{words}from {_listed(starts) or 'weights that are not named'}; "
+            f"{_listed(labels) or 'no'} labels; {said}."
         )
     if len(groups) > 1:
         section.text(

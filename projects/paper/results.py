@@ -32,6 +32,9 @@ from lbbt_mm.runs.run import run_from_sweep
 
 HOME = Path(__file__).resolve().parent
 ROOT = HOME.parents[1]
+# What logs call a variant, and what the page does.
+WORDS = {"all": "all blocks", "first5": "first 5 blocks"}
+WORDS |= {"correct labels": "true labels"}
 CHANCE = 10.0  # %, of ten classes
 _LABEL_PANELS = {"probe_before": "Frozen blocks, linear probe", "test": "Fine-tuned"}
 _PLACE = re.compile(
@@ -67,6 +70,8 @@ class Log:
             )
         self.plan = read_plan(plan)
         self.runs = [run_from_sweep(run, path) for run in runs]
+        for run in self.runs:
+            run.variant = WORDS.get(run.variant, run.variant)
 
     @property
     def constant(self) -> dict[str, float]:

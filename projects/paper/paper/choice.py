@@ -160,7 +160,7 @@ def chosen_table(
     headings += [f"epochs to {t:g} %" for t in thresholds]
     rows = []
     for (variant, fixed, start), (point, seeds) in chosen.items():
-        name = " ".join([variant, *(f"{k}={v:g}" for k, v in fixed), start])
+        name = ", ".join([variant, *(f"{k}={v:g}" for k, v in fixed), start])
         row = [name, *(f"{value:g}" for value in point)]
         for metric in shown:
             values = [r.metrics[metric] for r in seeds if metric in r.metrics]
@@ -201,7 +201,7 @@ def grid_table(runs: Sequence[Run], selection: Selection, metric: str) -> Table:
     headings = [axes, *(", ".join(f"{value:g}" for value in p) for p in points)]
     rows = []
     for (variant, fixed, start), group in groups.items():
-        name = " ".join([variant, *(f"{k}={v:g}" for k, v in fixed), start])
+        name = ", ".join([variant, *(f"{k}={v:g}" for k, v in fixed), start])
         cells = []
         for point in points:
             values = [

@@ -62,8 +62,8 @@ def test_the_page_is_made_of_the_logs_and_checked(tool, docs: Path) -> None:
     module = tool(RESULTS, "--home", docs)
     module.main()
     page = (docs / "results_archive.md").read_text()
-    assert "| base language | 0.0001 | 90.0 | 50.0 | 60.5 | 2.0 |" in page
-    assert "| base language | 60.5 | 61.5 |" in page
+    assert "| base, language | 0.0001 | 90.0 | 50.0 | 60.5 | 2.0 |" in page
+    assert "| base, language | 60.5 | 61.5 |" in page
     assert "3 runs, seeds 0, 3 minutes in all, commit abc" in page
     picture = re.search(r"\((images/\S+\.png)\)", page)[1]
     assert (docs / picture).stat().st_size > 1000

@@ -59,8 +59,8 @@ def test_an_inexact_copy_is_in_the_name_of_its_result() -> None:
         for name in names
     ]
     assert [row[0] for row in chosen_table(runs, Selection()).rows] == [
-        "v language",
-        "v language (inexact: norm_order)",
+        "v, language",
+        "v, language (inexact: norm_order)",
     ]
 
 
@@ -115,11 +115,11 @@ def test_tables_say_what_was_chosen_and_how() -> None:
     text = chosen_table(RUNS, selection, thresholds=[60]).to_text()
     assert "lr chosen by scratch alone" in text
     language, scratch = text.splitlines()[2:4]
-    assert language.split() == "base language 0.2 40.0 60.0 70.0 never".split()
-    assert scratch.split() == "base scratch 0.2 80.0 65.0 45.0 2.0".split()
+    assert language.split() == "base, language 0.2 40.0 60.0 70.0 never".split()
+    assert scratch.split() == "base, scratch 0.2 80.0 65.0 45.0 2.0".split()
     grid = grid_table(RUNS, selection, "train_acc").to_text().splitlines()
     assert grid[0].split() == ["lr", "0.1", "0.2"]
-    assert grid[2].split() == ["base", "language", "90.0", "40.0"]
+    assert grid[2].split() == ["base,", "language", "90.0", "40.0"]
 
 
 def test_markdown_table() -> None:
@@ -127,7 +127,7 @@ def test_markdown_table() -> None:
     assert lines.splitlines()[:3] == [
         "| lr | 0.1 | 0.2 |",
         "| ---|---:|---: |",
-        "| base language | 90.0 | 40.0 |",
+        "| base, language | 90.0 | 40.0 |",
     ]
 
 
@@ -195,4 +195,4 @@ def test_the_constant_answer_is_the_last_row() -> None:
     table = chosen_table(runs, Selection(), constant=dict(ap=0.1))
     assert table.headings == ["run", "AP", "AP50"]
     assert table.rows[-1] == ["the same answer for every image", "0.1", ""]
-    assert chosen_table(runs, Selection()).rows[-1][0] == "v language"
+    assert chosen_table(runs, Selection()).rows[-1][0] == "v, language"
