@@ -18,7 +18,7 @@ s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
     # Without a GPU, processes that each take all cores slow one another down by
     # far more than their number. (With GPUs torchrun's default, 1, is right.)
     if [ -z "${OMP_NUM_THREADS:-}" ] && ! has_gpu "$@"; then
-        local threads=$(($(nproc) / processes))
+        local threads=$(($(nproc 2>/dev/null || sysctl -n hw.ncpu) / processes)) # or a Mac's
         export OMP_NUM_THREADS=$((threads > 0 ? threads : 1))
     fi
     # In place of this shell, so that a signal reaches it; its processes follow it, and

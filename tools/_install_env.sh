@@ -3,7 +3,13 @@
 # that say what to do. Who sources it sets `log`, and `steps` or `title`, before that.
 # shellcheck disable=SC2154
 
-if [[ -t 1 ]]; then tty=1; else tty=; fi
+columns=80
+if [[ -t 1 ]]; then
+    tty=1
+    read -r _ columns < <(stty size </dev/tty 2>/dev/null || echo 0 80) || true
+else
+    tty=
+fi
 
 fail() {
     printf '%s\n' "$@" >&2
@@ -64,7 +70,7 @@ follow() {
         fi
         elapsed=$((SECONDS - step_begin))
         if [[ -n $tty ]]; then
-            printf '\r\033[K      %.70s  %d s' "$status" "$elapsed"
+            printf '\r\033[K      %.*s  %d s' $((columns > 40 ? columns - 16 : 24)) "$status" "$elapsed"
         elif ((SECONDS - shown >= 30)); then
             printf '      ...%s %d s\n' "$compiled" "$elapsed"
             shown=$SECONDS

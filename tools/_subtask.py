@@ -6,6 +6,7 @@ import contextlib
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import threading
@@ -48,8 +49,9 @@ class Progress:
     def show(self, text: str, important: bool = False) -> None:
         """Show where the work stands."""
         now = time.monotonic()
-        if self.tty:
-            print(f"\r\033[K  {self.title}: {text}", end="", flush=True)
+        if self.tty:  # a line that wraps cannot be drawn over
+            line = f"  {self.title}: {text}"[: shutil.get_terminal_size().columns - 1]
+            print(f"\r\033[K{line}", end="", flush=True)
         elif important or now - self.shown > 20:
             print(f"  {self.title}: {text}", flush=True)
             self.shown = now
@@ -179,8 +181,9 @@ def wait_until_free(work_dir: Path, progress: Progress, seconds: float = 120) ->
     from lbbt_mm.folder_lock import is_free
 
     end = time.monotonic() + seconds
-    while not is_free(work_dir) and time.monotonic() < end:
+    if not is_free(work_dir):
         progress.show("waiting for the training that still ends there", important=True)
+    while not is_free(work_dir) and time.monotonic() < end:
         time.sleep(0.5)
 
 

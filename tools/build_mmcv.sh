@@ -7,6 +7,7 @@
 # otherwise it is compiled (about 10 minutes on 2 cores) and kept in the wheel folder.
 # Read: LBBT_WHEELS (the wheel folder; default: ~/.cache/lbbt_mm/wheels), MAX_JOBS
 # (compilers at a time), CXX, FORCE_CUDA=1 (ops for a GPU that is not in this machine).
+[ -n "${BASH_VERSION:-}" ] || exec bash "$0" "$@" # called by sh
 set -euo pipefail
 here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 source "$here/_install_env.sh"

@@ -3,6 +3,7 @@
 #   tools/dist_train.sh CONFIG PROCESSES [options of tools/train.py]
 # Honours NNODES, NODE_RANK, MASTER_ADDR, PORT (default: a free one on one node),
 # OMP_NUM_THREADS and PYTHON.
+[ -n "${BASH_VERSION:-}" ] || exec bash "$0" "$@" # called by sh
 set -euo pipefail
 if [ $# -lt 2 ] || ! [[ $2 =~ ^[1-9][0-9]*$ ]]; then
     echo "usage: $0 CONFIG PROCESSES [options of tools/train.py]" >&2

@@ -44,12 +44,11 @@ _CAUTION = (
 
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        prog="bash tools/quickstart.sh",
-        description=__doc__,
-        epilog="example: bash tools/quickstart.sh --blocks 4 --epochs 3",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    parser = _launch.argument_parser(
+        __doc__, "bash tools/quickstart.sh --blocks 4 --epochs 3"
     )
+    parser.prog = "bash tools/quickstart.sh"
+    parser.formatter_class = argparse.ArgumentDefaultsHelpFormatter
     parser.add_argument(
         "--language-model",
         default=SMOLLM2,

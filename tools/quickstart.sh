@@ -2,6 +2,7 @@
 # From a bare machine to a bridged language model, in one command. Makes .venv, then
 # bridges SmolLM2 and its scratch twin on MNIST images with random labels and probes
 # both before and after: bash tools/quickstart.sh --help
+[ -n "${BASH_VERSION:-}" ] || exec bash "$0" "$@" # called by sh
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 

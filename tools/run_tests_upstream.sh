@@ -4,6 +4,7 @@
 # in CI, as those packages ended in 2024. What was seen: docs/compatibility.md.
 #   bash tools/run_tests_upstream.sh                        all of them
 #   bash tools/run_tests_upstream.sh tests/hooks -k random  arguments go to pytest
+[ -n "${BASH_VERSION:-}" ] || exec bash "$0" "$@" # called by sh
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
