@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import difflib
 import importlib.util
 import os
 import re
@@ -131,7 +132,10 @@ def load_config(args: argparse.Namespace, may_be_trial: bool = False) -> Any:
         now = f": it is called {renamed} now" if os.path.isfile(renamed) else ""
         if os.path.isdir(args.config):
             fail(f"{args.config} is a folder: name a config in it, a file NAME.py.")
-        fail(f"the config {args.config} does not exist (from {os.getcwd()}){now}.")
+        fail(
+            f"the config {args.config} does not exist (from {os.getcwd()})"
+            + (f"{now}." if now else _nearest_file(Path(args.config)))
+        )
     from mmengine.device import get_device
 
     from lbbt_mm.config import ConfigError
@@ -163,6 +167,13 @@ def load_config(args: argparse.Namespace, may_be_trial: bool = False) -> Any:
     except ImportError as error:
         fail(str(error))
     return cfg
+
+
+def _nearest_file(path: Path) -> str:
+    """Such as ``': did you mean configs/bridge/NAME.py?'``, where one is alike."""
+    beside = [file.name for file in path.parent.glob("*.py")]
+    near = difflib.get_close_matches(path.name, beside, 1)
+    return f": did you mean {path.with_name(near[0])}?" if near else "."
 
 
 def shorten(cfg: Any, args: argparse.Namespace) -> dict[str, Any]:

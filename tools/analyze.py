@@ -128,6 +128,8 @@ def parse_args() -> argparse.Namespace:
 def targets_of(args: argparse.Namespace) -> list[Any]:
     """Find the models that the command line names."""
     if args.config.endswith(".py"):
+        for checkpoint in args.checkpoint:
+            _launch.check_checkpoint(checkpoint, local=True)
         cfg = _launch.load_config(args)
     from mmengine.device import get_device
     from mmengine.logging import MMLogger
@@ -148,8 +150,6 @@ def targets_of(args: argparse.Namespace) -> list[Any]:
         return [language_target(args.config, args.work_dir)]
     if not cfg.get("model"):
         _launch.fail(f"{args.config} has no model: there is nothing to measure.")
-    for checkpoint in args.checkpoint:
-        _launch.check_checkpoint(checkpoint, local=True)
     return config_targets(
         cfg,
         args.config,

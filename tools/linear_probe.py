@@ -147,12 +147,12 @@ def parse_args() -> argparse.Namespace:
 
 def prepare(args: argparse.Namespace) -> Any:
     """Read the config and check what can be checked before the long work."""
+    if args.checkpoint:
+        _launch.check_checkpoint(args.checkpoint, local=True)
     cfg = _launch.load_config(args)
     if not cfg.get("model"):
         _launch.fail(f"{args.config} has no model: there is nothing to probe.")
-    if args.checkpoint:
-        _launch.check_checkpoint(args.checkpoint, local=True)
-    elif cfg.get("load_from"):
+    if not args.checkpoint and cfg.get("load_from"):
         _launch.fail(
             f"{args.config} has load_from={cfg.load_from!r}, but no CHECKPOINT was "
             "given. Give it as CHECKPOINT, or probe the unbridged model with "

@@ -47,10 +47,13 @@ def parse_args() -> argparse.Namespace:
 
 def show() -> None:
     """List the data sets."""
+    print("python tools/prepare_data.py NAME fetches one of these into data/:\n")
     for name, data in DATASETS.items():
         print(f"{name}: {data.title}. {data.gigabytes:g} GB. Licence: {data.licence}.")
         for file in data.files:
-            size = f" ({file.size / 1e6:.0f} MB)" if file.size else ""
+            megabytes = file.size / 1e6 if file.size else 0
+            digits = 0 if megabytes >= 1 else 3
+            size = f" ({megabytes:.{digits}f} MB)" if megabytes else ""
             print(f"    {file.url}{size}")
 
 

@@ -88,9 +88,9 @@ def main(
         _launch.fail_to_write("the page", str(out), error)
     gaps = sum(len(section.gaps) for section in sections)
     print(
-        f"{out} ({len(page.encode()) / 1000:.0f} kB): {len(found.runs)} runs, "
-        f"{len(found.records)} measurements, {gaps} gaps marked, "
-        f"{len(found.problems)} files or measurements with problems"
+        f"{out} ({len(page.encode()) / 1000:.0f} kB). Runs: {len(found.runs)}; "
+        f"measurements: {len(found.records)}; gaps marked: {gaps}; "
+        f"files or measurements with problems: {len(found.problems)}."
     )
 
 

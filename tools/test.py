@@ -92,11 +92,11 @@ def draw_predictions(cfg: Any, folder: str) -> None:
 def main() -> None:
     """Evaluate."""
     args = parse_args()
+    _launch.check_checkpoint(args.checkpoint)
     cfg = _launch.load_config(args)
     for key in ("model", "test_dataloader", "test_evaluator"):
         if not cfg.get(key):
             _launch.fail(f"{args.config} has no {key}: there is nothing to evaluate.")
-    _launch.check_checkpoint(args.checkpoint)
     with _launch.console(args.verbose):
         evaluate(cfg, args)
 

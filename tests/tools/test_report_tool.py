@@ -28,7 +28,7 @@ def test_a_page_and_its_panels(report: Callable, tmp_path: Path) -> None:
     said = report(tmp_path / "runs", "--figures", tmp_path / "figures")
     assert said.returncode == 0, said.stderr
     page = (tmp_path / "runs" / "report.html").read_text()
-    assert "71.3" in page and "1 runs, 0 measurements" in said.stdout
+    assert "71.3" in page and "Runs: 1; measurements: 0" in said.stdout
     assert "tools/report.py" in page  # the command that made it
     assert list((tmp_path / "figures").glob("curves-*.svg"))
     assert not list(tmp_path.rglob("*.part"))
