@@ -41,6 +41,7 @@ PRINTED = {
     ),
     r"D(ONE|one) \(t=": "the same, after each of these",
     r"Evaluate annotation type ": "the same; the log has said it",
+    r"Loads checkpoint by \w+ backend": "of each file; the headline names it",
     r"You are using the default legacy behaviour of": (
         "transformers, of every LLaMA tokeniser; it says itself that nothing changes"
     ),
@@ -51,6 +52,9 @@ WARNED = {
     "faster_coco_eval is not installed": "of a metric that the config does not use",
     r"Default ``avg_non_ignore`` is False": "mmseg's default, in its own configs too",
     "The draw is False, it means": "nobody asked for pictures; --show-dir does",
+    "Fail to import ``MultiScaleDeformableAttention``": (
+        "mmcv without compiled ops; a config that needs them is refused in a sentence"
+    ),
     "To copy construct from a tensor, it is recommended": "mmdet, of its own code",
 }
 

@@ -61,12 +61,16 @@ def test_prints_and_warnings_of_others() -> None:
         with noise.hushed():
             print("loading annotations into memory...")
             print("Done (t=0.00s)")
+            print("Loads checkpoint by local backend from path: a.pth")
             print("Average Precision = 0.5")
             print("index created! said somebody", end="")
             print()
             print("\nDone")
             warnings.warn(
                 "To copy construct from a tensor, it is recommended", stacklevel=1
+            )
+            warnings.warn(
+                "Fail to import ``MultiScaleDeformableAttention`` from", stacklevel=1
             )
             warnings.warn("the learning rate is 0", stacklevel=1)
     assert screen.getvalue() == "Average Precision = 0.5\n\nDone\n"
