@@ -1,5 +1,6 @@
 """Your folder of images: a bridge without labels, a few labels, and what comes of it.
 
+source .venv/bin/activate                # of tools/quickstart.sh: it has what is needed
 python examples/own_images.py FOLDER     # writes own_images.png; minutes on 2 cores
 
 FOLDER/CLASS/*.jpg are images whose class you know; those in FOLDER itself, or in
@@ -25,12 +26,14 @@ ENDINGS = {".jpg", ".jpeg", ".png", ".bmp", ".webp"}
 
 def read_folder(folder, transform):
     """Return images ``(N, 3, S, S)``, classes (-1: none) and the classes' names."""
+    if not folder.is_dir():
+        raise ValueError(f"{folder} is no folder (from {Path.cwd()}).")
     files = sorted(f for f in folder.rglob("*") if f.suffix.lower() in ENDINGS)
     inside = [f.relative_to(folder).parts for f in files]
     owners = [parts[0] if len(parts) > 1 else "unlabelled" for parts in inside]
     names = sorted({*owners} - {"unlabelled"})
     if len(names) < 2:
-        raise SystemExit(
+        raise ValueError(
             f"{folder}: expected images in two folders or more, each named after a "
             f"class; got {len(files)} images and the classes {names}."
         )
@@ -89,13 +92,19 @@ def draw(out, pictures, chances, classes, names, title):
 
 def main(argv=None):
     """Read, bridge, label a few, predict, draw."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--labels", type=int, default=10, help="of each class")
-    parser.add_argument("--epochs", type=int, default=10)
-    parser.add_argument("--size", type=int, default=64, help="pixels of a side")
-    parser.add_argument("--patch", type=int, default=16, help="pixels of a side")
-    parser.add_argument("--blocks", type=int, default=6)
+    parser.add_argument(
+        "--labels", type=int, default=10, help="of each class: %(default)s"
+    )
+    parser.add_argument(
+        "--epochs", type=int, default=10, help="of the bridge: %(default)s"
+    )
+    parser.add_argument("--size", type=int, default=64, help="pixels: %(default)s")
+    parser.add_argument("--patch", type=int, default=16, help="pixels: %(default)s")
+    parser.add_argument("--blocks", type=int, default=6, help="of MiniLM: %(default)s")
     parser.add_argument("--out", type=Path, default=Path("own_images.png"))
     args = parser.parse_args(argv)
     MMLogger.get_instance("mmengine", log_level="WARNING")  # else it tells much
@@ -103,7 +112,12 @@ def main(argv=None):
     transform = lbbt_mm.ImageTransform(
         (args.size, args.size), mean=(124, 116, 104), std=(58, 57, 57)
     )
-    images, classes, names = read_folder(args.folder, transform)
+    try:
+        images, classes, names = read_folder(args.folder, transform)
+        lbbt_mm.language.language_config(MINILM)  # these two now, not after minutes
+        args.out.open("ab").close()
+    except (ValueError, OSError, lbbt_mm.language.CheckpointError) as error:
+        parser.error(str(error))
     order = torch.randperm(len(images))
     few = torch.cat(
         [order[classes[order] == c][: args.labels] for c in range(len(names))]
@@ -126,6 +140,7 @@ def main(argv=None):
         return f"{share:.0%} right" if len(known) else "rightness unknown"
 
     before = right(predict(backbone, images, classes, few, len(names)))
+    print(f"fine-tuned without a bridge: {before}", flush=True)
     for epoch, fitted in enumerate(bridge(backbone, images, args.epochs), 1):
         print(f"bridge, epoch {epoch}: {fitted:.0%} of random labels")
     chances = predict(backbone, images, classes, few, len(names))

@@ -50,8 +50,14 @@ def test_own_images(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     assert "100% right after the bridge" in said and "chance is 50%" in said
     with Image.open(out) as sheet:
         assert sheet.width > 1000
-    with pytest.raises(SystemExit, match="in two folders or more"):
-        load("own_images").main([str(tmp_path / "dark"), *small])
+    for wrong, words in (
+        ([str(tmp_path / "dark")], "in two folders or more"),
+        ([str(tmp_path / "lost")], "is no folder"),
+        ([str(tmp_path), f"--out={tmp_path}/no/sheet.png"], "No such file"),
+    ):
+        with pytest.raises(SystemExit, match="2"):
+            load("own_images").main([*wrong, *small])
+        assert words in capsys.readouterr().err
 
 
 def _code_cells(path: Path) -> list[dict]:
