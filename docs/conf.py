@@ -16,6 +16,7 @@ html_title = "lbbt_mm"
 html_theme_options = {
     "description": "Language models as vision backbones, for the OpenMMLab libraries",
     "page_width": "1200px",
+    "body_max_width": "920px",
     "fixed_sidebar": True,
 }
 html_copy_source = False
