@@ -60,6 +60,7 @@ EXTRAS = (
     "gguf",
     "analysis",
     "report",
+    "demo",
 )
 DEVELOPERS = ("docs", "tests")
 

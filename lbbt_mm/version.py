@@ -29,6 +29,7 @@ _SUPPORTED: dict[str, tuple[str, str, tuple[str, ...], str]] = {
     ),
     "gguf": ("0.10.0", "1.0", (), "pip install gguf"),
     "matplotlib": ("3.5.0", "4.0", (), "pip install matplotlib"),
+    "gradio": ("6.0.0", "7.0", (), 'pip install ".[demo]"'),
     "jinja2": ("3.0.0", "4.0", (), "pip install jinja2"),
     "sklearn": ("1.3.0", "2.0", (), "pip install scikit-learn"),
     "mmdet": (

@@ -16,6 +16,7 @@ from lbbt_mm.version import require
         ("transformers", r'pip install "transformers<5"'),
         ("gguf", "pip install gguf"),
         ("matplotlib", "pip install matplotlib"),
+        ("gradio", r'pip install "\.\[demo\]"'),
         ("sklearn", "pip install scikit-learn"),
         ("peft", r'pip install "peft<1"'),
     ],

@@ -145,7 +145,7 @@ def test_neither_fork_nor_upstream_is_a_hard_dependency(built):
     assert not {"transformers", "matplotlib", "scikit-learn", "gguf"} & always
     assert not [name for name in always if name.startswith(("onedl", "mm"))]
     offered = {"pretrain", "segmentation", "detection", "multimodal", "tests", "all"}
-    offered |= {"gguf", "analysis", "report"}
+    offered |= {"gguf", "analysis", "report", "demo"}
     assert offered <= set(metadata.get_all("Provides-Extra"))
 
 

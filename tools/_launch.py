@@ -109,6 +109,12 @@ def add_common_options(
         help="folder for logs and checkpoints; default: work_dir of the config, or "
         "work_dirs/NAME_OF_THE_CONFIG, in the words of the variables that are set",
     )
+    add_config_option(parser)
+    add_device_option(parser)
+
+
+def add_config_option(parser: argparse.ArgumentParser) -> None:
+    """Add ``--cfg-options``."""
     parser.add_argument(
         "--cfg-options",
         nargs="+",
@@ -117,7 +123,6 @@ def add_common_options(
         help="override settings of the config, for example train_cfg.max_epochs=3 "
         'model.backbone.out_indices="[0,2]"',
     )
-    add_device_option(parser)
 
 
 def load_config(args: argparse.Namespace, may_be_trial: bool = False) -> Any:

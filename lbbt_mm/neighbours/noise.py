@@ -55,6 +55,7 @@ WARNED = {
     "Fail to import ``MultiScaleDeformableAttention``": (
         "mmcv without compiled ops; a config that needs them is refused in a sentence"
     ),
+    "'HTTP_422_UNPROCESSABLE_ENTITY' is deprecated": "gradio, of its own code",
     "To copy construct from a tensor, it is recommended": "mmdet, of its own code",
 }
 

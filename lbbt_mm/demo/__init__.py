@@ -1,0 +1,1 @@
+"""A trained model on a local page: give it a picture, read what it says."""
