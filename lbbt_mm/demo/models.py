@@ -18,7 +18,7 @@ from lbbt_mm.measure.measured_model import MeasuredModel
 from lbbt_mm.models.checkpoint_config import type_name, use_checkpoint_only
 from lbbt_mm.models.multimodal.answering import Answering, open_answering
 from lbbt_mm.registry import find_type, names_of
-from lbbt_mm.safety.dumped_config import at, describe_dataset, describe_labels
+from lbbt_mm.safety.dumped_config import at, describe_labels
 
 
 class _Looking:
@@ -43,28 +43,31 @@ class _Looking:
         self._meta = {**_stated(cfg), **meta}
         scope = cfg.get("default_scope")
         self._labels = describe_labels(cfg, lambda n: find_type(n, DATASETS, scope))
-        if at(meta, "random_label", "ratio") and "random" not in self._labels:
-            self._labels = "random"  # the checkpoint is of another config
-        of = describe_dataset(cfg)
-        self.about = f"Trained on {self._labels} labels" + (f" of {of}" if of else "")
-        self.about += (
-            ": its classes tell whether it remembers an image of its training, and "
-            "nothing of other pictures."
-            if self._labels == "random"
-            else "."
-        )
-        self._try()
+        if at(meta, "random_label", "ratio") == 1:  # whatever the config says
+            self._labels = "random"
+        self.about = self._about(self._try())
 
-    def _try(self) -> None:
-        """Fail now, and not at the first picture."""
+    def _about(self, names: Sequence[str]) -> str:
+        if self._labels == "random":
+            return (
+                "Trained on random labels, which say whether it remembers an image of "
+                "its training, and nothing of other pictures."
+            )
+        trained = f"Trained on {self._labels} labels. " if self._labels else ""
+        first = ", ".join(names[:10]) + (", ..." if len(names) > 10 else "")
+        return f"{trained}{len(names)} classes: {first}"
+
+    def _try(self) -> Sequence[str]:
+        """Fail now, and not at the first picture; returns the names of all classes."""
         try:
-            self(Image.new("RGB", (64, 48), "grey"))
+            said = self(Image.new("RGB", (64, 48), "grey"))[0]
         except Exception as error:
-            said = (str(error).strip() or "no reason given").splitlines()[0]
+            told = (str(error).strip() or "no reason given").splitlines()[0]
             raise ValueError(
                 f"This {type(self._model).__name__} does not predict a picture "
-                f"({type(error).__name__}: {said[:300]})."
+                f"({type(error).__name__}: {told[:300]})."
             ) from error
+        return list(said) if isinstance(said, dict) else self._names()
 
     def __call__(self, image: Image.Image) -> Any:
         """Look at a picture."""
@@ -76,11 +79,13 @@ class _Looking:
         (sample,) = self._model.test_step(prepared.batch)
         return sample.cpu(), prepared.seen
 
-    def _names(self, count: int) -> list[str]:
-        """Names of classes, each only once."""
+    def _names(self, count: int | None = None) -> list[str]:
+        """Names of classes, each only once; as many as there are by default."""
         names = self._meta.get("classes")
         if isinstance(names, str) or not isinstance(names, Sequence):
             names = ()
+        if count is None:
+            count = len(names)
         if self._labels == "random":
             return [f"random label {number}" for number in range(count)]
         if len(names) != count:  # those of other labels than the head's
@@ -176,10 +181,13 @@ class Drawer(_Looking):
             counts = torch.bincount(area) / len(area) * 100
             form = "{name} {count:.0f} %"
             found = Counter({k: c for k, c in enumerate(counts.tolist()) if c >= 0.5})
-        names = self._names(len(self._meta.get("classes") or ()))
+        names = self._names()
         names += [f"class {n}" for n in range(len(names), max(found, default=0) + 1)]
         said = (form.format(name=names[k], count=c) for k, c in found.most_common())
-        return ", ".join(said) or "Nothing was found."
+        if self.has_scores and not found:
+            best = max(sample.pred_instances.scores.tolist(), default=0.0)
+            return f"Nothing has a score of {least:g}; the best has {best:.2f}."
+        return ", ".join(said)
 
 
 def _stated(cfg: Any) -> dict[str, Any]:

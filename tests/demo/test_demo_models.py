@@ -106,7 +106,8 @@ def test_names_come_with_the_checkpoint_and_each_once(cfg, save) -> None:
     ):
         model = opened(cfg, save(cfg, dataset_meta=dict(classes=classes)))
         assert list(model(grey)[0]) == expected
-        assert model.about.startswith("Trained on true labels")
+        told = "Trained on true labels. 2 classes: " + ", ".join(expected)
+        assert model.about == told
 
 
 @pytest.mark.parametrize("said_by", ["config", "checkpoint"])
@@ -118,7 +119,7 @@ def test_random_labels_are_not_shown_as_classes(cfg, save, said_by) -> None:
     model = opened(cfg, save(cfg, dataset_meta=meta))
     names = list(model(Image.new("RGB", (8, 8)))[0])
     assert names == ["random label 0", "random label 1"]
-    assert "nothing of other pictures" in model.about
+    assert "nothing of other" in model.about
 
 
 def test_another_models_checkpoint_is_refused(cfg, save) -> None:
@@ -163,7 +164,7 @@ def test_boxes_and_masks_are_drawn(task, toy_scenes, tmp_path) -> None:
     assert any(name in words for name in names), words
     if task == "detr":
         nothing, words = model(picture, 1.1)
-        assert words == "Nothing was found."
+        assert words.startswith("Nothing has a score of 1.1; the best has 0.")
         assert (np.asarray(nothing) == np.asarray(picture)).all()
     else:
         assert "%" in words
