@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -110,8 +110,9 @@ def _one_look(gr: Any, model: Any, picture: Any, told: Callable) -> None:
         said, more = told(model, *given)
         return said, _enlarged(more) if classifies else more
 
-    button.click(look, given, outputs, api_name="look", **_ONCE)
-    picture.change(lambda: [None, None], None, outputs, api_name=False)
+    looking = button.click(look, given, outputs, api_name="look", **_ONCE)
+    # Nothing of one picture beside another, also if its answer is still on the way.
+    picture.change(lambda: [None, None], None, outputs, cancels=[looking])
 
 
 def _enlarged(image: Image.Image | None) -> Image.Image | None:
@@ -148,9 +149,9 @@ def _conversation(gr: Any, model: Answering, picture: Any, told: Callable) -> No
         return "", said
 
     given, changed = [picture, question, talk], [question, talk]
-    asked = [button.click, question.submit]
-    gr.on(asked, ask, given, changed, api_name="ask", **_ONCE)
-    picture.change(list, None, talk, api_name=False)  # another picture, another talk
+    pressed = [button.click, question.submit]
+    asking = gr.on(pressed, ask, given, changed, api_name="ask", **_ONCE)
+    picture.change(list, None, talk, cancels=[asking])  # another picture, another talk
 
 
 def served(page: Any) -> Any:
@@ -184,7 +185,6 @@ def served(page: Any) -> Any:
                 message["headers"] = [*message.get("headers", ()), policy]
             await send(message)
 
-        waiting: Awaitable = app(scope, receive, send_on)
-        await waiting
+        await app(scope, receive, send_on)
 
     return with_policy
