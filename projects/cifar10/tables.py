@@ -145,7 +145,8 @@ def draw(path: Path) -> None:
     """Draw how labels are fitted, and what becomes of the probes."""
     rows = [row for row in read("bridges") if "after" in row]
     shown = [row for row in rows if row["augmentation"] == "crop"]
-    figure = plt.figure(figsize=(8.3, 7.2), layout="constrained")
+    # Narrow, so that a phone shows its letters, too.
+    figure = plt.figure(figsize=(6.4, 6.6), layout="constrained")
     above, below = figure.subfigures(2, 1, height_ratios=(1, 1.15))
     panels = dict(zip(("plain", "token"), above.subplots(1, 2), strict=True))
     for variant, panel in panels.items():
@@ -158,14 +159,15 @@ def draw(path: Path) -> None:
         title = {"plain": "no token", "token": "a token"}[variant]
         panel.set(title=f"{title} in front of the patches", xlabel="epoch")
         panel.set(ylim=(0, 100), ylabel="random labels fitted, %")
-        panel.legend(loc="lower right")
+    lines = panels["token"].get_legend_handles_labels()
+    above.legend(*lines, loc="outside lower center", ncols=len(LINES))
     _draw_changes(below.subplots(), shown)
     write_whole(path, lambda part: figure.savefig(part, format="png", dpi=200))
     plt.close(figure)
 
 
 def _draw_changes(axes: Any, rows: list[Row]) -> None:
-    front, names = {"plain": "", "token": ", a token in front"}, []
+    front, names = {"plain": "", "token": " + token"}, []
     for variant, (start, (name, colour)), (readout, words) in itertools.product(
         front, LINES.items(), READOUTS.items()
     ):
@@ -177,13 +179,14 @@ def _draw_changes(axes: Any, rows: list[Row]) -> None:
         axes.plot([found.low, found.high], [place, place], color=colour, lw=1.2)
         axes.plot(changes, [place] * len(changes), "o", color=colour, alpha=0.6)
         axes.plot(found.mean, place, "|", color=colour, ms=14, mew=2)
-        names.append(f"{name}{front[variant]}: {words}")
+        names.append(f"{name}{front[variant]}: {words.split()[0]}")
     axes.axvline(0, color=SOFT, lw=1)
     axes.set_yticks(range(len(names)), names)
     axes.invert_yaxis()
-    axes.set_title("what the bridge changes in a probe on other images")
+    axes.set_title("what the bridge changes in a linear probe")
     axes.set_xlabel(
-        "points; a dot a seed, a stroke their mean, a line its 95 % interval"
+        "points; dot: a seed, stroke: their mean, line: 95 % interval\n"
+        "(last token or mean of tokens; + token: one in front)"
     )
 
 
