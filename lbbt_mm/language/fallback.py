@@ -23,7 +23,7 @@ from lbbt_mm.language.fallback_config import (
     FallbackConfig,
     read_architecture,
 )
-from lbbt_mm.language.fallback_direction import find_rules
+from lbbt_mm.language.fallback_direction import find_rules, looks_ahead
 from lbbt_mm.language.fallback_parts import FallbackBlock, Parameters, drop_words
 from lbbt_mm.language.fallback_trunk import Call, Trunk, take_apart, values
 from lbbt_mm.language.layers import stream_dtype
@@ -111,13 +111,18 @@ class FallbackModel(RecordedModel):
     def _build(self, config: FallbackConfig, attention: str | None, says: str) -> None:
         try:
             model = config.build()
-            drop_words(model)
+            drop_words(model, config.width)
             count = config.with_layers(None).transformers.num_hidden_layers
             self.trunk = take_apart(model, count, config.num_layers, config.width)
             self.eval()
             _, calls = self.trunk.enter(torch.zeros(1, 4, config.width))
             layers = [layer.eval() for layer in self.trunk.release()]
             self.causal, rules = find_rules(layers, calls, config.width, attention)
+            before = self.trunk.enter
+            if self.causal and looks_ahead(lambda x: before(x)[0], config.width):
+                raise CheckpointError(
+                    "attention='causal': what stands before its layers looks ahead"
+                )
         except (CheckpointError, *FOREIGN) as error:
             own = isinstance(error, CheckpointError)
             text = str(error) if own else f"{type(error).__name__}: {error}"
@@ -180,7 +185,7 @@ class FallbackModel(RecordedModel):
         """Draw everything as transformers does for a new model."""
         with torch.device("cpu"):
             fresh = self.config.build()
-            drop_words(fresh)
+            drop_words(fresh, self.config.width)
             row = take_apart(
                 fresh,
                 self.config.transformers.num_hidden_layers,

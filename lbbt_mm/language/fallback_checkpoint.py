@@ -96,7 +96,7 @@ class FallbackCheckpoint:
         missing = {id(p): n for n, p in whole.named_parameters() if n in lacking}
         self._words = self._words_of(whole, lacking)
         parts = encoder_of(whole)
-        drop_words(parts)
+        drop_words(parts, self.config.width)
         layers = self.config.transformers.num_hidden_layers
         trunk = take_apart(parts, layers, model.config.num_layers, self.config.width)
         inside = (p for layer in trunk.layers for p in layer.parameters())

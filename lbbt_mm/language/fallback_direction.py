@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -31,20 +31,35 @@ def sees(layer: nn.Module, stream: Tensor, call: Call) -> str:
         call: How it is called for that many tokens.
 
     Returns:
-        ``'causal'``, ``'bidirectional'``, or ``'neither'``.
+        ``'causal'``, also if it sees a part of the past only, as a convolution does;
+        ``'bidirectional'``, or ``'neither'``.
     """
     x = stream.detach().clone().requires_grad_()
     with torch.enable_grad():
-        out = run_layer(layer, x, call)
-        weights = torch.randn(out.shape[-1], generator=torch.Generator().manual_seed(0))
-        rows = (out[0] * weights).sum(-1)
-        grads = [torch.autograd.grad(r, x, retain_graph=True)[0][0] for r in rows]
-    seen = torch.stack([(grad != 0).any(-1) for grad in grads])
+        seen = _seen(run_layer(layer, x, call), x)
     if bool(seen.triu(1).any()):
         return "bidirectional" if bool(seen.all()) else "neither"
-    return (
-        "causal" if bool(seen.tril().equal(torch.ones_like(seen).tril())) else "neither"
-    )
+    return "causal" if bool(seen.tril(-1).any()) else "neither"
+
+
+def looks_ahead(enter: Callable[[Tensor], Tensor], width: int) -> bool:
+    """Tell whether what stands before the layers lets a token see a later one.
+
+    Args:
+        enter: Computes what reaches the first layer, in evaluation mode on a CPU.
+        width: Channels of the stream.
+    """
+    x = torch.randn(1, _TOKENS, width, requires_grad=True)
+    with torch.enable_grad():
+        return bool(_seen(enter(x), x).triu(1).any())
+
+
+def _seen(out: Tensor, x: Tensor) -> Tensor:
+    """Return which tokens of ``x`` (columns) are in which of ``out`` (rows)."""
+    weights = torch.randn(out.shape[-1], generator=torch.Generator().manual_seed(0))
+    rows = (out[0] * weights).sum(-1)
+    grads = [torch.autograd.grad(r, x, retain_graph=True)[0][0] for r in rows]
+    return torch.stack([(grad != 0).any(-1) for grad in grads])
 
 
 def changed(
@@ -76,6 +91,8 @@ def changed(
             mask = torch.zeros_like(hidden, dtype=stream.dtype)[None, None]
         elif not isinstance(mask, Tensor) or mask.ndim != 4:
             raise CheckpointError("its layers take a mask of a kind of their own")
+        # Some older code makes a column too many, which their layers cut off.
+        mask = mask[..., :tokens, :tokens]
         both = mask.transpose(-1, -2)
         inverted = rule == "visible, inverted"
         if mask.dtype == torch.bool:
@@ -118,6 +135,8 @@ def find_rules(
     )
     if any(isinstance(value, Tensor) and value.requires_grad for value in held):
         raise CheckpointError("its layers keep a state from one batch to the next")
+    if all(kind == "neither" for kind in own):
+        raise CheckpointError("its layers let no token see all others, or those before")
     if wanted is None:
         return all(kind == "causal" for kind in own), ["own"] * len(own)
     rules: list[str] = []

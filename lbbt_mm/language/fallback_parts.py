@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from lbbt_mm.language.errors import NoNamedParts
+from lbbt_mm.language.errors import CheckpointError, NoNamedParts
 from lbbt_mm.language.fallback_config import AnyConfig, FallbackConfig
 from lbbt_mm.language.fallback_direction import changed, run_layer
 from lbbt_mm.language.fallback_trunk import Call, Refused
@@ -93,12 +93,26 @@ class _NoWords(nn.Module):
         raise Refused("it asks for word embeddings of its own")
 
 
-def drop_words(model: Any) -> None:
-    """Take the word embedding out of a model, where it can be found."""
+def drop_words(model: Any, width: int) -> None:
+    """Take the word embedding out of a model, where it can be found.
+
+    Args:
+        model: Of transformers, without a head.
+        width: Channels of the stream.
+
+    Raises:
+        CheckpointError: The embedding has another width.
+    """
     try:
         words = model.get_input_embeddings()
     except (NotImplementedError, AttributeError):
         return
+    narrow = getattr(words, "embedding_dim", width)
+    if narrow != width:
+        raise CheckpointError(
+            f"its word embeddings have {narrow} channels and its stream {width}; only "
+            f"ELECTRA's narrower ones are computed"
+        )
     for parent in list(model.modules()):
         for name, child in list(parent.named_children()):
             if child is words and not isinstance(parent, nn.ModuleList):

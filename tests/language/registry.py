@@ -41,6 +41,16 @@ _SIZES: dict[str, Any] = {
     **dict(num_key_value_heads=2, head_dim=8, d_kv=8, num_experts_per_tok=2),
     **dict(vocab_size=96, max_position_embeddings=64, pad_token_id=0),
 }
+_ACTIVE: dict[str, Any] = {  # what is off, or out of reach of a few tokens, by default
+    **dict(sliding_window=5, use_sliding_window=True, max_window_layers=1),
+    **dict(attention_chunk_size=5, floor_scale=4, keep_window_size=4, window_size=5),
+    **dict(local_attention=6, global_attn_every_n_layers=2, no_rope_layer_interval=2),
+    **dict(embedding_multiplier=3.0, residual_multiplier=0.5, clip_qkv=0.3),
+    **dict(attention_multiplier=0.3, attn_logit_softcapping=0.5, use_qk_norm=True),
+    **dict(qk_layernorm=True, query_pre_attn_scalar=16, type_vocab_size=2),
+    **dict(apply_residual_connection_post_layernorm=True),
+}
+_WINDOWS = ["sliding_attention", "full_attention", "sliding_attention"]
 _VISION = dict(hidden_size=16, intermediate_size=16, num_hidden_layers=1)
 _MAMBA = dict(
     **dict(mamba_n_heads=4, mamba_d_head=16, mamba_d_state=8, mamba_chunk_size=8),
@@ -57,6 +67,10 @@ _GEMMA3N = dict(
     layer_types=["sliding_attention", "full_attention", "sliding_attention"],
 )
 _MORE: dict[str, dict[str, Any]] = {
+    **dict.fromkeys(
+        ("cohere2", "dots1", "exaone4", "gemma3", "gemma3_text", "ministral", "olmo3"),
+        dict(layer_types=_WINDOWS),
+    ),
     "bamba": dict(**_MAMBA, attn_layer_indices=[1]),
     "codegen": dict(rotary_dim=4, n_positions=64, n_ctx=64),
     "cpmant": dict(dim_head=8, prompt_types=2, segment_types=2),
@@ -65,7 +79,11 @@ _MORE: dict[str, dict[str, Any]] = {
     "deepseek_v2": _DEEPSEEK,
     "deepseek_v3": _DEEPSEEK,
     "dots1": dict(n_shared_experts=1, first_k_dense_replace=1),
-    "falcon_h1": dict(**_MAMBA, mamba_d_ssm=64),
+    "falcon": dict(alibi=True, parallel_attn=False, new_decoder_architecture=False),
+    "falcon_h1": dict(
+        **_MAMBA, mamba_d_ssm=64, attention_in_multiplier=0.5, key_multiplier=0.7,
+        attention_out_multiplier=1.5, ssm_in_multiplier=0.5, ssm_out_multiplier=1.5,
+    ),
     "funnel": dict(
         block_sizes=[1, 1, 1], d_head=8, d_inner=48, num_hidden_layers=None
     ),
@@ -80,6 +98,14 @@ _MORE: dict[str, dict[str, Any]] = {
         **dict(use_mamba_kernels=False, mamba_dt_rank=4),
         **dict(attn_layer_period=2, attn_layer_offset=1),
     ),
+    "lfm2": dict(layer_types=["conv", "full_attention", "conv"]),
+    **dict.fromkeys(
+        ("llama4", "llama4_text"),
+        dict(
+            **dict(no_rope_layers=[1, 0, 1], interleave_moe_layer_step=2),
+            layer_types=["chunked_attention", "full_attention", "chunked_attention"],
+        ),
+    ),
     "longcat_flash": dict(
         **_DEEPSEEK, ffn_hidden_size=48, expert_ffn_hidden_size=16, moe_topk=2,
         zero_expert_num=2,
@@ -87,7 +113,10 @@ _MORE: dict[str, dict[str, Any]] = {
     "longformer": dict(attention_window=4, max_position_embeddings=64),
     "luke": dict(entity_vocab_size=8, entity_emb_size=WIDTH),
     "mamba2": dict(num_heads=4, head_dim=16, state_size=8, n_groups=1, chunk_size=8),
-    "qwen3_next": dict(linear_num_value_heads=4, linear_num_key_heads=2),
+    "qwen3_next": dict(
+        **dict(linear_num_value_heads=4, linear_num_key_heads=2),
+        layer_types=["linear_attention", "full_attention", "linear_attention"],
+    ),
     "reformer": dict(
         axial_pos_embds_dim=[16, 16], axial_pos_shape=[8, 8], attention_head_size=8,
         feed_forward_size=48, attn_layers=["local", "lsh", "local"],
@@ -97,6 +126,8 @@ _MORE: dict[str, dict[str, Any]] = {
         **dict(pronunciation_vocab_size=8, shape_vocab_size=8),
         **dict(pronunciation_embed_dim=8, shape_embed_dim=8),
     ),
+    # With norms of queries and keys transformers does not build a new one.
+    "stablelm": dict(use_parallel_residual=True, qk_layernorm=False),
     "squeezebert": dict(
         **{f"{k}_groups": 1 for k in ("q", "k", "v", "post_attention", "output")},
         intermediate_groups=1,
@@ -136,7 +167,7 @@ def tiny_config(model_type: str) -> dict[str, Any]:
     if not default.is_encoder_decoder:
         default = default.get_text_config()
     keys = {*default.to_dict(), *type(default).attribute_map}
-    sizes = {key: value for key, value in _SIZES.items() if key in keys}
+    sizes = {k: v for k, v in (_SIZES | _ACTIVE).items() if k in keys}
     sizes |= _MORE.get(model_type, {})
     sizes = {key: value for key, value in sizes.items() if value is not None}
     if getattr(whole, "text_config", None) is default:
@@ -156,8 +187,12 @@ def reference(config: FallbackConfig) -> Any:
     return whole.eval()
 
 
-def stack_of(model_type: str) -> FallbackModel:
+def stack_of(model_type: str, attention: str | None = None) -> FallbackModel:
     """Build a stack of random weights.
+
+    Args:
+        model_type: One of :func:`model_types`.
+        attention: As for the stack.
 
     Raises:
         CheckpointError: It is refused; or no size of it is tiny.
@@ -168,7 +203,7 @@ def stack_of(model_type: str) -> FallbackModel:
         whole = hf.AutoModel.from_config(config.transformers)
         size = sum(p.numel() for p in whole.parameters())
     assert size < 5e6, f"{model_type} is not tiny: {size} parameters"
-    return FallbackModel(config)
+    return FallbackModel(config, attention=attention)
 
 
 def reason(error: CheckpointError) -> str:
@@ -178,10 +213,11 @@ def reason(error: CheckpointError) -> str:
 
 
 PARTS = {"attention": ["self_attn"], "FFN": ["ffn"], "norms": ["norms"]}
-STACKS = {  # who is trained in two processes and sharded: tests/distributed
-    "gpt2": "two processes",
-    "qwen3": "sharded",
-}
+SHARDED = ("qwen3",)  # tests/distributed/test_sharded_runs.py
+OVER_TRANSFORMERS = (
+    *("olmo2", "gpt_neox", "gemma2", "bloom", "modernbert", "bart", "mamba", "granite"),
+)
+"""Those without a table that tests/distributed/test_families_in_two.py runs."""
 
 
 def by_table(model_type: str) -> list[str]:
@@ -204,7 +240,7 @@ def by_table(model_type: str) -> list[str]:
         f"table, {config.attention}",
         "all" if len(copied) == len(PARTS) else ", ".join(copied) or "nothing",
         "yes" if files else "no",
-        STACKS.get(model_type, "not run"),
+        "two, sharded" if model_type in SHARDED else "two",
     ]
 
 
@@ -216,9 +252,19 @@ def families() -> str:
     return "\n".join([*head, "|---|---|---|---|---|", *rows])
 
 
+ONE_WAY = "of these, only so"
+"""Row of those whose attention cannot be changed."""
+
+
+def ways(model: FallbackModel) -> tuple[str, str]:
+    """Name the attention of a model, and the other one."""
+    names = ("causal", "bidirectional")
+    return names if model.causal else names[::-1]
+
+
 def table() -> str:
     """Write the table of what runs over transformers' layers, and of what does not."""
-    runs: dict[str, list[str]] = {"causal": [], "bidirectional": []}
+    runs: dict[str, list[str]] = {"causal": [], "bidirectional": [], ONE_WAY: []}
     refused = []
     for name in model_types():
         try:
@@ -226,7 +272,12 @@ def table() -> str:
         except CheckpointError as error:
             refused.append(f"| `{name}` | {reason(error)} |")
         else:
-            runs["causal" if model.causal else "bidirectional"].append(f"`{name}`")
+            own, other = ways(model)
+            runs[own].append(f"`{name}`")
+            try:
+                stack_of(name, other)
+            except CheckpointError:
+                runs[ONE_WAY].append(f"`{name}`")
     rows = [f"| {kind} | {', '.join(names)} |" for kind, names in runs.items()]
     return "\n".join(
         ["| attention | `model_type` |", "|---|---|", *rows, ""]

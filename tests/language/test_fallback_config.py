@@ -5,12 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import torch
 import transformers as hf
 from registry import tiny_config
+from torch.testing import assert_close
 
 from lbbt_mm.language.errors import CheckpointError
 from lbbt_mm.language.fallback import FallbackModel
 from lbbt_mm.language.fallback_config import FallbackConfig
+from lbbt_mm.models.backbone.language_backbone import LanguageBackbone
 
 FULL, SLIDING = "full_attention", "sliding_attention"
 LINEAR = dict(rope_type="linear", factor=4.0)
@@ -97,3 +100,26 @@ def test_a_key_with_an_underscore_that_changes_the_function(tmp_path) -> None:
     read = FallbackConfig.read(config.to_dict(), "it")
     assert not [n for n, _ in FallbackModel(read).named_parameters() if "final" in n
                 and "blocks" not in n]  # fmt: skip
+
+
+def test_narrow_words_are_refused_in_one_sentence() -> None:
+    """OPT-350M's are projected twice, into the stream and out of it."""
+    narrow = dict(tiny_config("opt"), word_embed_proj_dim=16)
+    with pytest.raises(
+        CheckpointError, match="embeddings have 16 channels .* 32; only"
+    ):
+        FallbackModel(FallbackConfig.read(narrow, "it"))
+
+
+def test_heads_that_keep_their_rows_together_run_over_transformers(tmp_path) -> None:
+    """GPT-BigCode without multi_query, whose rows the table does not have."""
+    config = tiny_config("gpt_bigcode") | dict(multi_query=False)
+    theirs = hf.AutoModel.from_config(hf.AutoConfig.for_model(**config)).eval()
+    theirs.save_pretrained(tmp_path)
+    model = LanguageBackbone(str(tmp_path), img_size=32, patch_size=8, out_type="raw")
+    model.init_weights()
+    assert isinstance(model.eval().language, FallbackModel)
+    tokens, _ = model.patch_embed(images := torch.rand(2, 3, 32, 32))
+    with torch.no_grad():
+        expected = theirs(inputs_embeds=tokens).last_hidden_state
+        assert_close(model(images)[0], expected)
