@@ -40,7 +40,7 @@ def read_folder(folder: Path) -> Row:
         folder: Its work folder.
     """
     (config,) = folder.glob("*.py")
-    *_, start, _, dataset = config.stem.split("_")
+    _, backbone, start, _, dataset = config.stem.split("_")
     lines = [
         json.loads(line)
         for file in sorted(folder.glob("*/vis_data/scalars.json"))
@@ -54,6 +54,7 @@ def read_folder(folder: Path) -> Row:
     seed = re.search(r"^seed = (\d+)", config.read_text(), flags=re.M)
     return dict(
         config=config.name,
+        backbone=backbone,
         initialisation=start,
         dataset=dataset,
         seed=int(seed[1]),
@@ -116,9 +117,11 @@ def draw(rows: list[Row], path: Path) -> None:
         metric, _, factor = METRICS[row["dataset"]]
         epochs = [int(epoch) for epoch in row["validation"]]
         scores = [factor * scores[metric] for scores in row["validation"].values()]
-        start = row["initialisation"]
-        look = dict(color=COLOURS[start][0], label=start)
-        places[row["dataset"]].plot(epochs, scores, "o-", **look)
+        name = row["initialisation"]
+        if not row["backbone"].startswith("smollm2"):
+            name = f"{row['backbone']}, {name}"
+        colour, _ = COLOURS.get(name, COLOURS["other"])
+        places[row["dataset"]].plot(epochs, scores, "o-", color=colour, label=name)
     for dataset, axes in places.items():
         axes.set(title=titles[dataset], xlabel="epoch", ylim=(0, None))
         axes.set_ylabel(f"{METRICS[dataset][1]} of the validation images, %")

@@ -9,10 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from mmengine.config import Config
+from mmengine.registry import init_default_scope
 from PIL import Image
 
 from lbbt_mm.config import load_config
 from lbbt_mm.config.names import changed_keys, effective
+from lbbt_mm.transplant.meta_model import build_on_meta_device
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 LANGUAGE = sorted(CONFIGS.glob("*/*_language_*.py"))
@@ -79,6 +81,18 @@ def test_language_and_scratch_differ_in_one_line(path) -> None:
     assert changed_keys(one, two) == ["model.backbone.pretrained"]
     option = effective(load_config(path, dict(pretrained=False)))
     assert changed_keys(option, two) == []
+
+
+def test_the_resnet_differs_in_backbone_neck_and_length() -> None:
+    (path,) = CONFIGS.glob("detector/*_resnet18_*.py")
+    (other,) = CONFIGS.glob("detector/*_scratch_1xb4-24e_*.py")
+    one, two = (load_config(p) for p in (path, other))
+    changed = changed_keys(effective(one), effective(two))
+    parts = ("model.backbone.", "model.neck.", "train_cfg.max_epochs")
+    assert changed and all(key.startswith(parts) for key in changed)
+    init_default_scope("mmdet")
+    model = build_on_meta_device(one)
+    assert model.backbone.depth == 18 and model.neck.num_outs == 5
 
 
 @pytest.mark.parametrize("path", LANGUAGE, ids=lambda path: path.stem)

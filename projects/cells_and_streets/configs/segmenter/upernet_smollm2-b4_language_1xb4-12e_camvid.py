@@ -7,7 +7,8 @@ _base_ = [
 ]
 
 # often changed
-max_epochs = 20
+max_epochs = 12
+val_interval = 3  # epochs
 
 # As upernet_r50.py of mmseg, with the pyramid's channels in place of a ResNet's, and
 # batch norm that a CPU has, too.
@@ -44,12 +45,12 @@ model = dict(
     train_cfg=dict(),
     test_cfg=dict(mode="whole"),
 )
-train_cfg = dict(max_epochs=max_epochs)
+train_cfg = dict(max_epochs=max_epochs, val_interval=val_interval)
 auto_scale_lr = dict(base_batch_size=_base_.batch_size)
 # mmseg counts iterations; this run counts epochs, as the detector's.
 default_hooks = dict(
     logger=dict(log_metric_by_epoch=True),
-    checkpoint=dict(interval=_base_.val_interval, by_epoch=True),
+    checkpoint=dict(interval=val_interval, by_epoch=True),
 )
 log_processor = dict(by_epoch=True)
 custom_hooks = _base_.runtime_hooks
