@@ -261,6 +261,13 @@ class FallbackModel(RecordedModel):
 
     def embed(self, tokens: Tensor) -> Tensor:
         """Compute what reaches the first block, from tokens ``(B, T, C)``."""
+        if torch.jit.is_tracing():  # type: ignore[attr-defined]
+            raise CheckpointError(
+                f"This {self.config.family} model runs over transformers' own layers, "
+                f"which torch.jit.trace cannot record (nor torch.onnx.export and "
+                f"counts of operations that start from it); torch.export can, for "
+                f"images of one size."
+            )
         self.check_length(tokens.shape[1])
         tokens = tokens.to(self._dtype_around())
         stream, self._calls = self.trunk.enter(tokens)

@@ -196,6 +196,16 @@ def is_compiling() -> bool:
     return getattr(torch.compiler, "is_compiling", bool)()
 
 
+def is_recorded() -> bool:
+    """Whether a program is recorded that shall take other lengths and sizes, too.
+
+    Python would choose once, for the size of the example, and nothing would tell.
+    Whatever depends on a size is computed by tensors then.
+    """
+    exporting = getattr(torch.compiler, "is_exporting", bool)  # torch 2.1 has none
+    return torch.jit.is_tracing() or exporting()
+
+
 def _traced() -> bool:
     """Whether something records the operations instead of running them."""
     return torch.jit.is_tracing() or is_compiling()

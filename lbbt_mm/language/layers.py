@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lbbt_mm.language.config import LanguageConfig
-from lbbt_mm.language.kernels import Dropout, attention
+from lbbt_mm.language.kernels import Dropout, attention, is_recorded
 from lbbt_mm.language.rotary import rotate
 
 _ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
@@ -169,7 +169,17 @@ def relative_bias(
 
 
 def stretched(table: Tensor, rows: int) -> Tensor:
-    """Interpolate a whole table of positions ``(P, C)`` over more rows, linearly."""
+    """Interpolate a whole table of positions ``(P, C)`` over more rows, linearly.
+
+    A program that is recorded takes the first rows of the table if it gets fewer.
+    """
+    if is_recorded():
+        places = torch.arange(rows, device=table.device)
+        steps = (len(table) - 1) / places[-1:].clamp(min=1).float()
+        at = (places * steps.clamp(max=1)).clamp(max=len(table) - 1)
+        low, high = table[at.floor().long()].float(), table[at.ceil().long()].float()
+        between = (at - at.floor())[:, None]
+        return torch.lerp(low, high, between).to(table.dtype)
     wide = table.t()[None].float()
     longer = F.interpolate(wide, size=rows, mode="linear", align_corners=True)
     return longer[0].t().to(table.dtype)
@@ -329,11 +339,11 @@ class TransformerBlock(nn.Module):
     def _window_mask(self, x: Tensor, causal: bool, last_only: bool) -> Tensor | None:
         """Mask of a sliding window; ``None`` when the window covers every token."""
         window, tokens = self.config.sliding_window, x.shape[1]
-        if window is None or tokens <= window:
+        if window is None or (tokens <= window and not is_recorded()):
             return None
         places = torch.arange(tokens, device=x.device)
         distance = places[:, None] - places[None, :]
         visible = distance < window if causal else distance.abs() < window
         if causal:
-            visible &= distance >= 0
+            visible = visible & (distance >= 0)  # in place is not known to ONNX
         return visible[-1:] if last_only else visible

@@ -17,7 +17,7 @@ from lbbt_mm.language.checkpoint import Checkpoint
 from lbbt_mm.language.config import LanguageConfig
 from lbbt_mm.language.errors import CheckpointError
 from lbbt_mm.language.initial import mimetic_
-from lbbt_mm.language.kernels import Dropout
+from lbbt_mm.language.kernels import Dropout, is_recorded
 from lbbt_mm.language.layers import (
     NormAndProjection,
     Relative,
@@ -288,6 +288,8 @@ class LanguageModel(RecordedModel):
     def position_rows(self, tokens: int) -> Tensor:
         """Return ``(tokens, input_width)``; interpolated if the table is too short."""
         assert self.positions is not None and self.config.position == "table"
+        if is_recorded() and self.long_positions == "interpolate":
+            return stretched(self.positions, tokens)
         if self.check_length(tokens):
             return self.positions[:tokens]
         return stretched(self.positions, tokens)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from lbbt_mm.language.config import LanguageConfig
+from lbbt_mm.language.kernels import is_recorded
 
 
 class RotaryPositions(nn.Module):
@@ -31,8 +33,9 @@ class RotaryPositions(nn.Module):
 
     def forward(self, tokens: int, device: torch.device) -> tuple[Tensor, Tensor]:
         """Return cosines and sines, each ``(tokens, channels)`` in float32."""
-        frequencies = self._frequencies(tokens, device)
         places = torch.arange(tokens, device=device).float()
+        length = places[-1] + 1 if is_recorded() else tokens
+        frequencies = self._frequencies(length, device)
         angles = torch.outer(places, frequencies).repeat(1, 2)
         # Queries and keys become larger by it, and logits by its square.
         size = self.scaling.get("attention_factor", 1.0)
@@ -40,20 +43,27 @@ class RotaryPositions(nn.Module):
             return angles.cos(), angles.sin()
         return angles.cos() * size, angles.sin() * size
 
-    def _frequencies(self, tokens: int, device: torch.device) -> Tensor:
-        scaling, channels, theta = self.scaling, self.channels, self.theta
+    def _frequencies(self, tokens: int | Tensor, device: torch.device) -> Tensor:
+        scaling, channels = self.scaling, self.channels
+        theta: Any = self.theta
         kind = scaling.get("rope_type", scaling.get("type", "default"))
         trained = scaling.get("original_max_position_embeddings", math.inf)
-        if kind == "dynamic" and tokens > trained:
-            growth = scaling["factor"] * (tokens / trained - 1) + 1
-            theta *= growth ** (channels / (channels - 2))
+        if kind == "dynamic":
+            growth: Any = scaling["factor"] * (tokens / trained - 1) + 1
+            growth = growth.clamp(min=1) if is_recorded() else max(growth, 1)
+            theta = theta * growth ** (channels / (channels - 2))
         exponents = torch.arange(0, channels, 2, device=device).float()
         frequencies = theta ** (-exponents / channels)
         if kind in ("default", "dynamic"):
             return frequencies
         if kind == "longrope":
-            which = "long_factor" if tokens > trained else "short_factor"
-            return frequencies / torch.tensor(scaling[which], device=device)
+            short, long = (
+                torch.tensor(scaling[f"{which}_factor"], device=device)
+                for which in ("short", "long")
+            )
+            if not isinstance(tokens, int):
+                return frequencies / torch.where(tokens > trained, long, short)
+            return frequencies / (long if tokens > trained else short)
         slow = frequencies / scaling["factor"]
         if kind == "linear":
             return slow

@@ -7,7 +7,6 @@ import re
 import runpy
 import sys
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
@@ -186,9 +185,9 @@ def test_operations_are_counted(folder, monkeypatch) -> None:
     assert products <= counted["counted"]["flops"] < 1.1 * products
 
 
-@pytest.mark.parametrize("position", ["none", "sincos2d", "learned"])
+@pytest.mark.parametrize("position", ["none", "sincos2d", "learned", "language"])
 def test_a_program_takes_any_size(position, folder, monkeypatch) -> None:
-    text = block("backbone = lbbt_mm").replace("sincos2d", position)
+    text = block("torch.jit.trace(backbone").replace("sincos2d", position)
     names = run(text, folder, monkeypatch)
     backbone, program = names["backbone"], names["program"]
     # As many patches as in the example, and sides that no patch divides.
@@ -250,33 +249,65 @@ def test_a_detr_becomes_a_program(kind, folder, monkeypatch) -> None:
             assert_close(found, one)
 
 
-def test_tensorboards_backend_gets_the_numbers(project, ended, monkeypatch) -> None:
-    """The writer is a stand-in: what the backend hands to it is what is tested."""
-    written: dict[str, list] = {}
+def test_tensorboard_reads_numbers_and_pictures(project, ended) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    class SummaryWriter:
-        def __init__(self, log_dir: str) -> None:
-            written["folder"] = [log_dir]
-
-        def add_scalar(self, name: str, value: float, step: int) -> None:
-            written.setdefault(name, []).append((float(value), step))
-
-        def __getattr__(self, name: str):
-            return lambda *args, **kwargs: None
-
-    module = ModuleType("torch.utils.tensorboard")
-    module.SummaryWriter = SummaryWriter
-    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", module)
-    project.config.write_text(
-        project.config.read_text() + "visualizer = dict(type='UniversalVisualizer', "
-        "vis_backends=[dict(type='TensorboardVisBackend')])\n"
+    hooks = (
+        "custom_hooks = [dict(type='lbbt_mm.ThroughputHook', warmup=0)]\n"
+        "default_hooks['visualization'] = dict(\n"
+        "    type='VisualizationHook', enable=True, interval=1)\n"
     )
+    text = project.config.read_text() + hooks + block("TensorboardVisBackend")
+    project.config.write_text(text)
     argv = (project.config, "--work-dir", project.work_dir, "--device", "cpu")
     assert ended("train.py", *argv, "--auto-scale-lr").returncode == 0
-    steps = [step for _, step in written["loss"]]
-    assert steps == [1, 2] and "random_label/top1" in written
+
+    def written() -> EventAccumulator:
+        """Read the newest run."""
+        folders = sorted(project.work_dir.glob("*/vis_data"))
+        return EventAccumulator(str(folders[-1]), size_guidance={"images": 0}).Reload()
+
+    events = written()
+    assert [event.step for event in events.Scalars("loss")] == [1, 2]
+    assert {"random_label/top1", "time", "data_time"} <= set(events.Tags()["scalars"])
+    assert events.Tags()["images"]
     # Batches of four for a rate that was chosen for two; it is so once, not twice.
-    assert [value for value, _ in written["lr"]] == pytest.approx([2e-2] * 2)
+    assert [e.value for e in events.Scalars("lr")] == pytest.approx([2e-2] * 2)
     more = ("--resume", "--auto-scale-lr", "--cfg-options", "train_cfg.max_epochs=2")
     assert ended("train.py", *argv, *more).returncode == 0
-    assert [value for value, _ in written["lr"]] == pytest.approx([2e-2] * 4)
+    found = [(e.step, e.value) for e in written().Scalars("lr")]
+    assert [step for step, _ in found] == [3, 4]
+    assert [rate for _, rate in found] == pytest.approx([2e-2] * 2)
+
+
+def test_a_file_of_onnx(folder, monkeypatch) -> None:
+    import onnxruntime
+
+    first, text = block("torch.jit.trace(backbone"), block("torch.onnx.export")
+    names = run(first + text, folder, monkeypatch)
+    session = onnxruntime.InferenceSession("backbone.onnx")
+    for size in ((112, 448), (100, 250)):
+        images = torch.rand(2, 3, *size)
+        with torch.no_grad():
+            expected = names["backbone"](images)[0]
+        (found,) = session.run(["features"], {"images": images.numpy()})
+        assert_close(torch.from_numpy(found), expected)
+
+
+@pytest.mark.parametrize("kind", ["DETR", *tiny_detr.OURS])
+def test_a_detr_becomes_a_file_of_onnx(kind, folder, monkeypatch) -> None:
+    import onnxruntime
+
+    cfg = Config(dict(model=tiny_detr.detr_config(kind)))
+    cfg.dump(folder / "detr.py")
+    names = run("import torch\n" + block("class Scores"), folder, monkeypatch)
+    model, images = names["Scores"]().eval(), torch.rand(2, 1, 3, 64, 96)
+    with torch.no_grad():
+        options = dict(input_names=["images"], dynamo=False)
+        torch.onnx.export(model, (images[0],), "detr.onnx", **options)
+        wanted = model(images[1])
+    session = onnxruntime.InferenceSession("detr.onnx")
+    for found, one in zip(
+        session.run(None, {"images": images[1].numpy()}), wanted, strict=True
+    ):
+        assert_close(torch.from_numpy(found), one)

@@ -11,6 +11,7 @@ from mmengine.logging import print_log
 from torch import Tensor, nn
 
 from lbbt_mm.language.errors import CheckpointError
+from lbbt_mm.language.kernels import is_recorded
 from lbbt_mm.language.layers import stream_dtype
 
 
@@ -104,7 +105,7 @@ class PatchTokens(nn.Module):
         """Cut images into tokens, as :meth:`forward` without positions."""
         height, width = images.shape[-2:]
         bottom, right = -height % self.patch_size, -width % self.patch_size
-        if _exported() or bottom or right:
+        if is_recorded() or bottom or right:
             images = F.pad(images, (0, right, 0, bottom))
         dtype = stream_dtype(self)
         maps = self.projection(images.to(dtype))
@@ -117,7 +118,7 @@ class PatchTokens(nn.Module):
     def places(self, grid: tuple[int, int]) -> Tensor:
         """Return the positions ``(rows * columns, C)`` of a grid; there must be any."""
         positions = self.positions
-        if _exported() or grid != self.grid:
+        if is_recorded() or grid != self.grid:
             positions = resize_positions(positions, grid)
         return positions.flatten(0, 1)
 
@@ -156,16 +157,6 @@ class PatchTokens(nn.Module):
 def _kernel(weight: Tensor) -> str:
     width, channels, rows, columns = weight.shape
     return f"{channels}x{rows}x{columns} -> {width} channels"
-
-
-def _exported() -> bool:
-    """Whether a program is recorded that shall take other image sizes, too.
-
-    Python would choose once, for the size of the example. What it chooses not to do
-    changes nothing at that size.
-    """
-    exporting = getattr(torch.compiler, "is_exporting", bool)  # torch 2.1 has none
-    return torch.jit.is_tracing() or exporting()  # type: ignore[attr-defined]
 
 
 def resize_positions(table: Tensor, grid: tuple[int, int]) -> Tensor:

@@ -54,7 +54,7 @@ class PrefixTokens(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Stand in front of tokens: ``(B, T, C)`` -> ``(B, 1 + T, C)``."""
-        front = self.tokens.to(tokens.dtype).expand(len(tokens), -1, -1)
+        front = self.tokens.to(tokens.dtype).expand(tokens.shape[0], -1, -1)
         return torch.cat((front, tokens), dim=1)
 
     def _load_from_state_dict(

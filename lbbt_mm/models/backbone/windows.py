@@ -169,7 +169,7 @@ class Windows:
     def inputs(self, tokens: Tensor, causal: bool) -> tuple[Any, ...]:
         """Return what a block is called with, for tokens ``(B, T, C)``."""
         relative, hidden = self._relative, self._hidden
-        images = len(tokens)
+        images = tokens.shape[0]
         if self._front and isinstance(relative, tuple):
             cosines, sines = (one.repeat(images, 1, 1, 1) for one in relative)
             relative = cosines, sines
