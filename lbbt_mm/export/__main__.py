@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 DTYPES = ("float32", "bfloat16", "float16")
 
@@ -82,17 +83,31 @@ def export(args: argparse.Namespace) -> str:
 def _hugging_face(args: argparse.Namespace) -> str:
     import torch
 
-    from lbbt_mm.export.hugging_face import open_bridge, source_of, write_folder
+    from lbbt_mm.export import hugging_face as hf
+    from lbbt_mm.export import over_transformers as foreign
+    from lbbt_mm.language.checkpoint import Checkpoint
+    from lbbt_mm.language.whole import started_from
 
-    bridge = open_bridge(args.checkpoint)
-    source = source_of(bridge, args.language_model)
-    args.out.mkdir(parents=True, exist_ok=True)
+    bridge = hf.open_bridge(args.checkpoint)
     dtype = args.dtype and getattr(torch, args.dtype)
-    notes = write_folder(bridge, source, args.out, dtype)
+    if isinstance(bridge, Checkpoint):
+        source: Any = hf.source_of(bridge, args.language_model)
+        args.out.mkdir(parents=True, exist_ok=True)
+        notes = hf.write_folder(bridge, source, args.out, dtype)
+    else:
+        source = foreign.fallback_source(bridge, args.language_model)
+        notes = foreign.write_fallback(bridge, source, args.out, dtype)
+    count, of = bridge.config.num_layers, source.config.num_layers
+    _, first = started_from(bridge.record)
+    which = f"{first} to {first + count - 1}" if count > 1 else first
     said = [
-        f"{args.out}: {source.source} with {bridge.config.num_layers} of its "
-        f"{source.config.num_layers} blocks from {args.checkpoint}"
+        f"{args.out}: {source.source} with {count} of its {of} blocks (number {which}) "
+        f"from {args.checkpoint}"
     ]
+    if count < of:
+        notes.append(
+            "its other blocks are as they were, and were not trained with these"
+        )
     return "\n".join([*said, *(f"note: {note}" for note in notes)])
 
 

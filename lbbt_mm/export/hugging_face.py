@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import reduce
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from torch import Tensor
 from lbbt_mm.files import write_whole
 from lbbt_mm.language.checkpoint import Checkpoint, open_checkpoint, own_checkpoint
 from lbbt_mm.language.errors import CheckpointError
+from lbbt_mm.language.fallback_checkpoint import FallbackCheckpoint, own_fallback
 from lbbt_mm.language.locate import local_path
 from lbbt_mm.language.record import own_record
 from lbbt_mm.language.storage import load_state_dict
@@ -30,7 +31,7 @@ _BESIDE = (  # what of a folder belongs to its tokeniser, and how to generate
 )
 
 
-def open_bridge(checkpoint: str) -> Checkpoint:
+def open_bridge(checkpoint: str) -> Checkpoint | FallbackCheckpoint:
     """Open the blocks of a checkpoint of ours, its LoRA merged.
 
     Args:
@@ -40,6 +41,9 @@ def open_bridge(checkpoint: str) -> Checkpoint:
         CheckpointError: It cannot be read, or holds no language backbone.
     """
     state = load_state_dict(Path(checkpoint).expanduser())
+    found = own_record(state, checkpoint)
+    if found is not None and _is_foreign(found[1]):
+        return own_fallback(checkpoint, state, *found)
     return bridge_in(state, checkpoint)
 
 
@@ -54,6 +58,11 @@ def bridge_in(state: dict[str, Any], origin: str) -> Checkpoint:
         CheckpointError: There is no language backbone in it.
     """
     record = own_record(state, origin)
+    if record is not None and _is_foreign(record[1]):
+        raise CheckpointError(
+            f"{origin} holds blocks that run over transformers' own layers; expected "
+            f"blocks of one of our families."
+        )
     if record is not None and (record[1].get("use") or {}).get("lora"):
         state = merged(state, origin)
     bridge = own_checkpoint(state, origin)
@@ -63,6 +72,11 @@ def bridge_in(state: dict[str, Any], origin: str) -> Checkpoint:
             f"one; its tensors are {', '.join(sorted(state)[:3]) or 'none'}, ..."
         )
     return bridge
+
+
+def _is_foreign(record: Mapping[str, Any]) -> bool:
+    """Whether a stack runs over transformers' own layers."""
+    return "transformers" in (record.get("config") or {})
 
 
 def source_of(bridge: Checkpoint, language_model: str | None = None) -> Checkpoint:
@@ -133,11 +147,7 @@ def write_folder(
         OSError: It cannot be written.
         CheckpointError: The language model cannot be read, or lies in that folder.
     """
-    own = local_path(source.source)
-    if own is not None and folder.resolve() in (own.resolve(), own.resolve().parent):
-        raise CheckpointError(
-            f"{folder} holds the language model itself; write to another folder."
-        )
+    refuse_own_folder(source.source, folder)
     blocks = blocks_of(bridge)
     if dtype is None:
         kinds = (tensor.dtype for parts in blocks.values() for tensor in parts.values())
@@ -147,10 +157,19 @@ def write_folder(
         config.pop(key, None)
     config["torch_dtype"] = str(dtype).removeprefix("torch.")
     _write_weights(readers, folder, dtype)
-    notes = _write_beside(source.source, folder)
+    notes = write_beside(source.source, folder)
     # Last: without it no half folder is taken for a model.
     write_whole(folder / "config.json", json.dumps(config, indent=2) + "\n")
-    return _other_use(bridge, source) + notes
+    return other_use(bridge, source.config.attention) + notes
+
+
+def refuse_own_folder(language_model: str, folder: Path) -> None:
+    """Refuse to write over the language model itself."""
+    own = local_path(language_model)
+    if own is not None and folder.resolve() in (own.resolve(), own.resolve().parent):
+        raise CheckpointError(
+            f"{folder} holds the language model itself; write to another folder."
+        )
 
 
 def save_tensors(file: Path, tensors: dict[str, Tensor]) -> None:
@@ -201,8 +220,16 @@ def _shards(readers: Readers, dtype: torch.dtype) -> Iterator[dict[str, Tensor]]
     yield held
 
 
-def _write_beside(language_model: str, folder: Path) -> list[str]:
-    """Copy the tokeniser and what else says how to use the model."""
+def write_beside(language_model: str, folder: Path) -> list[str]:
+    """Copy the tokeniser and what else says how to use the model.
+
+    Args:
+        language_model: Where they lie.
+        folder: To write into.
+
+    Returns:
+        A sentence if there is no tokeniser.
+    """
     path = local_path(language_model)
     home = path if path is None or path.is_dir() else path.parent
     if home is not None and path is not None and path.suffix != ".gguf":
@@ -223,13 +250,19 @@ def _write_beside(language_model: str, folder: Path) -> list[str]:
     return []
 
 
-def _other_use(bridge: Checkpoint, source: Checkpoint) -> list[str]:
+def other_use(bridge: Checkpoint | FallbackCheckpoint, attention: str) -> list[str]:
+    """Say how blocks ran in a backbone and do not in their language model.
+
+    Args:
+        bridge: Of ours.
+        attention: ``'causal'`` or ``'bidirectional'``, the language model's own.
+    """
     use, notes = bridge.record.get("use") or {}, []
-    look = use.get("attention", source.config.attention)
-    if look != source.config.attention:
+    look = use.get("attention", attention)
+    if look != attention:
         notes.append(
             f"the blocks were trained with {look} attention, the language model runs "
-            f"them with {source.config.attention} attention"
+            f"them with {attention} attention"
         )
     if "window_size" in use:
         notes.append("the blocks were trained with attention in windows")

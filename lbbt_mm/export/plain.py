@@ -12,6 +12,7 @@ from torch import Tensor
 
 from lbbt_mm.export.hugging_face import save_tensors
 from lbbt_mm.files import write_whole
+from lbbt_mm.language.fallback import FallbackModel
 from lbbt_mm.models.backbone.language_backbone import LanguageBackbone
 from lbbt_mm.models.backbone.lora import MERGE
 
@@ -73,6 +74,9 @@ def write_program(backbone: LanguageBackbone, file: Path) -> str:
             program = torch.export.export(
                 backbone.eval(), (images,), dynamic_shapes=({0: batch},)
             )
+            if isinstance(backbone.language, FallbackModel):
+                # transformers' masks leave calls of Python behind that do nothing.
+                program = program.run_decompositions({})
         write_whole(
             file, lambda path: torch.export.save(program, path, extra_files=extra)
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,6 +40,7 @@ class FallbackCheckpoint:
         record: What a checkpoint of ours says about its origin.
         beside: Name -> tensor of what stands beside the stack in a checkpoint of ours.
         gguf: The file, if it is one.
+        architectures: Classes of transformers that the file's ``config.json`` names.
     """
 
     def __init__(
@@ -50,6 +51,7 @@ class FallbackCheckpoint:
         record: Mapping[str, Any] | None = None,
         beside: Mapping[str, Tensor] | None = None,
         gguf: Path | None = None,
+        architectures: Sequence[str] = (),
     ) -> None:
         self.source = source
         self.config = config
@@ -57,6 +59,7 @@ class FallbackCheckpoint:
         self.beside = dict(beside or {})
         self._tensors = dict(tensors)
         self._gguf = gguf
+        self._architectures = tuple(architectures)
         self._words: Tensor | None = None
 
     def embedding_rows(self, start: int, stop: int) -> Tensor:
@@ -146,21 +149,8 @@ class FallbackCheckpoint:
         config = self.config.transformers
         kind: Any = transformers.MODEL_MAPPING[type(config)]
         kind = kind[0] if isinstance(kind, tuple) else kind
-        options = dict(config=config, dtype=torch.float32, output_loading_info=True)
-        try:
-            if self._gguf is not None:
-                whole, info = kind.from_pretrained(
-                    self._gguf.parent, gguf_file=self._gguf.name, **options
-                )
-            else:
-                tensors = _without_prefix(self._tensors, first, kind.base_model_prefix)
-                whole, info = kind.from_pretrained(None, state_dict=tensors, **options)
-        except Exception as error:
-            raise CheckpointError(
-                f"{self.source} cannot be read as a {self.config.family} model by "
-                f"transformers ({type(error).__name__}: {str(error)[:200]}); copy the "
-                f"config.json and the weights of one model."
-            ) from error
+        tensors = _without_prefix(self._tensors, first, kind.base_model_prefix)
+        whole, info = self._from_pretrained(kind, config, tensors)
         row = first[0].partition(".0.")[0]
         extra = [
             name
@@ -175,6 +165,48 @@ class FallbackCheckpoint:
                 f"of one model."
             )
         return whole, set(info["missing_keys"])
+
+    def whole(self) -> tuple[Any, set[str]]:
+        """Let transformers read the model with its head, and all else that it has.
+
+        Returns:
+            The model in float32, and the names of weights that the file does not hold.
+
+        Raises:
+            CheckpointError: transformers cannot read it.
+        """
+        import transformers
+
+        config = self.config.whole
+        # By name, and of transformers alone: a stranger's code is never run.
+        named = next(iter(self._architectures), "")
+        kind: Any = getattr(transformers, str(named), None)
+        known = isinstance(kind, type) and issubclass(
+            kind, transformers.PreTrainedModel
+        )
+        if not known:
+            kinds: Any = transformers.MODEL_FOR_CAUSAL_LM_MAPPING
+            if type(config) not in kinds:
+                kinds = transformers.MODEL_MAPPING
+            kind = kinds[type(config)]
+        model, info = self._from_pretrained(kind, config, dict(self._tensors))
+        return model, set(info["missing_keys"])
+
+    def _from_pretrained(
+        self, kind: Any, config: Any, tensors: dict[str, Tensor]
+    ) -> tuple[Any, dict[str, Any]]:
+        options = dict(config=config, dtype=torch.float32, output_loading_info=True)
+        try:
+            if self._gguf is not None:
+                folder, name = self._gguf.parent, self._gguf.name
+                return kind.from_pretrained(folder, gguf_file=name, **options)
+            return kind.from_pretrained(None, state_dict=tensors, **options)
+        except Exception as error:
+            raise CheckpointError(
+                f"{self.source} cannot be read as a {self.config.family} model by "
+                f"transformers ({type(error).__name__}: {str(error)[:200]}); copy the "
+                f"config.json and the weights of one model."
+            ) from error
 
 
 _BUFFERS = tuple(
@@ -256,21 +288,34 @@ def open_fallback(language_model: str) -> FallbackCheckpoint:
         tensors = merged_state_dict(files.weights)
         found = own_record(tensors, language_model)
         if found is not None:
-            return _own(language_model, tensors, *found)
+            return own_fallback(language_model, tensors, *found)
     check_index(language_model, files.names, tensors)
     hf = read_json(files.config) if files.config else {}
     reason = refusal(language_model, tensors, hf)
     if reason is not None:
         raise CheckpointError(reason)
     return FallbackCheckpoint(
-        language_model, FallbackConfig.read(hf, language_model), tensors
+        language_model,
+        FallbackConfig.read(hf, language_model),
+        tensors,
+        architectures=hf.get("architectures") or (),
     )
 
 
-def _own(
+def own_fallback(
     source: str, tensors: Mapping[str, Any], root: str, record: Mapping[str, Any]
 ) -> FallbackCheckpoint:
-    """Take a stack of ours out of a model's state dict."""
+    """Take a stack of ours over transformers' layers out of a model's state dict.
+
+    Args:
+        source: What the user gave, for messages.
+        tensors: The model's state dict.
+        root: What stands before the stack's names in it.
+        record: The stack's.
+
+    Raises:
+        CheckpointError: It is one of named parts.
+    """
     config = read_architecture(record.get("config"))
     if not isinstance(config, FallbackConfig):
         raise CheckpointError(f"{source} holds a stack of named parts.")

@@ -87,9 +87,14 @@ class FallbackConfig:
         return str(json.loads(self.hf)["model_type"])
 
     @property
+    def whole(self) -> Any:
+        """The configuration of the whole model, which may see or hear, too."""
+        return _parsed(self.hf)
+
+    @property
     def transformers(self) -> Any:
         """The configuration of the text model, as transformers reads it."""
-        config = _parsed(self.hf)
+        config = self.whole
         return config if config.is_encoder_decoder else config.get_text_config()
 
     @property

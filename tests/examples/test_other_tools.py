@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import re
 import runpy
 import sys
@@ -167,22 +168,72 @@ def test_pythons_own_syntax(tmp_path, monkeypatch) -> None:
             assert isinstance(MODELS.build(again.model), type(model))
 
 
-def test_operations_are_counted(folder, monkeypatch) -> None:
-    import mmpretrain
-
+@pytest.fixture
+def language(folder):
+    """The language model is where the configs look for it."""
     (folder / "gone").rename(folder / "tiny")
-    try:
-        counted = run(block("get_model_complexity_info"), folder, monkeypatch)
-        script = Path(mmpretrain.__file__).parent / ".mim/tools/analysis_tools"
-        monkeypatch.setattr(
-            sys, "argv", ["get_flops.py", "classifier.py", "--shape", "32"]
-        )
-        runpy.run_path(str(script / "get_flops.py"), run_name="__main__")
-    finally:
-        (folder / "tiny").rename(folder / "gone")
-    # 16 patches of 3 * 64 numbers; 4 products of 32 and two of 128; queries and keys.
-    products = 16 * (192 * 32 + 4 * 32 * 32 + 2 * 32 * 128) + 2 * 16 * 16 * 32
-    assert products <= counted["counted"]["flops"] < 1.1 * products
+    yield
+    (folder / "tiny").rename(folder / "gone")
+
+
+# 16 patches of 3 * 64 numbers; 4 products of 32 and two of 128; queries and keys.
+PRODUCTS = 16 * (192 * 32 + 4 * 32 * 32 + 2 * 32 * 128) + 2 * 16 * 16 * 32
+
+
+def counted_by(package, *words: object, monkeypatch, capsys) -> float:
+    """Run a library's own get_flops.py, and read what it says."""
+    script = Path(package.__file__).parent / ".mim/tools/analysis_tools/get_flops.py"
+    monkeypatch.setattr(sys, "argv", [script.name, *map(str, words)])
+    runpy.run_path(str(script), run_name="__main__")
+    number, unit = re.findall(r"Flops:\s*([\d.]+)([KMG]?)", capsys.readouterr().out)[-1]
+    return float(number) * {"": 1, "K": 1e3, "M": 1e6, "G": 1e9}[unit]
+
+
+def test_operations_are_counted(folder, language, monkeypatch, capsys) -> None:
+    import mmpretrain
+    import mmseg
+
+    counted = run(block("get_model_complexity_info"), folder, monkeypatch)
+    assert PRODUCTS <= counted["counted"]["flops"] < 1.1 * PRODUCTS
+    capture = dict(monkeypatch=monkeypatch, capsys=capsys)
+    words = ("classifier.py", "--shape", 32)
+    assert PRODUCTS <= counted_by(mmpretrain, *words, **capture) < 1.1 * PRODUCTS
+    head = 16 * (32 * 8 * 9 + 8 * 3)  # one convolution, and the classes
+    found = counted_by(mmseg, "segmenter.py", "--shape", 32, **capture)
+    assert PRODUCTS + head <= found < 1.2 * (PRODUCTS + head)
+
+
+def test_operations_of_detectors_are_counted(
+    folder, language, monkeypatch, capsys
+) -> None:
+    import mmdet
+
+    monkeypatch.chdir(folder)
+    image = dict(id=1, file_name="image.png", height=32, width=32)
+    classes = [dict(id=number, name=str(number)) for number in range(5)]
+    box = dict(id=1, image_id=1, category_id=1, bbox=[2, 2, 9, 9], area=81, iscrowd=0)
+    Path("coco.json").write_text(
+        json.dumps(dict(images=[image], annotations=[box], categories=classes))
+    )
+    found, cfg = {}, elsewhere.detector("tiny")
+    data = dict(type="CocoDataset", ann_file="coco.json", data_prefix=dict(img=""))
+    data |= dict(test_mode=True, metainfo=dict(classes=[c["name"] for c in classes]))
+    cfg.val_dataloader = dict(
+        **dict(batch_size=1, num_workers=0),
+        dataset=dict(data, pipeline=elsewhere.PIPELINE),
+        sampler=dict(type="DefaultSampler", shuffle=False),
+    )
+    for kind in ("FCOS", "DETR", *tiny_detr.OURS):
+        if kind != "FCOS":
+            cfg.model = tiny_detr.detr_config(kind)
+        cfg.dump("counted.py")
+        capture = dict(monkeypatch=monkeypatch, capsys=capsys)
+        found[kind] = counted_by(mmdet, "counted.py", **capture)
+    # Two blocks, the neck, and of the head five convolutions.
+    products = 2 * PRODUCTS - 16 * 192 * 32 + 16 * 32 * 32
+    products += 16 * 9 * 32 * (2 * 32 + 3 + 4 + 1)
+    assert products <= found.pop("FCOS") < 1.1 * products
+    assert len(set(found.values())) == 1  # ours as mmdet's own
 
 
 @pytest.mark.parametrize("position", ["none", "sincos2d", "learned", "language"])

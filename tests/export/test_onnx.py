@@ -162,18 +162,6 @@ def test_layers_of_transformers_are_not_recorded(tmp_path: Path) -> None:
         exported(model, torch.rand(1, 3, 32, 32), tmp_path)
 
 
-@pytest.mark.slow  # torch.export takes its time
-def test_layers_of_transformers_go_into_a_program_of_torch(tmp_path: Path) -> None:
-    model = build(tmp_path, dict(SIZES, model_type="gpt_neox"))
-    images = torch.rand(3, 3, 32, 32)  # of training's size
-    shapes = ({0: torch.export.Dim("batch", min=1)},)
-    with torch.no_grad():
-        program = torch.export.export(model, (images,), dynamic_shapes=shapes).module()
-        for count in (1, 5):
-            more = torch.rand(count, 3, 32, 32)
-            assert_close(program(more), model(more))
-
-
 def test_a_classifier_with_its_head(tmp_path: Path) -> None:
     import mmpretrain.models  # noqa: F401
 

@@ -36,6 +36,15 @@ LLAMA = dict(
 GPT2 = dict(
     model_type="gpt2", n_embd=16, n_layer=2, n_head=2, n_positions=32, vocab_size=32
 )
+NEOX = dict(  # over transformers' own layers
+    model_type="gpt_neox",
+    hidden_size=16,
+    num_hidden_layers=2,
+    num_attention_heads=4,
+    intermediate_size=24,
+    max_position_embeddings=32,
+    vocab_size=32,
+)
 PIPELINE = [dict(type="LoadImageFromFile")]
 
 
@@ -134,10 +143,11 @@ def test_other_checkpoints_are_one_sentence(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow  # torch.export takes its time
+@pytest.mark.parametrize("model", [LLAMA, NEOX], ids=["ours", "transformers"])
 def test_a_program_needs_torch_only(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    model: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    file = write(tmp_path, LLAMA)
+    file = write(tmp_path, model)
     out = tmp_path / "backbone.pt2"
     export(monkeypatch, file, out, "--to", "torch")
     backbone = lbbt_mm.load_backbone(file)
@@ -237,6 +247,7 @@ def test_timm_computes_the_same(
     ("options", "reason"),
     [
         ({}, "its attention is causal"),
+        (dict(model=NEOX), "its layers are transformers' own"),
         (dict(model=LLAMA, attention="bidirectional"), "RMSNorm.*gated.*silu.*rotary"),
         (dict(attention="bidirectional", out_indices=0), "not the last alone"),
         (dict(attention="bidirectional", img_size=(9, 16)), "4 does not divide"),
