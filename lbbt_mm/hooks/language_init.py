@@ -21,6 +21,7 @@ from lbbt_mm.language.storage import load_state_dict
 from lbbt_mm.neighbours.mmengine import model_of, start_of
 from lbbt_mm.registry import HOOKS
 from lbbt_mm.transplant import CopyPlan, CopyReport, TransplantError, make_plan, mimetic
+from lbbt_mm.transplant.entries import refuse_overlap
 
 _TARGETS = ("module", "final_norm", "positions")  # of a copy: names in the model
 
@@ -222,10 +223,24 @@ class LanguageInitHook(Hook):
                 return
             self._plan = make_plan(model, checkpoint, self.copies, self.accept)
         first = self.report is None
+        if first:
+            self._refuse_overlap(model)
         self.report = self._plan.apply(model)
         if first and self._runner is not None:
             self._runner.logger.info("LanguageInitHook:\n" + self.report.to_text())
             self._write_report(self._runner, self.report)
+
+    def _refuse_overlap(self, model: nn.Module) -> None:
+        """Refuse what another of these hooks has filled before."""
+        copies = getattr(vars(model).get("init_weights"), "copies", [])
+        hooks = [getattr(then, "__self__", None) for then in copies]
+        refuse_overlap(
+            {
+                f"hook {number} ({hook.language_model})": hook._plan.rows
+                for number, hook in enumerate(hooks, 1)
+                if isinstance(hook, LanguageInitHook) and hook._plan is not None
+            }
+        )
 
     def _fills(self, path: str, model: nn.Module) -> bool:
         """Whether load_from overwrites whatever would be copied."""
@@ -237,10 +252,13 @@ class LanguageInitHook(Hook):
         }
         targets = [copied.get(key) for copied in self.copies for key in _TARGETS]
         roots = tuple(f"{target}." for target in targets if target)
-        return all(
-            loaded.get(name) == parameter.shape
+        wanted = {
+            name: parameter.shape
             for name, parameter in model.named_parameters()
             if f"{name}.".startswith(roots)
+        }
+        return bool(wanted) and all(
+            loaded.get(name) == shape for name, shape in wanted.items()
         )
 
     def _write_report(self, runner: Runner, report: CopyReport) -> None:

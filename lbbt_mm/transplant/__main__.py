@@ -19,7 +19,7 @@ from lbbt_mm.language.errors import CheckpointError
 from lbbt_mm.neighbours.noise import hushed
 from lbbt_mm.registry import HOOKS, find_type
 from lbbt_mm.safety.dumped_config import language_hooks
-from lbbt_mm.transplant.entries import name_of
+from lbbt_mm.transplant.entries import Row, name_of, refuse_overlap
 from lbbt_mm.transplant.errors import TransplantError
 from lbbt_mm.transplant.meta_model import build_on_meta_device
 from lbbt_mm.transplant.mimetic import SOURCE, MimeticPlan, make_mimetic_plan
@@ -83,13 +83,17 @@ def show(args: argparse.Namespace) -> None:
         raise TransplantError(f"{args.config} has no model to copy into.")
     require_scope(cfg, args.config)
     model = build_on_meta_device(cfg)
-    for hook in hooks:
+    filled: dict[str, list[Row]] = {}
+    for number, hook in enumerate(hooks, 1):
         plan: CopyPlan | MimeticPlan
         if hook["language_model"] == SOURCE:
             plan = make_mimetic_plan(model, hook["copies"])
         else:
             checkpoint = open_checkpoint(hook["language_model"])
             plan = make_plan(model, checkpoint, hook["copies"], hook.get("accept", ()))
+        if hook.get("pretrained", True):
+            filled[f"hook {number} ({hook['language_model']})"] = plan.rows
+        refuse_overlap(filled)
         print(plan.report().to_text())
         if args.all:
             for row in plan.rows:

@@ -8,6 +8,7 @@ model did. It is refused unless the config accepts it by name.
 from __future__ import annotations
 
 from collections.abc import Collection
+from typing import Any
 
 from lbbt_mm.language.block import block_shapes
 from lbbt_mm.language.config import LanguageConfig
@@ -27,6 +28,24 @@ ACCEPTABLE = {
 """Name in ``accept`` -> what is inexact then."""
 
 _SOURCE_OF_CROSS = {"cross_norm": "attn_norm", "cross_qkv": "qkv", "cross_out": "out"}
+
+
+def accepted(accept: Any) -> list[str]:
+    """Read the option ``accept``: a list of words, one word, or None.
+
+    Raises:
+        TransplantError: It is another thing, or a word is none of :data:`ACCEPTABLE`.
+    """
+    words = [accept] if isinstance(accept, str) else accept or []
+    known = isinstance(words, (list, tuple, set, frozenset)) and all(
+        isinstance(word, str) and word in ACCEPTABLE for word in words
+    )
+    if not known:
+        raise TransplantError(
+            f"accept should be a list of some of {', '.join(ACCEPTABLE)}; got "
+            f"{accept!r}."
+        )
+    return list(words)
 
 
 def source_of(part: str) -> str:

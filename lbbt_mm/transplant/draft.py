@@ -40,6 +40,8 @@ class Draft:
         self._inexact: dict[str, dict[str, list[str]]] = {}  # name -> text -> layers
         self._filled: dict[int, str] = {}  # id of a parameter -> its path
         self._hint = False
+        # A module may have several paths, of which named_parameters() knows the first.
+        self._names = {id(p): name for name, p in model.named_parameters()}
 
     def add(self, copy: Copy) -> None:
         """Plan one entry of ``copies``."""
@@ -242,12 +244,14 @@ class Draft:
         rows: tuple[int, int],
         selection: Selection | None,
     ) -> None:
-        path = f"{layer}.{name}" if layer else name
+        path, own = self._names[id(parameter)], f"{layer}.{name}" if layer else name
         earlier = self._filled.get(id(parameter))
         if earlier is not None:
-            same = "" if earlier == path else f" (it is the same as {earlier})"
-            self._problem(f"{path} would be filled twice{same}")
-        self._filled[id(parameter)] = path
+            same = "" if earlier == own else f" (it is the same as {earlier})"
+            self._problem(f"{own} would be filled twice{same}")
+        self._filled[id(parameter)] = own
+        if not parameter.dtype.is_floating_point:
+            self._problem(f"{own} holds {parameter.dtype}, which rounds a block away")
         key = None if selection is None else selection.name
         if selection is not None:
             self.selections[selection.name] = selection

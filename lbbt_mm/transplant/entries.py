@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from torch import nn
+
 from lbbt_mm.transplant.errors import TransplantError
 from lbbt_mm.transplant.tables import PARTS
 
@@ -91,6 +93,42 @@ def name_of(block: int) -> str:
     }.get(block, f"block {block}")
 
 
+def fillable(model: nn.Module, rows: Sequence[Row]) -> dict[str, nn.Parameter]:
+    """Return a model's parameters by name, which are about to be filled.
+
+    Raises:
+        TransplantError: One to be filled has no memory, and a copy would do nothing.
+    """
+    parameters = dict(model.named_parameters())
+    empty = next((r.parameter for r in rows if parameters[r.parameter].is_meta), None)
+    if empty is not None:
+        raise TransplantError(
+            f"{empty} is on the meta device, which keeps no numbers: build the model "
+            f"on a device, or call its to_empty(device=...) and init_weights() first."
+        )
+    return parameters
+
+
+def refuse_overlap(plans: Mapping[str, Sequence[Row]]) -> None:
+    """Refuse copies of which one would write over another.
+
+    Args:
+        plans: Name of a plan -> what it fills.
+
+    Raises:
+        TransplantError: Two fill the same parameter.
+    """
+    owners: dict[str, str] = {}
+    for name, rows in plans.items():
+        for row in rows:
+            first = owners.setdefault(row.parameter, name)
+            if first != name:
+                raise TransplantError(
+                    f"{row.parameter} would be filled twice, by {first} and by "
+                    f"{name}: let each layer stand in one of them."
+                )
+
+
 def copy_of(fields: Any) -> Copy:
     """Check one entry of ``copies``.
 
@@ -124,6 +162,10 @@ def copy_of(fields: Any) -> Copy:
         raise TransplantError(
             f"fit for {copy.module} should be 'exact' or 'select' (evenly spaced "
             f"channels for a smaller layer), got {copy.fit!r}."
+        )
+    if not isinstance(copy.cycle, bool):
+        raise TransplantError(
+            f"cycle for {copy.module} should be True or False, got {copy.cycle!r}."
         )
     if copy.parts is None:
         return copy

@@ -12,7 +12,7 @@ from torch import nn
 
 from lbbt_mm.language.initial import mimetic_attention
 from lbbt_mm.language.storage import tensor_bytes
-from lbbt_mm.transplant.entries import MIMETIC, Row, copy_of
+from lbbt_mm.transplant.entries import MIMETIC, Row, copy_of, fillable
 from lbbt_mm.transplant.errors import TransplantError
 from lbbt_mm.transplant.report import CopyReport
 from lbbt_mm.transplant.selection import find_module, layers_of
@@ -60,7 +60,7 @@ class MimeticPlan:
         Args:
             model: The model that the plan was made for.
         """
-        parameters = dict(model.named_parameters())
+        parameters = fillable(model, self.rows)
         for heads, rows in self.attentions:
             width = next(
                 row.shape[0] for row in rows if row.part.endswith("out.weight")

@@ -16,7 +16,13 @@ from lbbt_mm.language.layers import stretched
 from lbbt_mm.language.storage import tensor_bytes
 from lbbt_mm.transplant import compare
 from lbbt_mm.transplant.draft import Draft
-from lbbt_mm.transplant.entries import FINAL_NORM, POSITIONS, Row, copy_of
+from lbbt_mm.transplant.entries import (
+    FINAL_NORM,
+    POSITIONS,
+    Row,
+    copy_of,
+    fillable,
+)
 from lbbt_mm.transplant.errors import TransplantError
 from lbbt_mm.transplant.groups import Ungrouped
 from lbbt_mm.transplant.report import CopyReport
@@ -85,8 +91,9 @@ class CopyPlan:
 
         Raises:
             CheckpointError: The file is damaged.
+            TransplantError: The model has no memory for its weights.
         """
-        parameters = dict(model.named_parameters())
+        parameters = fillable(model, self.rows)
         digest = hashlib.sha256()
 
         def add_to_hash(block: int, part: str, tensor: Tensor) -> None:
@@ -168,13 +175,7 @@ def make_plan(
     Raises:
         TransplantError: With every problem that was found.
     """
-    accept = [accept] if isinstance(accept, str) else list(accept or ())
-    unknown = [name for name in accept if name not in compare.ACCEPTABLE]
-    if unknown:
-        raise TransplantError(
-            f"accept names {', '.join(map(repr, unknown))}; expected some of "
-            f"{', '.join(compare.ACCEPTABLE)}."
-        )
+    accept = compare.accepted(accept)
     if not isinstance(copies, (list, tuple)):
         raise TransplantError(
             f"copies should be a list of dict(module=...), one for each group of "

@@ -46,13 +46,20 @@ def layers_of(path: str, module: nn.Module) -> list[tuple[str, nn.Module]]:
         Paths and layers, in order.
 
     Raises:
-        TransplantError: The list is empty.
+        TransplantError: The list is empty, or holds a layer twice.
     """
     if not isinstance(module, (nn.ModuleList, nn.Sequential)):
         return [(path, module)]
-    layers = [(f"{path}.{name}", layer) for name, layer in module.named_children()]
+    before = f"{path}." if path else ""
+    layers = [(before + name, layer) for name, layer in module.named_children()]
     if not layers:
         raise TransplantError(f"{path} holds no layers.")
+    if len(layers) != len(module):
+        raise TransplantError(
+            f"{path} holds {len(module)} layers that share the numbers of "
+            f"{len(layers)}: one layer cannot hold several blocks. Name a single one, "
+            f"such as module={layers[0][0]!r}, with one block."
+        )
     return layers
 
 

@@ -20,6 +20,7 @@ CROSS = ("cross_norm", "cross_qkv", "cross_out")
 # a torch.nn.MultiheadAttention (its in_proj), one Linear, or three. `norm_order` is
 # 'pre' or 'post'; 'norm_first' reads it from the layer's attribute of that name.
 # `qkv_bias` names parameters where the biases lie apart, None where there is none.
+# `ffn_adds` is False where the layer, not its FFN, adds to the residual stream.
 # `without` says why a word of PARTS has no place in the layer.
 _FFN = dict(up="ffn.layers.0.0", activation="ffn.layers.0.1", down="ffn.layers.1")
 _DETR = dict(
@@ -60,7 +61,7 @@ _VIT = dict(
     out="attn.proj",
     ffn_norm="ln2",
 )
-_BEIT = dict(_VIT, qkv_bias=["attn.q_bias", None, "attn.v_bias"])
+_BEIT = dict(_VIT, qkv_bias=["attn.q_bias", None, "attn.v_bias"], ffn_adds=False)
 _SWIN = dict(
     _VIT, attn_norm="norm1", qkv="attn.w_msa.qkv", out="attn.w_msa.proj",
     ffn_norm="norm2",
@@ -101,6 +102,14 @@ TABLES: dict[str, Mapping[str, Any]] = {
         ffn_norm="norms.2",
         without=dict(cross_attn=_DEFORMABLE),
     ),
+    # mmpretrain's forward() calls ln1 twice and ln2 never.
+    "mmpretrain.models.backbones.deit3.DeiT3TransformerEncoderLayer": dict(
+        _VIT,
+        without=dict(
+            norms="its attention and its FFN stand behind one norm, ln1, where a block "
+            "has two; ln2 is not used"
+        ),
+    ),
     "mmpretrain.models.backbones.beit.BEiTTransformerEncoderLayer": _BEIT,
     "mmseg.models.backbones.beit.BEiTTransformerEncoderLayer": _BEIT,
     "mmpretrain.models.backbones.swin_transformer.SwinBlock": _SWIN,
@@ -134,3 +143,29 @@ TABLES: dict[str, Mapping[str, Any]] = {
     ),
 }
 """Class -> where it keeps the parts of a block."""
+
+CONTAINERS = frozenset(
+    (
+        "torch.nn.modules.container.Sequential",
+        "torch.nn.modules.container.ModuleList",
+        "torch.nn.modules.activation.MultiheadAttention",
+        "mmcv.cnn.bricks.transformer.MultiheadAttention",
+        "mmcv.cnn.bricks.transformer.FFN",
+        "mmpretrain.models.backbones.deit3.DeiT3FFN",
+        "mmpretrain.models.utils.attention.MultiheadAttention",
+        "mmpretrain.models.utils.attention.BEiTAttention",
+        "mmpretrain.models.utils.attention.ShiftWindowMSA",
+        "mmpretrain.models.utils.attention.WindowMSA",
+        "mmdet.models.backbones.swin.ShiftWindowMSA",
+        "mmdet.models.backbones.swin.WindowMSA",
+        "mmseg.models.backbones.swin.ShiftWindowMSA",
+        "mmseg.models.backbones.swin.WindowMSA",
+        "mmseg.models.backbones.beit.BEiTAttention",
+        "mmseg.models.backbones.mit.EfficientMultiheadAttention",
+        "mmseg.models.backbones.mit.MixFFN",
+        f"{_MMDET}.utils.ConditionalAttention",
+        "lbbt_mm.models.detection.fused_attention.FusedAttention",
+        "lbbt_mm.models.detection.fused_attention._Attention",
+    )
+)
+"""Classes between a layer and its parts that compute as a block does."""

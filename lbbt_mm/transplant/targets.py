@@ -9,7 +9,7 @@ filled.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from torch import Tensor, nn
@@ -17,6 +17,14 @@ from torch import Tensor, nn
 from lbbt_mm.language.layers import RMSNorm
 from lbbt_mm.transplant import activations
 from lbbt_mm.transplant.errors import TransplantError
+from lbbt_mm.transplant.modules import (
+    check_scale,
+    check_way,
+    class_of,
+    heads_of,
+    is_layer_norm,
+    is_linear,
+)
 from lbbt_mm.transplant.tables import BLOCK, CROSS, PARTS, TABLES
 
 _SETTINGS = ("norm_order", "activation", "num_heads")
@@ -89,10 +97,10 @@ class LayerTarget:
                 f"{self.kind} has none of {', '.join(sorted(wanted))} to be filled."
             )
         for part in (part for part in (*BLOCK, *CROSS) if part in names):
-            self._find(part, table[part], table.get("qkv_bias"))
+            self._find(part, table)
         stated = table.get("num_heads")
         attentions = [part for part in ("qkv", "cross_qkv") if part in names]
-        self.num_heads = tuple(self._heads(table[p], stated) for p in attentions)
+        self.num_heads = tuple(self._heads(table, p, stated) for p in attentions)
         norms = [self._norm(table[part]) for part in PARTS["norms"] if part in names]
         self.norm_eps = sorted({norm.eps for norm in norms})
         self.unmapped, self.kept = self._rest(table, names)
@@ -161,11 +169,14 @@ class LayerTarget:
         first, _, rest = name.partition(".")
         return f"{first}.{rest.partition('.')[0]}" if first == "norms" else first
 
-    def _find(
-        self, part: str, where: str | list[str], apart: list[str | None] | None
-    ) -> None:
+    def _find(self, part: str, table: Mapping[str, Any]) -> None:
         """Add the weight of a part, and its bias if it has one."""
+        where, apart = table[part], table.get("qkv_bias")
+        adds = None if self._mapped else table.get("ffn_adds", True)
         names = [where] if isinstance(where, str) else list(where)
+        for name in names:
+            self._module(name)
+            check_way(self.layer, name, adds)
         for kind in ("weight", "bias"):
             found = []
             for name in names:
@@ -190,13 +201,28 @@ class LayerTarget:
                     f"{' and '.join(str(list(one)) for one in sorted(shapes))}."
                 )
             if kind == "weight" and len(found) != len(names):
+                what = "norm" if part.endswith("norm") else "attention or FFN"
                 raise TransplantError(
                     f"{self.kind} should keep {part} in {' and '.join(names)}, which "
-                    f"has no weight of its own there: its attention or FFN is of "
-                    f"another kind than a language block's."
+                    f"has no weight of its own there: its {what} is of another kind "
+                    f"than a language block's."
                 )
+            if kind == "weight" and not part.endswith("norm"):
+                self._require_linear(part, names)
             if found:
                 self.parts[f"{part}.{kind}"] = found
+
+    def _require_linear(self, part: str, names: Sequence[str]) -> None:
+        """Refuse modules that do not add up their inputs by their weight's rows."""
+        for name in names:
+            module = self._module(name)
+            whole = part.endswith("qkv") and hasattr(module, "in_proj_weight")
+            if not whole and not is_linear(module):
+                raise TransplantError(
+                    f"{name} of {self.kind} is a {type(module).__name__}, which "
+                    f"computes something else with its weight than torch.nn.Linear; "
+                    f"a block's numbers would mean something else there."
+                )
 
     def _module(self, name: str) -> Any:
         """Return a module, or a function that the layer keeps, by its path."""
@@ -229,7 +255,7 @@ class LayerTarget:
 
     def _norm(self, name: str) -> nn.LayerNorm:
         norm = self._module(name)
-        if not isinstance(norm, nn.LayerNorm) or isinstance(norm, RMSNorm):
+        if isinstance(norm, RMSNorm) or not is_layer_norm(norm):
             raise TransplantError(
                 f"{name} of {self.kind} is a {type(norm).__name__}; the blocks that "
                 f"can be copied have LayerNorm. Set norm_cfg=dict(type='LN')."
@@ -237,74 +263,69 @@ class LayerTarget:
         return norm
 
     def _norm_order(self, stated: str | None) -> str | None:
-        if not hasattr(self.layer, "norm_first"):
-            if stated == "norm_first":
-                raise TransplantError(
-                    f"{self.kind} has lost its attribute norm_first, which says where "
-                    f"its norms stand; give it back."
-                )
-            return stated
-        known = "pre" if self.layer.norm_first else "post"  # the layer knows best
-        if stated in ("pre", "post") and stated != known and self._mapped:
+        """Find where the norms stand; the layer knows it better than its mapping."""
+        known = None
+        for name in ("norm_first", "pre_norm", "normalize_before"):
+            says = getattr(self.layer, name, None)
+            if isinstance(says, bool) and (self._mapped or name == "norm_first"):
+                known = "pre" if says else "post"
+                if self._mapped and stated not in (None, known):
+                    raise TransplantError(
+                        f"the mapping says norm_order={stated!r}, but the layer has "
+                        f"{name}={says}: let them agree."
+                    )
+        if stated == "norm_first" and known is None:
             raise TransplantError(
-                f"the mapping says norm_order={stated!r}, but the layer has "
-                f"norm_first={self.layer.norm_first}: let them agree."
+                f"{self.kind} has lost its attribute norm_first, which says where its "
+                f"norms stand; give it back."
             )
-        return known
+        return known or stated
 
-    def _heads(self, where: str | list[str], stated: int | None = None) -> int:
+    def _heads(self, table: Mapping[str, Any], part: str, stated: int | None) -> int:
         """Find the head count at the module that holds the projections, or above it."""
-        path = (where if isinstance(where, str) else where[0]).split(".")
-        while path:
-            module = self._module(".".join(path))
-            for option in ("add_zero_attn", "v_shortcut"):
-                if getattr(module, option, False):
-                    raise TransplantError(
-                        f"{self.kind} has {option}=True, which no language block "
-                        f"computes; switch it off."
-                    )
-            heads = getattr(module, "num_heads", None)
-            if isinstance(heads, int):
-                if stated not in (None, heads):
-                    raise TransplantError(
-                        f"the mapping says num_heads={stated!r}, but "
-                        f"{'.'.join(path)} has {heads}: leave num_heads out."
-                    )
-                return heads
-            path.pop()
-        if isinstance(stated, int):
-            return stated
-        raise TransplantError(
-            f"{self.kind} does not say how many heads its attention has, and shapes "
-            f"cannot tell; add num_heads to its mapping."
-        )
+        where = table[part]
+        place = where if isinstance(where, str) else where[0]
+        path = place.split(".")
+        heads = None
+        while heads is None and path:
+            heads = heads_of(self._module(".".join(path)))
+            if heads is None:
+                path.pop()
+        if heads is None:
+            heads = heads_of(self.layer)
+        if heads is not None and stated not in (None, heads):
+            raise TransplantError(
+                f"the mapping says num_heads={stated!r}, but "
+                f"{'.'.join(path) or 'it'} has {heads}: leave num_heads out."
+            )
+        heads = stated if heads is None else heads
+        if not isinstance(heads, int):
+            raise TransplantError(
+                f"{self.kind} does not say how many heads its attention has, and "
+                f"shapes cannot tell; add num_heads to its mapping."
+            )
+        rows = self.shape_of(f"{part}.weight")[0]
+        check_scale(self.layer, place, rows / 3 / heads, self._mapped)
+        return heads
 
 
 def _table_of(layer: nn.Module) -> Mapping[str, Any]:
     """Find the table of the layer's class, or of the one that it inherits from."""
-    for kind in type(layer).__mro__:
-        table = TABLES.get(f"{kind.__module__}.{kind.__qualname__}")
-        if table is not None:
-            break
-    else:
+    kind, own = class_of(layer, frozenset(TABLES), _DECIDING)
+    if kind is None:
         known = ", ".join(dict.fromkeys(name.rpartition(".")[2] for name in TABLES))
         raise TransplantError(
             f"{type(layer).__name__} is a class that no table describes (known, of "
             f"mmseg, mmpretrain, mmdet and torch.nn: {known}); say where it keeps a "
             f"block's parts with {_WORDS}."
         )
-    own = [
-        name
-        for name in _DECIDING
-        if getattr(type(layer), name, None) is not getattr(kind, name, None)
-    ]
     if own:
         raise TransplantError(
             f"{type(layer).__name__} computes something else than the {kind.__name__} "
             f"that it inherits from (its own {', '.join(own)}). If that is softmax "
             f"attention and an FFN all the same, describe it with {_WORDS}."
         )
-    return table
+    return TABLES[f"{kind.__module__}.{kind.__qualname__}"]
 
 
 def _checked(mapping: Mapping[str, Any], wanted: Collection[str]) -> dict[str, Any]:

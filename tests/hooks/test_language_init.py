@@ -213,6 +213,22 @@ def test_two_hooks_fill_two_parts(bert, tmp_path) -> None:
     assert "init_weights" not in vars(runner.model)
 
 
+def test_two_hooks_do_not_fill_one_layer(bert, tmp_path) -> None:
+    """The second would win, and both would report a copy."""
+    cfg = vision_runs.config("segmenter", bert, tmp_path)
+    (group, *_) = cfg.custom_hooks[0].copies
+    second = dict(cfg.custom_hooks[0])
+    second["copies"] = [dict(group, module=f"{group['module']}.0", blocks=1)]
+    cfg.custom_hooks.append(second)
+    with pytest.raises(
+        TransplantError, match=r"filled twice, by hook 1 \(.*\) and by hook 2"
+    ):
+        train(cfg)
+    cfg.custom_hooks[1]["pretrained"] = False
+    runner, state = train(cfg, "one")
+    assert_copied(state, expected("segmenter", runner.model, bert))
+
+
 def test_validation_alone_needs_no_language_model(tmp_path) -> None:
     cfg = vision_runs.config("segmenter", str(tmp_path / "gone"), tmp_path)
     runner = Runner.from_cfg(cfg)
@@ -276,6 +292,12 @@ def test_load_from_needs_no_language_model_if_it_fills_the_layers(
     cfg.load_from = str(tmp_path / "part.pth")
     with pytest.raises(CheckpointError, match="There is no file or folder .*gone"):
         train(cfg, "third")
+    # Nor does a whole one, for layers that no path names.
+    cfg.load_from = str(whole)
+    for group in cfg.custom_hooks[0].copies:
+        group.module = "decode_head.no_such"
+    with pytest.raises(CheckpointError, match="There is no file or folder .*gone"):
+        train(cfg, "fourth")
 
 
 def test_a_selection_in_a_run(bert, tmp_path) -> None:

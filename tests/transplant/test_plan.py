@@ -200,7 +200,7 @@ def test_a_last_norm_without_a_bias(gpt2) -> None:
 
 def test_an_unknown_word_in_accept(gpt2) -> None:
     message = refusal(Model(), gpt2, entry(), accept=["norms"])
-    assert "expected some of norm_order, activation" in message
+    assert "a list of some of norm_order, activation" in message
 
 
 def test_accepting_more_than_needed_is_noted(gpt2) -> None:

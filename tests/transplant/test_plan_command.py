@@ -129,6 +129,15 @@ def test_the_scratch_config_shows_the_plan_of_its_twin(segmenter, plan) -> None:
     assert status == 0 and scratch in language  # a library was talking, too
 
 
+def test_two_hooks_that_fill_one_layer(segmenter, plan) -> None:
+    hooks = segmenter.custom_hooks
+    hooks.append(dict(hooks[1], copies=[dict(module="decode_head.layers.1", blocks=0)]))
+    status, said = plan(segmenter)
+    assert status == 2 and "would be filled twice, by hook 1 (" in said
+    hooks[1]["pretrained"] = False  # it fills nothing in a run
+    assert plan(segmenter)[0] == 0
+
+
 def test_a_subclass_of_the_hook(segmenter, plan) -> None:
     HOOKS.register_module(module=OwnInit, force=True)
     _, own = plan(segmenter)

@@ -16,7 +16,7 @@ from torch import nn
 from torch.testing import assert_close
 
 from lbbt_mm.language.checkpoint import language_config
-from lbbt_mm.transplant import make_plan
+from lbbt_mm.transplant import TransplantError, make_plan
 from lbbt_mm.transplant.compare import ACCEPTABLE
 from lbbt_mm.transplant.meta_model import build_on_meta_device
 from lbbt_mm.transplant.tables import TABLES
@@ -25,7 +25,14 @@ TEXT = (
     Path(__file__).resolve().parents[2].joinpath("docs/plug_in.md").read_text("utf-8")
 )
 ROWS = re.findall(
-    r"^\| (mm\w+): `(\S+\.py)` \| `(\S+)` \| (.*?) \| (.*?) ?\|$", TEXT, flags=re.M
+    r"^\| (mm\w+): `(\S+\.py)` \| `(\S+)` \| (?!`gpt2)(.*?) \| (.*?) ?\|$",
+    TEXT,
+    flags=re.M,
+)
+
+
+OTHERS = re.findall(
+    r"^\| (mm\w+): `(\S+\.py)` \| `(\S+)` \| `(gpt2\S*)` \| (.*?) \|$", TEXT, flags=re.M
 )
 
 
@@ -105,7 +112,7 @@ def test_a_row(row) -> None:
     # Each number comes from where the rule says.
     parameters = dict(model.named_parameters())
     shapes = {row.part: parameters[row.parameter].shape for row in plan.rows}
-    width = shapes["attn_norm.weight"][0]
+    width = shapes.get("attn_norm.weight", shapes.get("out.weight"))[0]
     hidden = shapes["up.weight"][0] if "up.weight" in shapes else 0
     heads, dim = _heads(layers[0], width) if "out.weight" in shapes else (0, 0)
     whole = {**source.block(0), "positions": source.positions()}
@@ -145,7 +152,56 @@ def test_every_table_of_another_library_has_a_row() -> None:
     kinds = [KINDS[row] if row in KINDS else type(layers_of(row)[0]) for row in ROWS]
     met = {f"{k.__module__}.{k.__qualname__}" for kind in kinds for k in kind.__mro__}
     assert {name for name in TABLES if name.startswith("mm")} <= met
-    assert len(ROWS) == 29
+    assert len(ROWS) == 30
+
+
+@pytest.mark.parametrize("row", OTHERS, ids=lambda row: row[1])
+def test_an_exact_copy_into_another_config(row) -> None:
+    package, name, module, language_model, words = row
+    accept = re.findall(r"`(\w+)`", words)
+    model, source = stock(package, name), Coded(language_config(language_model))
+    plan = make_plan(model, source, [dict(module=module)], accept)
+    assert set(plan.inexact) == set(accept) and not plan.selections
+    assert bool(plan.left) == ("extra_parameters" in accept)
+    layers = model.get_submodule(module)  # SAN has the first nine of CLIP's
+    assert {row.block for row in plan.rows} == set(range(len(layers)))
+
+
+def test_of_the_other_configs_there_are_nine() -> None:
+    assert len(OTHERS) == 9 and not {row[:2] for row in OTHERS} & {r[:2] for r in ROWS}
+
+
+@pytest.mark.parametrize(
+    ("package", "name", "words"),
+    [
+        (
+            "mmpretrain",
+            "swin_transformer_v2/swinv2-tiny-w8_16xb64_in1k-256px.py",
+            "SwinBlockV2 is a class that no table describes",
+        ),
+        (
+            "mmpretrain",
+            "eva02/eva02-tiny-p14_in1k.py",
+            "EVA02EndcoderLayer is a class that no table describes",
+        ),
+        (
+            "mmpretrain",
+            "deit3/deit3-base-p16_64xb64_in1k.py",
+            r"takes no norms: .* set parts=\['self_attn', 'ffn'\]",
+        ),
+    ],
+)
+def test_what_only_looks_alike_is_refused(package, name, words) -> None:
+    swin = "swin" in name
+    copies = dict(module=f"backbone.{'stages.0.blocks' if swin else 'layers'}")
+    copies |= dict(fit="select", cycle=True)
+    with pytest.raises(TransplantError, match=words):
+        make_plan(
+            stock(package, name),
+            Coded(language_config("gpt2")),
+            [copies],
+            list(ACCEPTABLE),
+        )
 
 
 def test_the_hook_of_any_width_is_enough_and_each_word_is_needed() -> None:

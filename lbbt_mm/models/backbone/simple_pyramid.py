@@ -80,7 +80,19 @@ class SimpleFeaturePyramid(BaseModule):
         super().__init__(init_cfg=init_cfg)
         self.in_channels = whole("in_channels", in_channels, "channels")
         self.in_stride = whole("in_stride", in_stride, "pixels")
-        self.strides = tuple(strides)
+        whole("out_channels", out_channels, "channels")
+        if not isinstance(strides, (list, tuple)):
+            raise ValueError(
+                f"strides must be a list of whole numbers of pixels, got {strides!r}."
+            )
+        self.strides = tuple(whole("each of strides", s, "pixels") for s in strides)
+        if not (
+            norm_cfg is None or isinstance(norm_cfg, Mapping) and "type" in norm_cfg
+        ):
+            raise ValueError(
+                f"norm_cfg must be a dict with type, such as dict(type='LN'), or None; "
+                f"got {norm_cfg!r}."
+            )
         _check_strides(self.strides, in_stride, in_channels)
         self.levels = nn.ModuleList()
         for stride in self.strides:

@@ -35,6 +35,51 @@ def test_levels_have_their_strides(in_stride, strides):
     assert all(parameter.grad is not None for parameter in neck.parameters())
 
 
+def detectrons(dim: int, out: int) -> nn.ModuleList:
+    """detectron2's SimpleFeaturePyramid for ViTDet: scales 4, 2, 1 and a half."""
+
+    class Norm(nn.Module):
+        def __init__(self, channels: int) -> None:
+            super().__init__()
+            self.weight = nn.Parameter(torch.ones(channels))
+            self.bias = nn.Parameter(torch.zeros(channels))
+
+        def forward(self, x):
+            x = x - x.mean(1, keepdim=True)
+            x = x / (x.pow(2).mean(1, keepdim=True) + 1e-6).sqrt()
+            return self.weight[:, None, None] * x + self.bias[:, None, None]
+
+    half, quarter, up = dim // 2, dim // 4, nn.ConvTranspose2d
+    scaled = [
+        (
+            [up(dim, half, 2, 2), Norm(half), nn.GELU(), up(half, quarter, 2, 2)],
+            quarter,
+        ),
+        ([up(dim, half, 2, 2)], half),
+        ([], dim),
+        ([nn.MaxPool2d(2, 2)], dim),
+    ]
+    levels = nn.ModuleList()
+    for layers, channels in scaled:
+        first = nn.Conv2d(channels, out, 1, bias=False)
+        second = nn.Conv2d(out, out, 3, padding=1, bias=False)
+        levels.append(nn.Sequential(*layers, first, Norm(out), second, Norm(out)))
+    return levels
+
+
+def test_it_computes_what_detectron2s_does():
+    neck = SimpleFeaturePyramid(16, 8, strides=(4, 8, 16, 32, 64))
+    levels = detectrons(16, 8)
+    with torch.no_grad():
+        for ours, theirs in zip(neck.parameters(), levels.parameters(), strict=True):
+            ours.copy_(theirs.copy_(torch.randn_like(theirs)))
+    x = torch.randn(2, 16, 6, 4)
+    expected = [level(x) for level in levels]
+    expected.append(nn.functional.max_pool2d(expected[-1], 1, 2))
+    for got, wanted in zip(neck((x,)), expected, strict=True):
+        assert_close(got, wanted, rtol=1e-4, atol=1e-5)
+
+
 def test_a_place_of_a_level_is_where_it_was_in_the_map():
     """Of a map that is zero but for one place, levels change around that place."""
     neck = SimpleFeaturePyramid(16, 8, strides=(4, 8, 16, 32, 64), norm_cfg=None)
@@ -89,6 +134,14 @@ def test_the_default_norm_is_one_of_channels_and_others_are_mmcvs():
         (dict(in_stride=14), "a power of two times it; got"),
         (dict(in_channels=18), "stride 4 halves in_channels=18 2 times"),
         (dict(in_channels="768"), "in_channels must be a positive whole number"),
+        (dict(out_channels=0), "out_channels must be a positive whole number"),
+        (dict(strides=16), "strides must be a list of whole numbers .* got 16"),
+        (dict(strides="48"), "strides must be a list of whole numbers .* got '48'"),
+        (dict(strides=(4, True)), "each of strides must be a positive whole number"),
+        (dict(strides=(8, 4, 16)), "each be twice the one before"),
+        (dict(strides=(4, 4, 8)), "each be twice the one before"),
+        (dict(norm_cfg="LN"), "norm_cfg must be a dict with type, .* got 'LN'"),
+        (dict(norm_cfg=dict(eps=1e-5)), "norm_cfg must be a dict with type"),
     ],
 )
 def test_strides_that_cannot_be_made_are_refused(options, message):
