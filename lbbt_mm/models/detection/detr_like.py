@@ -59,10 +59,12 @@ def DETRLike(  # noqa: N802  # a config's type
         ...     type="lbbt_mm.DETRLike", detector="DETR", language_model="gpt2")
     """
     sizes = (width, num_heads, ffn_channels)
-    if (language_model is None) != all(isinstance(size, int) for size in sizes):
+    numbers = all(type(size) is int and size > 0 for size in sizes)
+    if (language_model is None) != numbers:
         raise ValueError(
             f"DETRLike expects language_model, or width, num_heads and ffn_channels "
-            f"without it; got language_model={language_model!r} and {sizes}."
+            f"(whole numbers above 0) without it; got language_model="
+            f"{language_model!r} and {sizes}."
         )
     layer: dict[str, Any] = {}
     if language_model is not None:

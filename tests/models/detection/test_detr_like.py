@@ -142,6 +142,9 @@ def test_gpt2_and_its_order_of_norms() -> None:
     ("change", "message"),
     [
         (dict(language_model=None), "expects language_model, or width, num_heads and"),
+        (dict(width=32, num_heads=0, ffn_channels=8), "whole numbers above 0"),
+        (dict(width=32, num_heads=-4, ffn_channels=8), "whole numbers above 0"),
+        (dict(width=True, num_heads=1, ffn_channels=8), "whole numbers above 0"),
         (dict(language_model="gpt2", width=9), "have no effect beside language_model"),
         (dict(width=30, num_heads=4, ffn_channels=8), "do not divide into 4 heads"),
         (
