@@ -78,7 +78,8 @@ def put_back(stack: FallbackModel, source: FallbackCheckpoint) -> tuple[Any, set
     """
     model, missing = source.whole()
     row = _row_of(model, stack, source)
-    given = [block.layer.state_dict() for block in stack.blocks]
+    blocks: Any = stack.blocks
+    given = [block.layer.state_dict() for block in blocks]
     for layer, state in zip(row, given, strict=False):
         layer.load_state_dict(state)
     # Layers that share weights hold what was written last.
@@ -142,7 +143,7 @@ def _row_of(model: Any, stack: FallbackModel, source: FallbackCheckpoint) -> Any
     import transformers
 
     config = source.config.transformers
-    kinds = transformers.MODEL_MAPPING[type(config)]
+    kinds: Any = transformers.MODEL_MAPPING[type(config)]
     kinds = kinds if isinstance(kinds, tuple) else (kinds,)
     found = [part for part in model.modules() if type(part) in kinds]
     try:
