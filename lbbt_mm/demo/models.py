@@ -141,12 +141,15 @@ class Drawer(_Looking):
     def __init__(self, cfg: Any, checkpoint: str, device: str) -> None:
         names = names_of(cfg.model, MODELS, cfg.get("default_scope"))
         self.has_scores = "BaseDetector" in names
-        visualizer: Any
+        self._visualizer: Any
         if self.has_scores:
-            from mmdet.visualization import DetLocalVisualizer as visualizer
+            from mmdet.visualization import DetLocalVisualizer
+
+            self._visualizer = DetLocalVisualizer()
         else:
-            from mmseg.visualization import SegLocalVisualizer as visualizer
-        self._visualizer = visualizer()
+            from mmseg.visualization import SegLocalVisualizer
+
+            self._visualizer = SegLocalVisualizer()
         super().__init__(cfg, checkpoint, device)
 
     def __call__(

@@ -76,11 +76,10 @@ def build_page(
     with gr.Blocks(title=title, analytics_enabled=False) as page:
         gr.HTML(f"<h2>{html.escape(title)}</h2>")
         if isinstance(model, Answering):
-            lay_out = _conversation
+            _conversation(gr, model, picture, told)
         else:
             gr.HTML(html.escape(model.about))
-            lay_out = _one_look
-        lay_out(gr, model, picture, told)
+            _one_look(gr, model, picture, told)
         if examples:
             shown = list(map(str, examples))
             gr.Examples(shown, picture, examples_per_page=len(shown))
