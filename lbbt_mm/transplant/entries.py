@@ -129,6 +129,20 @@ def refuse_overlap(plans: Mapping[str, Sequence[Row]]) -> None:
                 )
 
 
+def copies_of(copies: Any) -> list[Copy]:
+    """Check the option ``copies``.
+
+    Raises:
+        TransplantError: It is no list, or one of its entries is none.
+    """
+    if not isinstance(copies, (list, tuple)):
+        raise TransplantError(
+            f"copies should be a list of dict(module=...), one for each group of "
+            f"layers, got {copies!r}."
+        )
+    return [copy_of(fields) for fields in copies]
+
+
 def copy_of(fields: Any) -> Copy:
     """Check one entry of ``copies``.
 

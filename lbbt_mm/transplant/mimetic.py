@@ -12,7 +12,7 @@ from torch import nn
 
 from lbbt_mm.language.initial import mimetic_attention
 from lbbt_mm.language.storage import tensor_bytes
-from lbbt_mm.transplant.entries import MIMETIC, Row, copy_of, fillable
+from lbbt_mm.transplant.entries import MIMETIC, Row, copies_of, fillable
 from lbbt_mm.transplant.errors import TransplantError
 from lbbt_mm.transplant.report import CopyReport
 from lbbt_mm.transplant.selection import find_module, layers_of
@@ -102,8 +102,8 @@ def make_mimetic_plan(
     attentions: list[tuple[int, list[Row]]] = []
     left: list[str] = []
     notes = ["attention is drawn in closed form (arXiv 2305.09828), its biases are 0"]
-    for fields in copies:
-        copy = copy_of(fields)
+    names = {id(p): name for name, p in model.named_parameters()}
+    for fields, copy in zip(copies, copies_of(copies), strict=True):
         idle = sorted(set(fields) - set(_FIELDS))
         if idle:
             notes.append(f"{copy.module}: no meaning here have {', '.join(idle)}")
@@ -115,16 +115,22 @@ def make_mimetic_plan(
             )
         for path, layer in layers_of(copy.module, find_module(model, copy.module)):
             target = LayerTarget(path, layer, copy.mapping, wanted)
-            found = [_rows(target, *names) for names in _ATTENTION.values()]
+            found = [_rows(target, names, *both) for both in _ATTENTION.values()]
             kept = [rows for rows in found if rows]
             attentions += zip(target.num_heads, kept, strict=True)
             left += [f"{path}.{name}" for name in (*target.unmapped, *target.kept)]
     if not attentions:
         raise TransplantError("copies is empty: nothing would be drawn.")
+    drawn = [row.parameter for _, rows in attentions for row in rows]
+    twice = next((name for name in drawn if drawn.count(name) > 1), None)
+    if twice is not None:
+        raise TransplantError(f"{twice} would be filled twice.")
     return MimeticPlan(attentions, left, notes)
 
 
-def _rows(target: LayerTarget, qkv: str, out: str) -> list[Row]:
+def _rows(
+    target: LayerTarget, names: Mapping[int, str], qkv: str, out: str
+) -> list[Row]:
     """Return what one attention of a layer fills; nothing if it has none."""
     parts = [p for p in target.parts if p.rpartition(".")[0] in (qkv, out)]
     if not parts:
@@ -140,7 +146,7 @@ def _rows(target: LayerTarget, qkv: str, out: str) -> list[Row]:
     return [
         Row(
             target.path,
-            f"{target.path}.{name}" if target.path else name,
+            names[id(parameter)],
             MIMETIC,
             part,
             (begin, end),

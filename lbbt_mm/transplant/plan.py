@@ -20,10 +20,9 @@ from lbbt_mm.transplant.entries import (
     FINAL_NORM,
     POSITIONS,
     Row,
-    copy_of,
+    copies_of,
     fillable,
 )
-from lbbt_mm.transplant.errors import TransplantError
 from lbbt_mm.transplant.groups import Ungrouped
 from lbbt_mm.transplant.report import CopyReport
 from lbbt_mm.transplant.width import Selection
@@ -176,12 +175,7 @@ def make_plan(
         TransplantError: With every problem that was found.
     """
     accept = compare.accepted(accept)
-    if not isinstance(copies, (list, tuple)):
-        raise TransplantError(
-            f"copies should be a list of dict(module=...), one for each group of "
-            f"layers, got {copies!r}."
-        )
-    entries = [copy_of(fields) for fields in copies]
+    entries = copies_of(copies)
     wanted = {word for entry in entries for word in entry.wanted}
     compare.refuse_other_functions(checkpoint.config, checkpoint.source, wanted)
     groups = checkpoint.config.num_kv_heads

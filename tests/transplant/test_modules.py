@@ -14,6 +14,7 @@ from torch import nn
 
 from lbbt_mm.transplant import TransplantError, make_plan
 from lbbt_mm.transplant.compare import ACCEPTABLE
+from lbbt_mm.transplant.mimetic import make_mimetic_plan
 from lbbt_mm.transplant.modules import is_layer_norm, is_linear
 
 gelu_tanh = functools.partial(F.gelu, approximate="tanh")
@@ -257,6 +258,20 @@ def test_a_second_path_to_a_layer_fills_it(gpt2):
     both = [dict(module="first"), dict(module="second")]
     with pytest.raises(TransplantError, match="it is the same as first.0.norm1.weight"):
         make_plan(model, gpt2, both)
+
+
+def test_what_is_drawn_instead_knows_them_too():
+    model = nn.Module()
+    model.first = nn.ModuleList([torch_layer()])
+    model.second = model.first
+    before = model.first[0].self_attn.in_proj_weight.clone()
+    make_mimetic_plan(model, [dict(module="second")]).apply(model)
+    assert not torch.equal(model.first[0].self_attn.in_proj_weight, before)
+    both = [dict(module="first"), dict(module="second")]
+    with pytest.raises(TransplantError, match="in_proj_weight would be filled twice"):
+        make_mimetic_plan(model, both)
+    with pytest.raises(TransplantError, match="copies should be a list .* got None"):
+        make_mimetic_plan(model, None)
 
 
 def test_the_model_itself_may_be_the_list(gpt2):
