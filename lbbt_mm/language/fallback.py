@@ -31,6 +31,17 @@ from lbbt_mm.language.model import LanguageModel
 from lbbt_mm.language.record import RecordedModel
 from lbbt_mm.language.storage import tensor_bytes
 
+_WHY = {
+    "funnel": "it pools tokens between its layers",
+    "longcat_flash": "transformers counts each of its layers twice",
+    "phi4_multimodal": "its word embeddings are mixed with those of pictures and sound",
+    "qdqbert": "transformers needs the package pytorch-quantization for it",
+    "reformer": "its layers are reversible and hand on two streams",
+    "squeezebert": "its layers convolve (batch, channels, tokens)",
+    "transfo-xl": "its layers take memories of earlier segments",
+}
+"""Where what goes wrong in transformers' code would not tell why."""
+
 
 class FallbackModel(RecordedModel):
     """transformers' layers, and what stands around them, as a stack of blocks.
@@ -126,6 +137,7 @@ class FallbackModel(RecordedModel):
         except (CheckpointError, *FOREIGN) as error:
             own = isinstance(error, CheckpointError)
             text = str(error) if own else f"{type(error).__name__}: {error}"
+            text = _WHY.get(config.family, text)
             raise CheckpointError(
                 f"A {config.family} model has no table here and does not run over "
                 f"transformers' layers either: {text[:300].rstrip('.')}."

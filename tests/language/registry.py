@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from typing import Any
 
 import tiny
@@ -209,7 +210,9 @@ def stack_of(model_type: str, attention: str | None = None) -> FallbackModel:
 def reason(error: CheckpointError) -> str:
     """Cut what the message says of why."""
     text = str(error).partition("either: ")[2] or str(error).partition(", which ")[2]
-    return (text or str(error)).split("\\n")[0][:90].rstrip(".")
+    text = re.split(r"\\n| \(\w+Error", text or str(error))[0]
+    text += " its configuration" * text.endswith("does not take")
+    return text[:90].rstrip(".")
 
 
 PARTS = {"attention": ["self_attn"], "FFN": ["ffn"], "norms": ["norms"]}
