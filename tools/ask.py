@@ -56,11 +56,11 @@ def read_image(path: Path) -> Any:
     Raises:
         ValueError: It is none.
     """
-    from PIL import Image
+    from PIL import Image, ImageOps
 
     try:
         with Image.open(path) as file:
-            return file.convert("RGB")
+            return ImageOps.exif_transpose(file).convert("RGB")  # as cameras hold it
     except (OSError, SyntaxError) as error:
         raise ValueError(f"{path}: expected an image, got none ({error}).") from error
 

@@ -142,11 +142,12 @@ def annotate(sample: Any, truth: bool, score: float, background: int | None) -> 
     """
     import numpy as np
     import torch
-    from PIL import Image
+    from PIL import Image, ImageOps
 
     from lbbt_mm.report.sheets import AnnotatedImage
 
-    image = np.asarray(Image.open(sample.img_path).convert("RGB"))
+    with Image.open(sample.img_path) as file:  # upright, as mmcv reads it
+        image = np.asarray(ImageOps.exif_transpose(file).convert("RGB"))
     if "pred_sem_seg" in sample:
         content = sample.gt_sem_seg if truth else sample.pred_sem_seg
         classes = content.data[0].numpy()

@@ -16,7 +16,7 @@ from typing import Any
 
 from mmengine.dataset import BaseDataset
 from mmengine.logging import print_log
-from PIL import Image
+from PIL import Image, ImageOps
 
 from lbbt_mm.datasets.checks.damaged import DamagedImageError
 from lbbt_mm.datasets.vqa_formats import (
@@ -131,7 +131,7 @@ class _ImageTextDataset(BaseDataset):
 def _read(path: str) -> Image.Image:
     try:
         with Image.open(path) as image:
-            return image.convert("RGB")
+            return ImageOps.exif_transpose(image).convert("RGB")  # as mmcv reads
     except (OSError, SyntaxError) as error:
         raise DamagedImageError(
             f"Expected an image in {path}, got a file that cannot be read ({error}); "

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,6 +11,7 @@ import torch
 from torch import Tensor
 
 from lbbt_mm.export.hugging_face import other_use, refuse_own_folder, write_beside
+from lbbt_mm.files import write_whole
 from lbbt_mm.language.errors import FOREIGN, CheckpointError
 from lbbt_mm.language.fallback import FallbackModel
 from lbbt_mm.language.fallback_checkpoint import FallbackCheckpoint, open_fallback
@@ -133,7 +133,7 @@ def write_fallback(
         )
         for file in files:
             file.chmod(0o644)  # safetensors makes files that only their owner may read
-            os.replace(file, folder / file.name)
+            write_whole(folder / file.name, file.replace)
     notes = write_beside(source.source, folder)
     return other_use(bridge, "causal" if stack.causal else "bidirectional") + notes
 

@@ -17,6 +17,9 @@ PATCHES = {
     "lbbt_mm/datasets/wrapper.py: view._rand_another": (
         "on the same copy: what is read in place of a broken image is one of ours"
     ),
+    "lbbt_mm/demo/page.py: picture.preprocess": (
+        "of one field of a page: gradio would write a file beside a subclass's source"
+    ),
     "lbbt_mm/hooks/freeze_blocks.py: wrapper.backward": (
         "of one run's optimiser wrapper: no hook stands between backward pass and step"
     ),

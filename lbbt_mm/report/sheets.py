@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 GAP = 6  # pixels between images
 _PAGE, _LETTERS = 830, 13  # pixels: a document's width, and the letters' height in it
@@ -174,7 +174,8 @@ def captioned_sheet(
             x = GAP + column * (side + 3 * GAP)
             if path is not None:
                 with Image.open(path) as image:
-                    sheet.paste(_fitted(image.convert("RGB"), side), (x, y))
+                    upright = ImageOps.exif_transpose(image).convert("RGB")
+                sheet.paste(_fitted(upright, side), (x, y))
             for place, (text, colour) in enumerate(lines):
                 spot = (x, y + side + GAP + place * line)
                 draw.text(spot, text, colour, font=font)

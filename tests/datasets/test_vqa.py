@@ -6,7 +6,7 @@ import json
 
 import pytest
 from mmengine.registry import DATASETS as ROOT
-from PIL import Image
+from PIL import ExifTags, Image
 
 from lbbt_mm.datasets import DamagedImageError
 
@@ -92,6 +92,13 @@ def test_a_bad_record_is_an_error_or_counted(build, kind: str) -> None:
     assert len(dataset) == 1 and dataset.skipped == {kind: 2}
     with pytest.raises(ValueError, match="at least one record"):
         build([BAD[kind]], on_bad="skip")
+
+
+def test_an_image_stands_as_the_camera_was_held(build, tmp_path) -> None:
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6  # to be turned to the right
+    Image.new("RGB", (8, 4)).save(tmp_path / "images/a/1.png", exif=exif)
+    assert build([GOOD])[0]["images"][0].size == (4, 8)
 
 
 def test_a_damaged_or_late_missing_image(build, tmp_path) -> None:

@@ -89,7 +89,9 @@ def test_an_unbridged_backbone_is_the_language_model(
     found, info = kind.from_pretrained(tmp_path / "out", output_loading_info=True)
     assert {n.split(".")[0] for n in info["missing_keys"]} <= {"pooler"}  # BERT's gguf
     assert not info["mismatched_keys"]
-    assert_close(scores(found.eval()), scores(model), rtol=0, atol=0)
+    if storage != "gguf":
+        assert_close(found.state_dict(), model.state_dict(), rtol=0, atol=0)
+    assert_close(scores(found.eval()), scores(model))  # of memory in other places
 
 
 @pytest.mark.parametrize(

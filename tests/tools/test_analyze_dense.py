@@ -181,7 +181,7 @@ def test_a_page_of_such_a_run(task, make, tool, analyze, capsys):
     analyze(path, checkpoint, "--unbridged", "--only", *names)
     tool("report.py", home).main()
     page = (home / "report.html").read_text()
-    assert "6 measurements" in capsys.readouterr().out
+    assert "measurements: 6;" in capsys.readouterr().out
     result = record(home / "analysis" / "iter_1", "outliers").result
     assert "How the weights are distributed" in page
     assert str(result["total"]["count"]) in re.sub(r"\s", "", unescape(page))

@@ -10,7 +10,7 @@ import pytest
 import torch
 from llava_tiny import SIZE, build_llava, collate, llava_config, random_images, sample
 from mmengine.config import Config
-from PIL import Image
+from PIL import ExifTags, Image
 
 BRIDGE = dict(type="lbbt_mm.LangBridgeProjector", vocabulary_size=40)
 PIPELINE = [
@@ -59,6 +59,18 @@ def test_it_answers_as_the_model_does(
     for question, answer in zip(("What is this?", "How many?"), said, strict=True):
         packed = sample(f"<image>\n{question}", images=1)
         assert model.answer(**collate(model, packed)) == [answer]
+
+
+def test_an_image_stands_as_the_camera_was_held(tool, saved, tmp_path, capfd) -> None:
+    """The same pixels, once stored lying and marked so."""
+    upright, lying = tmp_path / "upright.png", tmp_path / "lying.png"
+    image = random_images((20, 40))[0]
+    image.save(upright)
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6  # to be turned to the right
+    image.transpose(Image.Transpose.ROTATE_90).save(lying, exif=exif)
+    module = tool("ask.py", saved, lying, "What is this?")
+    assert list(module.read_image(lying).getdata()) == list(image.getdata())
 
 
 @pytest.mark.parametrize("kind", ["mlp"], indirect=True)

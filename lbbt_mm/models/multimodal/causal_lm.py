@@ -11,19 +11,13 @@ from mmengine.logging import print_log
 from safetensors import SafetensorError
 from torch import nn
 
-from lbbt_mm.language.errors import CheckpointError
+from lbbt_mm.language.errors import FOREIGN, CheckpointError
 from lbbt_mm.language.locate import locate
 from lbbt_mm.version import require
 
 _DTYPES = ("float32", "bfloat16", "float16")
-_UNREADABLE = (
-    OSError,
-    ValueError,
-    KeyError,
-    ImportError,
-    RuntimeError,
-    SafetensorError,
-)
+# Without protobuf, transformers hides the others behind an ImportError.
+_UNREADABLE = (*FOREIGN, SafetensorError)
 
 
 def open_causal_lm(
