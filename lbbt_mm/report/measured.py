@@ -84,7 +84,7 @@ def measured_section(name: str, groups: Sequence[Group], title: str = "") -> Sec
             seeds = [one for measured in models.values() for one in measured]
             commands += recorded(one.record for one in seeds)
         for why in group.failed.get(name, []):
-            section.gap(f"{name}, failed", why)
+            section.gap(f"{section.title}: failed", why)
         _mark_lacking(section, name, group)
     if name == "alignment":
         _synthetic_check(section, groups)
@@ -123,7 +123,7 @@ def _mark_lacking(section: Section, name: str, group: Group) -> None:
     if names:
         going = ", ".join(run.name for run in runs if not run.finished)
         section.gap(
-            f"{name} of {'; '.join(names)} ({group.name})",
+            f"{section.title}: {'; '.join(names)} ({group.name})",
             "Not measured." + (f" {going}: still training, or stopped." * bool(going)),
             "\n".join(commands),
         )
