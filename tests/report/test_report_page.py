@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import math
 import re
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from lbbt_mm.report.measured import PARTS
 from lbbt_mm.report.page import write_charts
 from lbbt_mm.report.report_page import build_page, build_sections
 from lbbt_mm.report.tables import cell
@@ -180,7 +182,8 @@ def test_a_number_follows_its_file_and_its_absence_is_a_gap(
     assert after not in section(third, part)
     assert "Missing" in section(third, part)
     assert f"--only {measurement}" in third
-    assert f"{measurement} of language, random labels" in section(third, "missing")
+    gap = f"{PARTS[measurement][0]}: language, random labels"
+    assert gap in html.unescape(section(third, "missing"))
 
 
 def test_a_probe_follows_its_file_and_its_absence_is_a_gap(work_dir) -> None:
@@ -266,7 +269,7 @@ def test_failed_broken_and_infinite_numbers_never_stop_the_page(work_dir) -> Non
     assert "not the result of a measurement" in section(page, "missing")
     assert "not finite" in section(page, "retrieval")
     assert "(2 not finite)" in section(page, "landscape")
-    assert "Missing: alignment" in section(page, "alignment")
+    assert "Missing: Alignment with" in section(page, "alignment")
     assert "nan" not in page.split("<main>")[1].replace("dominan", "")
 
 
