@@ -7,8 +7,8 @@ _base_ = [
 ]
 
 # often changed
-max_epochs = 12
-val_interval = 3  # epochs
+max_epochs = 48
+val_interval = 6  # epochs
 
 # As upernet_r50.py of mmseg, with the pyramid's channels in place of a ResNet's, and
 # batch norm that a CPU has, too.
