@@ -2,9 +2,6 @@
 # backbone learns of these images.
 _base_ = "./faster-rcnn_smollm2-b4_scratch_1xb4-24e_bccd.py"
 
-# often changed
-max_epochs = 16
-
 # never changed: ResNet-18's stages
 widths = [64, 128, 256, 512]  # channels
 
@@ -25,4 +22,3 @@ model = dict(
         num_outs=5,
     ),
 )
-train_cfg = dict(max_epochs=max_epochs)
