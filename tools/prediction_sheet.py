@@ -142,12 +142,11 @@ def annotate(sample: Any, truth: bool, score: float, background: int | None) -> 
     """
     import numpy as np
     import torch
-    from PIL import Image, ImageOps
 
+    from lbbt_mm.pictures import read_upright
     from lbbt_mm.report.sheets import AnnotatedImage
 
-    with Image.open(sample.img_path) as file:  # upright, as mmcv reads it
-        image = np.asarray(ImageOps.exif_transpose(file).convert("RGB"))
+    image = np.asarray(read_upright(sample.img_path))
     if "pred_sem_seg" in sample:
         content = sample.gt_sem_seg if truth else sample.pred_sem_seg
         classes = content.data[0].numpy()

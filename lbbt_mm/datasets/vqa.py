@@ -16,7 +16,7 @@ from typing import Any
 
 from mmengine.dataset import BaseDataset
 from mmengine.logging import print_log
-from PIL import Image, ImageOps
+from PIL import Image
 
 from lbbt_mm.datasets.checks.damaged import DamagedImageError
 from lbbt_mm.datasets.vqa_formats import (
@@ -25,6 +25,7 @@ from lbbt_mm.datasets.vqa_formats import (
     llava_sample,
     read_json,
 )
+from lbbt_mm.pictures import read_upright
 from lbbt_mm.registry import DATASETS
 
 
@@ -130,8 +131,7 @@ class _ImageTextDataset(BaseDataset):
 
 def _read(path: str) -> Image.Image:
     try:
-        with Image.open(path) as image:
-            return ImageOps.exif_transpose(image).convert("RGB")  # as mmcv reads
+        return read_upright(path)
     except (OSError, SyntaxError) as error:
         raise DamagedImageError(
             f"Expected an image in {path}, got a file that cannot be read ({error}); "

@@ -13,6 +13,7 @@ from mmengine.dataset import Compose, pseudo_collate
 from mmengine.registry import DATASETS, TRANSFORMS
 from PIL import Image, ImageOps
 
+from lbbt_mm.pictures import read_upright
 from lbbt_mm.probe.setup import clean_pipeline
 from lbbt_mm.registry import names_of
 
@@ -36,8 +37,7 @@ def read_picture(path: str | Path, name: str = "") -> Image.Image:
         ValueError: It is no picture, or is cut off, or far too large.
     """
     try:
-        with Image.open(path) as file:
-            return ImageOps.exif_transpose(file).convert("RGB")
+        return read_upright(path)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         said = str(error).replace(str(path), name or str(path))
         raise ValueError(

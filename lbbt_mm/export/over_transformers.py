@@ -10,7 +10,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lbbt_mm.export.hugging_face import other_use, refuse_own_folder, write_beside
+from lbbt_mm.export.hugging_face import (
+    SHARD,
+    other_use,
+    refuse_own_folder,
+    write_beside,
+)
 from lbbt_mm.files import write_whole
 from lbbt_mm.language.errors import FOREIGN, CheckpointError
 from lbbt_mm.language.fallback import FallbackModel
@@ -124,7 +129,7 @@ def write_fallback(
     model.to(dtype or torch.float32)
     state = {n: t for n, t in model.state_dict().items() if n not in missing}
     with tempfile.TemporaryDirectory(dir=folder) as part:
-        model.save_pretrained(part, state_dict=state, max_shard_size="5GB")
+        model.save_pretrained(part, state_dict=state, max_shard_size=SHARD)
         for old in folder.glob("model*.safetensors*"):
             old.unlink()
         # The config last: without it no half folder is taken for a model.

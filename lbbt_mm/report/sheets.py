@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont, ImageOps
+from PIL import Image, ImageDraw, ImageFont
+
+from lbbt_mm.pictures import read_upright
 
 GAP = 6  # pixels between images
 _PAGE, _LETTERS = 830, 13  # pixels: a document's width, and the letters' height in it
@@ -173,9 +175,7 @@ def captioned_sheet(
         for column, (path, lines) in enumerate(row):
             x = GAP + column * (side + 3 * GAP)
             if path is not None:
-                with Image.open(path) as image:
-                    upright = ImageOps.exif_transpose(image).convert("RGB")
-                sheet.paste(_fitted(upright, side), (x, y))
+                sheet.paste(_fitted(read_upright(path), side), (x, y))
             for place, (text, colour) in enumerate(lines):
                 spot = (x, y + side + GAP + place * line)
                 draw.text(spot, text, colour, font=font)
